@@ -1,0 +1,38 @@
+"""`make bench`: every bench in turn, its lines on stdout and, with the date and command, in bench/results.md."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHES = ("bench.evidence", "bench.dataplane", "bench.controlplane")
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def main() -> int:
+    wanted = [f"bench.{name}" for name in sys.argv[1:]] or list(BENCHES)
+    failed = 0
+    for bench in wanted:
+        print(f"· {bench}", file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, "-m", bench], stdout=subprocess.PIPE, text=True, check=False)
+        print(done.stdout, end="", flush=True)
+        failed += done.returncode != 0
+        if done.stdout:
+            _keep(bench, done.stdout)
+    return failed
+
+
+def _keep(bench: str, lines: str) -> None:
+    """Replaces the section of this bench, so that the page holds one result a bench, the newest."""
+    text = RESULTS.read_text() if RESULTS.exists() else "# Measured\n\nWritten by `make bench`; one JSON line a figure.\n"
+    head, *sections = text.split("\n## ")
+    kept = [s for s in sections if not s.startswith(bench + "\n")]
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    kept.append(f"{bench}\n\n{today}, `python -m {bench}`\n\n```\n{lines}```\n")
+    RESULTS.write_text("\n## ".join([head, *sorted(kept)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
