@@ -1,0 +1,19 @@
+"""EvalJob: a dataset through a target, scored; a verdict with its interval, and never the same run twice.
+
+    observe.py    the EvalJob, its rows, what its target is made of right now, and the run's children
+    rows.py       a dataset's text -> rows, or the numbers of the rows that are wrong and why; pure
+    run.py        what one Job has to do, as a value; its key is a digest of everything that could change the result
+    plan.py       observation -> wait, run (Job, ConfigMaps, service account), or done; pure
+    results.py    what a run leaves behind: a summary small enough for a ConfigMap, from which any threshold can be judged
+    intervals.py  Wilson and Tango, for any confidence, without a statistics library in the operator
+    verdict.py    summary + thresholds -> Pass, Fail, Inconclusive or Error; pure
+    status.py     observation + plan + verdict -> conditions and status; pure
+    runner/       the Job's side: Inspect asks, retries, resumes and logs; our scorers; the summary
+
+An EvalJob without a target is a template: releases fill it in. With one, it runs at once, and again when target,
+baseline, dataset or metrics change; a changed threshold is only judged anew, from the stored summary. The verdict
+stands apart from the phase: a run can succeed and its verdict be Fail. Errors are never counted as wrong answers:
+above two rows in a hundred the verdict is Error, never Pass.
+
+To run the same key again on purpose, delete its result: `kubectl delete configmap <name>-eval-<key10>`.
+"""

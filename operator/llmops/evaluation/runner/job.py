@@ -1,0 +1,147 @@
+"""`llmops evaluate`: one run from its folder to its report.
+
+Exit status 0: the summary is written (whatever the verdict will be). CONFIG_ERROR: the run itself is wrong and no
+retry helps. 143: told to stop; the log keeps what was answered. Anything else: try again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops.evaluation import rows as dataset
+from llmops.evaluation import run as runs
+from llmops.evaluation.rows import Row
+from llmops.evaluation.run import Run
+from llmops.evaluation.runner.report import Folder, InConfigMap, Report
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog
+
+    from llmops.evaluation.runner.progress import Progress
+    from llmops.evaluation.runner.summary import Answers
+
+STOPPED = 143
+
+
+class Wrong(Exception):
+    """The run cannot be done as it is written."""
+
+
+def entry(folder: str, logs: str, report: str) -> int:
+    """Do the run in `folder`; `report` is namespace/name of a ConfigMap, or a folder's path starting with / or a dot."""
+    signal.signal(signal.SIGTERM, _stop)
+    where = Folder(Path(report)) if report.startswith(("/", ".")) else InConfigMap(*report.split("/", 1))
+    try:
+        return evaluate(Path(folder), Path(logs), where)
+    except Wrong as wrong:
+        print(f"cannot be evaluated: {wrong}", file=sys.stderr)
+        where.write(runs.FAILURE, str(wrong))
+        return runs.CONFIG_ERROR
+    except KeyboardInterrupt:
+        print("told to stop; what was answered is in the log", file=sys.stderr)
+        return STOPPED
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def evaluate(folder: Path, logs: Path, report: Report) -> int:
+    """Read, ask, summarise, report."""
+    run, rows = read(folder)
+    started = time.monotonic()
+    forget_old(logs, run)
+    arms = ask(run, rows, logs / run.short, report)
+    from llmops.evaluation.runner.summary import summarise
+
+    report.write(runs.RESULTS, summarise(run, rows, arms, time.monotonic() - started).dumps())
+    return 0
+
+
+def read(folder: Path) -> tuple[Run, Sequence[Row]]:
+    """The run and its rows, checked against each other."""
+    try:
+        run = runs.loads((folder / runs.RUN_FILE).read_text())
+        text = (folder / runs.ROWS_FILE).read_text()
+    except (OSError, ValueError) as error:
+        raise Wrong(str(error)) from None
+    read_rows = dataset.parse(text, run.fields, run.limit)
+    if read_rows.problems:
+        raise Wrong(read_rows.told)
+    if read_rows.sha256 != run.dataset_sha256:
+        raise Wrong(f"the rows are not those of the run: SHA-256 {read_rows.sha256}, expected {run.dataset_sha256}")
+    return run, read_rows.rows
+
+
+def forget_old(logs: Path, run: Run) -> None:
+    """Remove other runs' logs that are older than the EvalJob keeps samples."""
+    if run.keep_seconds is None or not logs.is_dir():
+        return
+    for other in logs.iterdir():
+        if other.is_dir() and other.name != run.short and time.time() - other.stat().st_mtime > run.keep_seconds:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def ask(run: Run, rows: Sequence[Row], logs: Path, report: Report) -> Mapping[str, Answers]:
+    """Every row through every arm; rows that an earlier process finished are not asked again."""
+    from llmops.evaluation.runner.progress import Progress, Ticker
+
+    progress = Progress(len(rows) * len(run.arms))
+    with Ticker(progress, lambda text: report.write(runs.PROGRESS, text)):
+        found = _inspect(run, rows, logs, progress)
+    return {role: answers(found[role], rows) for role in run.arms}
+
+
+def _inspect(run: Run, rows: Sequence[Row], logs: Path, progress: Progress) -> dict[str, EvalLog]:
+    from inspect_ai import eval_set
+    from inspect_ai.log import read_eval_log
+
+    from llmops.evaluation.runner import door
+    from llmops.evaluation.runner.task import arm_task
+
+    logs.mkdir(parents=True, exist_ok=True)
+    _, headers = eval_set(
+        [arm_task(role, arm, run, rows, progress) for role, arm in run.arms.items()],
+        log_dir=str(logs),
+        display="none", score_display=False, ctl_server=False, acp_server=False, log_realtime=False,
+        log_dir_allow_dirty=True,
+        # a sample is on disk after at most this many others: what a kill costs again
+        log_buffer=max(run.concurrency, len(rows) // 50),
+        max_tasks=1, max_samples=run.concurrency, max_connections=run.concurrency,
+        fail_on_error=False, retry_attempts=1,
+        max_retries=door.RETRIES, timeout=int(door.REQUEST_TIMEOUT * 3),
+    )
+    found = {log.eval.task: read_eval_log(log.location) for log in headers}
+    for role in run.arms:
+        if role not in found or found[role].status != "success":
+            status = found[role].status if role in found else "absent"
+            raise RuntimeError(f"Inspect's log of the {role} is {status}; the next attempt resumes it")
+    return found
+
+
+def answers(log: EvalLog, rows: Sequence[Row]) -> Answers:
+    """One arm's answers from its log."""
+    from llmops.evaluation.runner.summary import Answer, Answers
+    from llmops.evaluation.runner.task import SCORER
+
+    by_id: dict[str, Answer] = {}
+    first_error, tokens = None, 0
+    for sample in log.samples or []:
+        score = (sample.scores or {}).get(SCORER)
+        tokens += sum(usage.total_tokens for usage in sample.model_usage.values())
+        if sample.error is not None or score is None or not isinstance(score.value, Mapping):
+            first_error = first_error or (sample.error.message[:500] if sample.error else "not marked")
+        else:
+            by_id[str(sample.id)] = Answer(score.answer or "", {k: float(v) for k, v in score.value.items()})  # type: ignore[arg-type]
+    return Answers(by_id, len(rows) - len(by_id), first_error, tokens)
+
+
+if __name__ == "__main__":
+    sys.exit(entry(*sys.argv[1:4]) if len(sys.argv) == 4 else os.EX_USAGE)

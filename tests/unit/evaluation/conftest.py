@@ -1,0 +1,135 @@
+"""A real HTTP server that speaks OpenAI's protocol, and a runner started as the process that it is in a Job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmops.evaluation.rows import Fields, sha256
+from llmops.evaluation.run import Arm, Run, run_key
+
+Answer = Callable[[dict[str, Any], int], tuple[int, str]]
+"""(request body, how often this question was asked before) -> (HTTP status, the answer's text)."""
+
+
+@dataclass
+class Model:
+    """What the server was asked, and how it answers."""
+
+    answer: Answer
+    url: str = ""
+    asked: Counter[str] = field(default_factory=Counter)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: set[str] = field(default_factory=set)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def take(self, body: dict[str, Any], authorization: str) -> tuple[int, str]:
+        """One request."""
+        with self.changed:
+            asked = json.dumps(body.get("prompt") or body["messages"])
+            before = self.asked[asked]
+            self.asked[asked] += 1
+            self.bodies.append(body)
+            self.authorizations.add(authorization)
+            self.changed.notify_all()
+        return self.answer(body, before)
+
+    def wait_until_asked(self, times: int, seconds: float = 60) -> None:
+        """Return when so many requests have come."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.bodies) >= times, seconds), f"only {len(self.bodies)} came"
+
+
+def question(body: Mapping[str, Any]) -> str:
+    """The question in a request, either way of asking."""
+    if "prompt" in body:
+        return str(body["prompt"]["variables"]["question"])
+    return str(body["messages"][-1]["content"])
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], Model]]:
+    """Start a server for as long as the test runs."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> Model:
+        model = Model(answer)
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                status, text = model.take(body, self.headers.get("authorization", ""))
+                reply = completion(body, text) if status == 200 else {"error": {"message": text}}
+                payload = json.dumps(reply).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except (ConnectionResetError, BrokenPipeError):
+                    pass  # the client was killed in mid-request: what the test is about
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        model.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        return model
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def completion(body: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A chat completion as OpenAI's API words it."""
+    return {"id": "chatcmpl-1", "object": "chat.completion", "created": int(time.time()), "model": body["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}
+
+
+def jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], target: Arm, **changes: Any) -> Run:
+    """The folder that a Job finds mounted."""
+    text = jsonl(rows)
+    run = replace(Run("shop/quality", sha256(text), len(rows), ("exact_match",), target,
+                      fields=Fields("question", "answer", "id")), **changes)
+    run = replace(run, key=run_key(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(run.dumps())
+    (folder / "rows.jsonl").write_text(text)
+    return run
+
+
+def start_runner(folder: Path, logs: Path, report: Path) -> subprocess.Popen[str]:
+    """The Job's process."""
+    source = str(Path(__file__).parents[3] / "operator")
+    environment = {**os.environ, "HOME": str(logs.parent),
+                   "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen([sys.executable, "-m", "llmops.evaluation.runner.job", str(folder), str(logs), str(report)],
+                            env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
