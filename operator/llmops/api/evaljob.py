@@ -1,0 +1,406 @@
+"""EvalJob: a dataset, a target, metrics with intervals, and thresholds that the intervals decide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from llmops.api.common import (
+    Column,
+    Cron,
+    Duration,
+    Fraction,
+    KubernetesObject,
+    Model,
+    Ref,
+    Rule,
+    SecretRef,
+    Status,
+    Uri,
+    Url,
+    Word,
+    matches,
+)
+
+BUILT_IN = ("exact_match", "includes", "f1", "rouge_l", "bleu")
+"""The metrics that need no type."""
+
+MetricName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches("[a-z][a-z0-9_]*", "write a metric's name in small letters, digits and _, such as exact_match"),
+]
+
+
+class PromptRef(Model):
+    """A version of a PromptRelease."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    """The PromptRelease."""
+    version: Annotated[str, Field(min_length=1, max_length=64)] = "stable"
+    """stable, candidate, a version label or a digest."""
+
+
+class Target(Model):
+    """What answers the questions."""
+
+    RULES = (
+        Rule(
+            "[has(self.serviceRef), has(self.promptRef), has(self.url)].filter(x, x).size() == 1",
+            "write exactly one of serviceRef, promptRef and url; leave target away altogether for a template",
+        ),
+        Rule("has(self.url) == has(self.model)", "url and model belong together: write both or neither"),
+    )
+    service_ref: Ref | None = None
+    """An LLMService."""
+    prompt_ref: PromptRef | None = None
+    """A version of a PromptRelease."""
+    url: Url | None = None
+    """Any OpenAI-compatible address, such as https://host/v1."""
+    model: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The model's name there."""
+
+
+class DatasetConfigMap(Model):
+    """JSON Lines in a ConfigMap."""
+
+    name: Word
+    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "data.jsonl"
+    """The data key."""
+
+
+class DatasetHttp(Model):
+    """JSON Lines on the web."""
+
+    url: Url
+    """Its address."""
+
+
+class DatasetPvc(Model):
+    """JSON Lines on a volume."""
+
+    claim: Word
+    """The PersistentVolumeClaim."""
+    path: Annotated[str, Field(max_length=1024), Rule("self.startsWith('/')", "write a path from the volume's root, such as /qa.jsonl")]
+    """The file."""
+
+
+class DatasetS3(Model):
+    """JSON Lines in a bucket."""
+
+    uri: Annotated[Uri, matches("s3://[^/ ]+/[^ ]+", "write s3://bucket/key")]
+    """The object."""
+    endpoint: Url | None = None
+    """The store's address, where it is not AWS."""
+    credentials_secret_ref: SecretRef | None = None
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+
+class DatasetTraffic(Model):
+    """Recent real requests."""
+
+    sample: Annotated[int, Field(ge=1, le=1_000_000)]
+    """How many."""
+
+
+class DatasetLabelStudio(Model):
+    """A Label Studio project."""
+
+    project: Annotated[int, Field(ge=1)]
+    """Its number."""
+
+
+class DatasetFields(Model):
+    """Which fields of a row mean what."""
+
+    input: Annotated[str, Field(min_length=1, max_length=63)] = "input"
+    """The question."""
+    target: Annotated[str, Field(min_length=1, max_length=63)] = "target"
+    """The right answer, or a list of them; for a Retrieval gate, the passages that answer."""
+    id: Annotated[str, Field(min_length=1, max_length=63)] = "id"
+    """The row's identity; its number where it has none."""
+
+
+_ROW = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class Dataset(Model):
+    """The questions."""
+
+    RULES = (
+        Rule(
+            "[has(self.configMapRef), has(self.inline), has(self.http), has(self.pvc), has(self.s3), has(self.traffic),"
+            " has(self.labelStudio)].filter(x, x).size() == 1",
+            "write exactly one of configMapRef, inline, http, pvc, s3, traffic and labelStudio as dataset",
+        ),
+    )
+    config_map_ref: DatasetConfigMap | None = None
+    """JSON Lines in a ConfigMap."""
+    inline: Annotated[list[_ROW], Field(min_length=1, max_length=1000)] | None = None
+    """The rows themselves."""
+    http: DatasetHttp | None = None
+    """JSON Lines on the web."""
+    pvc: DatasetPvc | None = None
+    """JSON Lines on a volume."""
+    s3: DatasetS3 | None = None
+    """JSON Lines in a bucket."""
+    traffic: DatasetTraffic | None = None
+    """Recent real requests."""
+    label_studio: DatasetLabelStudio | None = None
+    """A Label Studio project."""
+    fields: DatasetFields = DatasetFields()
+    """Which fields mean what."""
+    slices: Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=8)] = []
+    """Fields whose values are reported apart."""
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many rows, from the first."""
+
+
+class Pairs(Model):
+    """Rows that differ in one thing that should not matter."""
+
+    field: Annotated[str, Field(min_length=1, max_length=63)]
+    """The field that tells the members of a pair apart."""
+
+
+class Metric(Model):
+    """Something that is measured."""
+
+    RULES = (
+        Rule(
+            "has(self.type) || self.name in [" + ", ".join(f"'{name}'" for name in BUILT_IN) + "]",
+            f"no such metric: write one of {', '.join(BUILT_IN)}, or give it a type (Judge or Counterfactual)",
+        ),
+        Rule(
+            "has(self.type) && self.type == 'Judge' ? has(self.serviceRef) && has(self.rubric)"
+            " : !has(self.serviceRef) && !has(self.rubric) && !has(self.scale)",
+            "write serviceRef and rubric (and scale) if and only if type is Judge",
+        ),
+        Rule(
+            "(has(self.type) && self.type == 'Counterfactual') == has(self.pairs)",
+            "write pairs: {field: ...} if and only if type is Counterfactual",
+        ),
+    )
+    name: MetricName
+    """Its name; a built-in one needs no type."""
+    type: Literal["Judge", "Counterfactual"] | None = None
+    """Judge: a model scores each answer. Counterfactual: pairs must get the same answer."""
+    service_ref: Ref | None = None
+    """The LLMService that judges."""
+    rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    """What the judge is asked."""
+    scale: Annotated[
+        list[Annotated[int, Field(ge=-1000, le=1000)]],
+        Field(min_length=2, max_length=2),
+        Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
+    ] | None = None
+    """The lowest and the highest score."""
+    pairs: Pairs | None = None
+    """Which rows belong together."""
+
+
+class Threshold(Model):
+    """What a metric must reach."""
+
+    RULES = (
+        Rule(
+            "has(self.min) != has(self.maxDrop)",
+            'write exactly one of min (at least, such as "0.90") and maxDrop (against the baseline, such as "0.02")',
+        ),
+        Rule("has(self.maxDrop) == has(self.against)", "maxDrop needs against: Baseline, and min takes no against"),
+    )
+    metric: MetricName
+    """Which metric."""
+    min: Fraction | None = None
+    """The least its interval may reach down to."""
+    max_drop: Fraction | None = None
+    """How much worse than the baseline it may be."""
+    against: Literal["Baseline"] | None = None
+    """What maxDrop is measured against."""
+    confidence: Fraction = "0.95"
+    """Of the interval that decides."""
+
+
+class Benchmark(Model):
+    """A public benchmark, instead of a dataset."""
+
+    suite: Literal["lm-eval"] = "lm-eval"
+    """Which suite."""
+    tasks: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(min_length=1, max_length=64)]
+    """Which of its tasks."""
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many rows a task."""
+
+
+class Keep(Model):
+    """How long results are kept."""
+
+    samples: Duration = "7d"
+    """The log with every question and answer."""
+
+
+class EvalJobSpec(Model):
+    """What is asked, of whom, and what is good enough."""
+
+    RULES = (
+        Rule(
+            "has(self.benchmark) ? !has(self.dataset) && !(has(self.metrics) && self.metrics.size() > 0) : has(self.dataset)",
+            "write dataset and metrics, or benchmark, not both",
+        ),
+        Rule(
+            "has(self.benchmark) || has(self.metrics) && self.metrics.size() > 0",
+            "spec.metrics is empty: write at least one, such as metrics: [{name: exact_match}]",
+        ),
+        Rule(
+            "!has(self.metrics) || self.metrics.all(a, self.metrics.exists_one(b, b.name == a.name))",
+            "two metrics have the same name: give each its own",
+        ),
+        Rule(
+            "has(self.benchmark) || !has(self.thresholds)"
+            " || self.thresholds.all(t, has(self.metrics) && self.metrics.exists(m, m.name == t.metric))",
+            "a threshold speaks of a metric that is not in spec.metrics: add it there, or correct its name",
+        ),
+        Rule(
+            "!has(self.thresholds) || has(self.baseline) || !has(self.target) || !self.thresholds.exists(t, has(t.maxDrop))",
+            "maxDrop compares with a baseline: write spec.baseline, such as {promptRef: {name: ..., version: stable}}",
+        ),
+        Rule("!has(self.baseline) || has(self.target)", "a baseline needs a target: write spec.target, or remove baseline"),
+        Rule("!has(self.schedule) || has(self.target)", "a template never runs by itself: write spec.target, or remove schedule"),
+    )
+    target: Target | None = None
+    """What answers; without it this is a template that rollouts fill in."""
+    schedule: Cron | None = None
+    """When to run again; otherwise when the inputs change."""
+    baseline: Target | None = None
+    """What to compare with, on the same rows."""
+    dataset: Dataset | None = None
+    """The questions."""
+    metrics: Annotated[list[Metric], Field(max_length=32)] = []
+    """What is measured."""
+    thresholds: Annotated[list[Threshold], Field(max_length=32)] = []
+    """What is good enough; judged from stored results, so changing them costs no new run."""
+    benchmark: Benchmark | None = None
+    """A public benchmark, instead of dataset and metrics."""
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Questions at a time."""
+    timeout: Duration = "30m"
+    """The longest a run may take."""
+    keep: Keep = Keep()
+    """How long results are kept."""
+    suspend: bool = False
+    """Start nothing new."""
+
+
+class Progress(Model):
+    """How far a run is."""
+
+    done: int = 0
+    """Rows answered."""
+    total: int = 0
+    """Rows in all."""
+    errors: int = 0
+    """Rows that ended in an error."""
+    eta_seconds: int | None = None
+    """How long it still takes, at the present rate."""
+    cost: Annotated[str, Field(max_length=32)] | None = None
+    """What it cost so far."""
+
+
+class MetricValue(Model):
+    """What was measured, with its confidence interval."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """The metric."""
+    value: Annotated[str, Field(max_length=32)] | None = None
+    """The value; absent where nothing could be measured."""
+    low: Annotated[str, Field(max_length=32)] | None = None
+    """The interval's lower end."""
+    high: Annotated[str, Field(max_length=32)] | None = None
+    """The interval's upper end."""
+    n: int | None = None
+    """Rows it was measured on."""
+
+
+class Comparison(Model):
+    """Target less baseline, paired."""
+
+    metric: Annotated[str, Field(max_length=63)]
+    """The metric."""
+    delta: Annotated[str, Field(max_length=32)] | None = None
+    """The difference."""
+    low: Annotated[str, Field(max_length=32)] | None = None
+    """The interval's lower end."""
+    high: Annotated[str, Field(max_length=32)] | None = None
+    """The interval's upper end."""
+    p: Annotated[str, Field(max_length=32)] | None = None
+    """The probability of such a difference between equals."""
+    n: int | None = None
+    """Rows that both answered."""
+
+
+class Slice(Model):
+    """A part of the rows."""
+
+    field: Annotated[str, Field(max_length=63)]
+    """The field."""
+    value: Annotated[str, Field(max_length=253)]
+    """Its value."""
+    metric: Annotated[str, Field(max_length=63)]
+    """The metric."""
+    measured: Annotated[str, Field(max_length=32)] | None = None
+    """What was measured."""
+    n: int | None = None
+    """Rows."""
+
+
+class EvalJobStatus(Status):
+    """What the run found."""
+
+    phase: Literal["Pending", "Running", "Succeeded", "Failed"] | None = None
+    """Of the run. Succeeded: it was measured, whatever the verdict."""
+    verdict: Literal["Pass", "Fail", "Inconclusive", "Error"] | None = None
+    """Of the thresholds."""
+    progress: Progress | None = None
+    """How far it is."""
+    run_key: Annotated[str, Field(max_length=64)] | None = None
+    """The identity of target, dataset and metrics: the same is never run twice."""
+    attempt: int | None = None
+    """How often this run was started."""
+    started_at: Annotated[str, Field(max_length=40)] | None = None
+    """When the run began."""
+    finished_at: Annotated[str, Field(max_length=40)] | None = None
+    """When it ended."""
+    next_run: Annotated[str, Field(max_length=40)] | None = None
+    """When the schedule runs it next."""
+    metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
+    """What was measured."""
+    comparisons: Annotated[list[Comparison], Field(max_length=64)] = []
+    """Against the baseline."""
+    slices: Annotated[list[Slice], Field(max_length=20)] = []
+    """The worst parts."""
+    results: Annotated[str, Field(max_length=253)] | None = None
+    """The ConfigMap with all results."""
+
+
+class EvalJob(KubernetesObject):
+    """An evaluation: a dataset through a target, metrics with intervals, a verdict. Without a target, a template."""
+
+    KIND: ClassVar[str] = "EvalJob"
+    PLURAL: ClassVar[str] = "evaljobs"
+    SHORT: ClassVar[str] = "ej"
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Phase", ".status.phase"),
+        Column("Verdict", ".status.verdict"),
+        Column("Done", ".status.progress.done", "integer"),
+        Column("Total", ".status.progress.total", "integer"),
+        Column("Metric", ".status.metrics[0].name"),
+        Column("Value", ".status.metrics[0].value"),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    )
+    spec: EvalJobSpec
+    """What is wanted."""
+    status: EvalJobStatus | None = None
+    """What is so."""

@@ -1,0 +1,40 @@
+"""The names everything agrees on: the API group, labels, annotations, the audience of tokens, endings of children."""
+
+from __future__ import annotations
+
+GROUP = "llmops.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FIELD_MANAGER = "llmops-operator"
+CATEGORY = "llmops"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OWNER_KIND = "llmops.dev/owner-kind"
+OWNER_NAME = "llmops.dev/owner-name"
+STATE = "llmops.dev/state"
+WATCH = "llmops.dev/watch"
+
+APPROVE = "llmops.dev/approve"
+RETRY = "llmops.dev/retry"
+ABORT = "llmops.dev/abort"
+
+STATES = ("candidate", "stable", "rejected", "retired")
+
+AUDIENCE = "llmops"
+"""The audience of service-account tokens that the gateway accepts."""
+
+KEY_PREFIX = "llmops_"
+"""A key reads llmops_<namespace>.<name>.<secret>."""
+
+MAX_NAME = 40
+"""Our objects' names, so that the names of their children fit into 63 characters."""
+
+
+def labels(kind: str, name: str) -> dict[str, str]:
+    """What every child carries; `kind` is its owner's, such as LLMService."""
+    return {MANAGED_BY: FIELD_MANAGER, OWNER_KIND: kind, OWNER_NAME: name}
+
+
+def qualified(namespace: str, name: str) -> str:
+    """`namespace/name`, the form in which models, releases and keys are spoken of."""
+    return f"{namespace}/{name}"

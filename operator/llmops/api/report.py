@@ -1,0 +1,67 @@
+"""What a gateway tells the operator: POST /internal/report, a long poll; the only channel between the two.
+
+The gateway answers at once when there is something the cursor does not know, else after `wait` seconds. A unit is a
+user (the first 16 hex digits of its hash), reported once when it first meets the running attempt and once for each
+signal it fails first. A poll with another `instance` than the gateway's own counts as cursor 0: a gateway that was
+restarted tells everything it still knows.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+PATH = "/internal/report"
+MAX_WAIT_SECONDS = 20
+MAX_UNITS = 200_000
+
+
+class Poll(TypedDict):
+    """The request's body."""
+
+    instance: str | None
+    cursor: int
+    wait: float
+
+
+class Unit(TypedDict):
+    """One user's first meeting with an attempt (kind exposure), or first failure of a signal in it (kind failure)."""
+
+    release: str
+    digest: str
+    attempt: int
+    unit: str
+    variant: Literal["stable", "candidate"]
+    weight: int
+    at: float
+    kind: Literal["exposure", "failure"]
+    signal: str | None
+
+
+class Serving(TypedDict):
+    """What a gateway's snapshot does for one release."""
+
+    stable: str | None
+    candidate: str | None
+    attempt: int
+    weight: int
+
+
+class Spend(TypedDict):
+    """What came with one key since this gateway's instance began."""
+
+    key: str
+    requests: int
+    tokens: int
+    cost: float
+
+
+class Report(TypedDict):
+    """The reply's body; `serving` and `services` are keyed by namespace/name, services gives ready endpoints."""
+
+    instance: str
+    pod: str
+    cursor: int
+    serving: dict[str, Serving]
+    services: dict[str, int]
+    units: list[Unit]
+    spend: list[Spend]

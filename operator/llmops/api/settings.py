@@ -1,0 +1,68 @@
+"""What the processes can be told from outside: one frozen value, a field a setting, read from LLMOPS_<NAME>.
+
+The chart's values and docs/reference/settings.md are made of the same table. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+class SettingError(ValueError):
+    """An environment variable that cannot be read; the sentence names it and what to write."""
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, with its default."""
+
+    system_namespace: str = _setting("llmops-system", "The namespace of the operator and the gateway.")
+    gateway_url: str = _setting("http://llmops-gateway.llmops-system/v1", "The door's address, as pods in the cluster reach it.")
+    gateway_service: str = _setting("llmops-gateway", "The gateway's Service in the system namespace.")
+    gateway_port: int = _setting(8080, "The port that the gateway's pods listen on.")
+    cluster_domain: str = _setting("cluster.local", "The cluster's DNS domain.")
+    image_vllm: str = _setting("vllm/vllm-openai:v0.33.0", "The default image of engine vLLM.")
+    image_sglang: str = _setting("lmsysorg/sglang:v0.6.2", "The default image of engine SGLang.")
+    image_llamacpp: str = _setting("llmops/llamacpp:dev", "The default image of engine LlamaCpp.")
+    image_bentoml: str = _setting("llmops/bentoml:dev", "The default image of engine BentoML.")
+    image_openllm: str = _setting("llmops/openllm:dev", "The default image of engine OpenLLM.")
+    image_operator: str = _setting("llmops/operator:dev", "The image of the operator, the gateway and the model downloads.")
+    image_evaluate: str = _setting("llmops/evaluate:dev", "The image of evaluation Jobs.")
+    image_retrieval: str = _setting("llmops/retrieval:dev", "The image of index Jobs and of the query servers.")
+    image_milvus_lite: str = _setting("llmops/milvus-lite:dev", "The image of Milvus in mode Lite.")
+    image_milvus: str = _setting("milvusdb/milvus:v3.0.2", "The image of Milvus in mode Standalone.")
+    image_pull_policy: str = _setting("IfNotPresent", "The pull policy of every container that the operator makes.")
+    resync_seconds: float = _setting(600.0, "How long until an object is looked at again when nothing happened.")
+    workers: int = _setting(8, "Reconciles at a time.")
+    api_timeout_seconds: float = _setting(10.0, "The longest a call to the API server may take.")
+    lease_seconds: float = _setting(15.0, "How long a leader's lease holds without being renewed.")
+    keys_stale_seconds: float = _setting(900.0, "How long a gateway honours keys while it cannot reach the API server.")
+    split_stale_seconds: float = _setting(
+        30.0, "How long a gateway goes on sending users to a candidate while it cannot reach the API server."
+    )
+    log_level: str = _setting("info", "debug, info, warning or error.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The defaults, replaced by what LLMOPS_<NAME> says; SettingError names a value that does not fit."""
+        given = {one.name: environ[env_name(one.name)] for one in fields(cls) if env_name(one.name) in environ}
+        return cls(**{name: _read(name, text, type(getattr(cls, name))) for name, text in given.items()})
+
+
+def env_name(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"LLMOPS_{setting.upper()}"
+
+
+def _read(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingError(f"{env_name(name)}={text!r} is not a number: write one, such as {getattr(Settings, name)}") from None

@@ -1,0 +1,404 @@
+"""VectorIndex: documents in, a measured, queryable alias out."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from llmops.api.common import (
+    Access,
+    Column,
+    Cron,
+    Duration,
+    KubernetesObject,
+    Model,
+    Name,
+    Preserved,
+    Quantity,
+    Ref,
+    Rule,
+    SecretRef,
+    Status,
+    Uri,
+    Url,
+    Word,
+    matches,
+)
+
+
+class EngineStorage(Model):
+    """The engine's volume."""
+
+    size: Quantity = "10Gi"
+    """How much."""
+    storage_class: Word | None = None
+    """Its StorageClass; the cluster's default if absent."""
+
+
+class ExternalEngine(Model):
+    """An engine that is already there."""
+
+    uri: Annotated[Uri, matches("[a-z]+://[^ ]+", "write the engine's address, such as https://milvus.example.org:19530")]
+    """Its address."""
+    credentials_secret_ref: SecretRef | None = None
+    """A Secret with its token, or its username and password."""
+    database: Annotated[str, Field(max_length=63)] | None = None
+    """The database in it."""
+
+
+class VectorEngine(Model):
+    """The vector database."""
+
+    RULES = (
+        Rule(
+            "(self.mode == 'External') == has(self.external)",
+            "write external: {uri: ...} if and only if mode is External",
+        ),
+        Rule(
+            "!(self.mode == 'External' && has(self.storage))",
+            "an external engine keeps its own volumes: remove storage",
+        ),
+        Rule(
+            "self.type == 'Milvus' || self.mode in ['Standalone', 'External']",
+            "Qdrant and PgVector know the modes Standalone and External: write one of them",
+        ),
+    )
+    type: Literal["Milvus", "Qdrant", "PgVector"] = "Milvus"
+    """Which."""
+    mode: Literal["Lite", "Standalone", "Cluster", "External"] = "Lite"
+    """Lite: one small pod. Standalone: one real server. Cluster: through the Milvus Operator. External: already there."""
+    storage: EngineStorage | None = None
+    """Its volume, where it is ours."""
+    external: ExternalEngine | None = None
+    """Where it is, where it is not ours."""
+
+
+class Embedding(Model):
+    """The model that turns texts into vectors."""
+
+    service_ref: Ref
+    """An LLMService with task Embed."""
+    query_prefix: Annotated[str, Field(max_length=1024)] = ""
+    """Put before each question."""
+    document_prefix: Annotated[str, Field(max_length=1024)] = ""
+    """Put before each passage."""
+    batch_size: Annotated[int, Field(ge=1, le=2048)] = 32
+    """Texts a request."""
+
+
+class ConfigMapSource(Model):
+    """Documents in a ConfigMap, one a data key."""
+
+    name: Word
+    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    key: Annotated[str, Field(max_length=253)] | None = None
+    """Only this data key."""
+
+
+class PvcSource(Model):
+    """Files on a volume."""
+
+    claim: Word
+    """The PersistentVolumeClaim."""
+    path: Annotated[str, Field(max_length=1024), Rule("self.startsWith('/')", "write a path from the volume's root, such as /")] = "/"
+    """Where on it."""
+
+
+class HttpSource(Model):
+    """A file on the web."""
+
+    url: Url
+    """Its address."""
+
+
+class S3Source(Model):
+    """Objects in a bucket."""
+
+    uri: Annotated[Uri, matches("s3://[^/ ]+(/[^ ]*)?", "write s3://bucket/prefix")]
+    """The bucket and prefix."""
+    endpoint: Url | None = None
+    """The store's address, where it is not AWS."""
+    credentials_secret_ref: SecretRef | None = None
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+
+class GitSource(Model):
+    """Files in a repository."""
+
+    url: Annotated[Uri, matches("(https|ssh)://[^ ]+", "write the repository's address, such as https://host/org/repo.git")]
+    """Its address."""
+    ref: Annotated[str, Field(max_length=253)] = "HEAD"
+    """A branch, tag or commit."""
+    path: Annotated[str, Field(max_length=1024)] = "/"
+    """Where in it."""
+    credentials_secret_ref: SecretRef | None = None
+    """A Secret with username and password, or ssh-privatekey."""
+
+
+class SourceFields(Model):
+    """Which fields of a row of jsonl or csv mean what."""
+
+    id: Annotated[str, Field(min_length=1, max_length=63)] = "id"
+    """The passage's identity."""
+    text: Annotated[str, Field(min_length=1, max_length=63)] = "text"
+    """Its text."""
+
+
+class Source(Model):
+    """A place that documents come from."""
+
+    RULES = (
+        Rule(
+            "[has(self.configMapRef), has(self.pvc), has(self.http), has(self.s3), has(self.git)].filter(x, x).size() == 1",
+            "write exactly one of configMapRef, pvc, http, s3 and git for each source",
+        ),
+    )
+    name: Name
+    """Its name, part of every passage's identity."""
+    config_map_ref: ConfigMapSource | None = None
+    """Documents in a ConfigMap."""
+    pvc: PvcSource | None = None
+    """Files on a volume."""
+    http: HttpSource | None = None
+    """A file on the web."""
+    s3: S3Source | None = None
+    """Objects in a bucket."""
+    git: GitSource | None = None
+    """Files in a repository."""
+    format: Literal["Auto", "Markdown", "HTML", "PDF", "Docx", "Text", "Jsonl", "Csv"] = "Auto"
+    """How to read them; Auto goes by the file's ending."""
+    fields: SourceFields = SourceFields()
+    """What the fields of jsonl and csv mean."""
+
+
+class Chunking(Model):
+    """How documents become passages."""
+
+    RULES = (
+        Rule("self.overlap < self.maxTokens", "chunking.overlap must be less than maxTokens, or passages never end"),
+    )
+    strategy: Literal["Semantic", "Fixed", "Document"] = "Semantic"
+    """Semantic: at the ends of sections, paragraphs and sentences. Fixed: at maxTokens. Document: one passage each."""
+    max_tokens: Annotated[int, Field(ge=8, le=32_768)] = 200
+    """The longest passage, in the embedding model's tokens."""
+    overlap: Annotated[int, Field(ge=0, le=16_384)] = 20
+    """Tokens that neighbours share."""
+
+
+class IndexSearch(Model):
+    """How to search."""
+
+    ef: Annotated[int, Field(ge=1, le=32_768)] | None = None
+    """HNSW: how many candidates to look at; more is slower and finds more."""
+    nprobe: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """IVF: how many lists to look into."""
+
+
+class IndexSettings(Model):
+    """The index in the engine."""
+
+    RULES = (
+        Rule(
+            "!has(self.search) || !has(self.search.ef) || self.type.startsWith('HNSW')",
+            "search.ef belongs to HNSW: write nprobe for the IVF types, or remove it",
+        ),
+        Rule(
+            "!has(self.search) || !has(self.search.nprobe) || self.type.startsWith('IVF')",
+            "search.nprobe belongs to the IVF types: write ef for HNSW, or remove it",
+        ),
+    )
+    type: Literal["HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN", "DISKANN", "AUTOINDEX"] = "HNSW"
+    """How vectors are found."""
+    metric: Literal["Cosine", "L2", "IP"] = "Cosine"
+    """How near two vectors are."""
+    parameters: Annotated[dict[str, int | Annotated[str, Field(max_length=63)]], Field(max_length=16)] = {}
+    """The engine's own, such as M and efConstruction."""
+    search: IndexSearch = IndexSearch()
+    """How to search."""
+
+
+class Refresh(Model):
+    """When to read the sources again."""
+
+    schedule: Cron | None = None
+    """At these times."""
+    on_source_change: bool = True
+    """When a followed source changes."""
+    delete_policy: Literal["OnCompleteListing", "Never"] = "OnCompleteListing"
+    """Remove passages whose document is gone only when the whole source could be listed, or never."""
+    max_delete_percent: Annotated[int, Field(ge=0, le=100)] = 30
+    """Removing more than this share is not done but reported."""
+
+
+_NUMBER_OR_FRACTION = Annotated[
+    int | Annotated[str, Field(max_length=26)],
+    Rule(
+        "type(self) == int || string(self).matches('^[0-9]{1,12}([.][0-9]{1,12})?$')",
+        'write a number, or a decimal in quotes such as "0.95"',
+    ),
+]
+
+
+class IndexGate(Model):
+    """A measurement that a new generation must pass before queries see it."""
+
+    RULES = (
+        Rule("self.type == 'Latency' ? has(self.max) && !has(self.min) : has(self.min) && !has(self.max)",
+             "Latency needs max, such as 50ms; every other gate needs min"),
+        Rule(
+            "self.type in ['RowCount', 'Latency'] || !has(self.min) || type(self.min) == string && double(string(self.min)) <= 1.0",
+            'recall is between 0 and 1: write min as a decimal in quotes, such as "0.95"',
+        ),
+        Rule("self.type != 'RowCount' || !has(self.min) || type(self.min) == int", "RowCount counts: write min as a whole number"),
+        Rule("(self.type == 'Retrieval') == has(self.evalJobRef)", "write evalJobRef if and only if type is Retrieval"),
+    )
+    type: Literal["AnnRecall", "Retrieval", "Latency", "RowCount"]
+    """AnnRecall: this index against exact search. Retrieval: recall on labelled questions. Latency: of a search.
+    RowCount: passages."""
+    min: _NUMBER_OR_FRACTION | None = None
+    """The least it may be."""
+    max: Duration | None = None
+    """The most it may be, for Latency."""
+    at_k: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Recall among the first so many."""
+    percentile: Annotated[int, Field(ge=1, le=100)] = 95
+    """Which percentile, for Latency."""
+    eval_job_ref: Ref | None = None
+    """An EvalJob whose dataset has the questions and the passages that answer them."""
+
+
+class IndexRollout(Model):
+    """How a new generation reaches queries."""
+
+    gates: Annotated[list[IndexGate], Field(max_length=8)] = []
+    """All must pass."""
+    auto_tune_search: bool = False
+    """Raise search.ef until the recall gate passes, or say that it cannot."""
+    keep_generations: Annotated[int, Field(ge=1, le=10)] = 2
+    """Generations kept, the active one included; the one before is there for instant rollback."""
+
+
+class VectorIndexSpec(Model):
+    """What is indexed, with what, and how good it must be."""
+
+    RULES = (
+        Rule(
+            "!(has(self.engine) && self.engine.type == 'Milvus' && self.engine.mode == 'Lite' && has(self.index)"
+            " && self.index.type in ['DISKANN', 'IVF_PQ', 'SCANN'])",
+            "Milvus Lite knows HNSW, FLAT, IVF_FLAT, IVF_SQ8 and AUTOINDEX: write one of them, or engine.mode Standalone",
+        ),
+        Rule(
+            "!(has(self.engine) && self.engine.type == 'PgVector' && has(self.index)"
+            " && !(self.index.type in ['HNSW', 'IVF_FLAT', 'FLAT']))",
+            "PgVector knows HNSW, IVF_FLAT and FLAT: write one of them as index.type",
+        ),
+        Rule(
+            "!(has(self.engine) && self.engine.type == 'Qdrant' && has(self.index) && self.index.type != 'HNSW')",
+            "Qdrant knows HNSW only: write index.type: HNSW",
+        ),
+        Rule(
+            "self.sources.all(a, self.sources.exists_one(b, b.name == a.name))",
+            "two sources have the same name: give each its own",
+        ),
+        Rule(
+            "!(has(self.rollout) && has(self.rollout.autoTuneSearch) && self.rollout.autoTuneSearch)"
+            " || has(self.rollout.gates) && self.rollout.gates.exists(g, g.type == 'AnnRecall')",
+            "autoTuneSearch raises ef until the AnnRecall gate passes: add that gate, or remove autoTuneSearch",
+        ),
+    )
+    engine: VectorEngine = VectorEngine()
+    """The vector database."""
+    embedding: Embedding
+    """The model that turns texts into vectors."""
+    sources: Annotated[list[Source], Field(min_length=1, max_length=32)]
+    """Where documents come from."""
+    chunking: Chunking = Chunking()
+    """How documents become passages."""
+    index: IndexSettings = IndexSettings()
+    """The index in the engine."""
+    refresh: Refresh = Refresh()
+    """When to read the sources again."""
+    rollout: IndexRollout = IndexRollout()
+    """How a new generation reaches queries."""
+    access: Access = Access()
+    """Who may use it."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """Of volumes we made, when this object is deleted. External data is never deleted."""
+    suspend: bool = False
+    """Stop advancing: the active generation stays, no new one is built."""
+
+
+class Generation(Model):
+    """Which build of the index is what."""
+
+    active: int | None = None
+    """The one that queries see."""
+    building: int | None = None
+    """The one being built."""
+    name: Annotated[str, Field(max_length=255)] | None = None
+    """The active collection's name in the engine."""
+    previous: Annotated[str, Field(max_length=255)] | None = None
+    """The collection kept for rollback."""
+    digest: Annotated[str, Field(max_length=64)] | None = None
+    """The identity of what the active one was built from."""
+    building_digest: Annotated[str, Field(max_length=64)] | None = None
+    """The identity of what is being built."""
+    rejected: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=10)] = []
+    """Identities that failed their gates and are not built again by themselves."""
+
+
+class EmbeddingStatus(Model):
+    """The model the active generation was embedded with."""
+
+    model: Annotated[str, Field(max_length=253)] | None = None
+    """Its name at the door."""
+    dimensions: int | None = None
+    """Numbers a vector."""
+    fingerprint: Annotated[str, Field(max_length=128)] | None = None
+    """The identity of its vector space."""
+
+
+class VectorIndexStatus(Status):
+    """What the index is doing."""
+
+    endpoint: Annotated[str, Field(max_length=2048)] | None = None
+    """Its query server: POST /search {text, topK, filter}."""
+    alias: Annotated[str, Field(max_length=255)] | None = None
+    """The alias in the engine."""
+    phase: Annotated[str, Field(max_length=32)] | None = None
+    """Where a build stands."""
+    generation: Generation | None = None
+    """Which build is what."""
+    rows: int | None = None
+    """Passages in the active generation."""
+    measured: Annotated[dict[str, int | Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    """What was measured, such as annRecallAt10, retrievalRecallAt4, p95 and ef."""
+    embedding: EmbeddingStatus | None = None
+    """The model it was embedded with."""
+    last_refresh: Annotated[str, Field(max_length=40)] | None = None
+    """When the sources were read last."""
+    memory: Preserved | None = None
+    """What the operator must remember across a restart, in its own words."""
+
+
+class VectorIndex(KubernetesObject):
+    """Documents in, a measured, queryable index out; a new generation is built beside the old and gated."""
+
+    KIND: ClassVar[str] = "VectorIndex"
+    PLURAL: ClassVar[str] = "vectorindexes"
+    SHORT: ClassVar[str] = "vi"
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Engine", ".spec.engine.type"),
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        Column("Generation", ".status.generation.active", "integer"),
+        Column("Rows", ".status.rows", "integer"),
+        Column("Recall", ".status.measured.annRecallAt10", says="of the index against exact search"),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+        Column("Alias", ".status.alias", wide=True),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    )
+    spec: VectorIndexSpec
+    """What is wanted."""
+    status: VectorIndexStatus | None = None
+    """What is so."""
