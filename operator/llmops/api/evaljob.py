@@ -287,8 +287,8 @@ class EvalJobSpec(Model):
     """Questions at a time."""
     timeout: Duration = "30m"
     """The longest a run may take."""
-    keep: Keep = Keep()
-    """How long results are kept."""
+    keep: Keep | None = None
+    """Keep the log on a volume, where a run whose pod was lost resumes; without, the log ends with its pod."""
     suspend: bool = False
     """Start nothing new."""
 

@@ -1,0 +1,71 @@
+"""Writes everything that is made from the models and tables: crds/ and docs/reference/. `--check` only compares.
+
+    python -m llmops.api.generate [--check]
+
+The drift test and `make check` run the comparison, so a generated file can neither be edited nor forgotten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmops.api import reference
+from llmops.api.crd import crds
+
+HEADER = "# Generated from operator/llmops/api by `make generate`; change the models, not this file.\n"
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def as_yaml(value: Any) -> str:
+    """YAML in the order given, without anchors."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=118)
+    return text
+
+
+def files() -> dict[str, str]:
+    """Every generated file's text by its path in the repository."""
+    made = {f"crds/{name.split('.')[0]}.yaml": HEADER + as_yaml(crd) for name, crd in crds().items()}
+    return made | {f"docs/reference/{name}": text for name, text in reference.pages().items()}
+
+
+def stale(repository: Path = REPOSITORY) -> list[str]:
+    """The paths whose text is not what would be generated now."""
+    return [path for path, text in files().items() if _read(repository / path) != text]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def main(argv: list[str]) -> int:
+    """0 when all is up to date (or was written), 1 when --check found something stale."""
+    parser = argparse.ArgumentParser(prog="generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, say what is stale")
+    parser.add_argument("--into", type=Path, default=REPOSITORY, help="the repository")
+    options = parser.parse_args(argv)
+    found = stale(options.into)
+    for path in found:
+        print(f"{'stale' if options.check else 'written'}: {path}")
+        if not options.check:
+            (options.into / path).parent.mkdir(parents=True, exist_ok=True)
+            (options.into / path).write_text(files()[path], encoding="utf-8")
+    if found and options.check:
+        print("run `make generate` and commit the result")
+    return 1 if found and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
