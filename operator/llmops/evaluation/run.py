@@ -91,6 +91,15 @@ def run_key(run: Run) -> str:
     })
 
 
+def progress(data: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """How far the run is by its ConfigMap's data; None before the first word of it."""
+    try:
+        told: Mapping[str, Any] = json.loads(data[PROGRESS])
+    except (KeyError, ValueError):
+        return None
+    return told
+
+
 def loads(text: str) -> Run:
     """What `Run.dumps` wrote; ValueError says what does not fit."""
     try:

@@ -1,0 +1,157 @@
+"""Everything one reconcile needs to know about an EvalJob, read once into one frozen value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmops.api import EvalJob, Settings, names
+from llmops.api.evaljob import Dataset, Target
+from llmops.api.quantities import seconds
+from llmops.control import Key
+from llmops.evaluation import children
+from llmops.evaluation.rows import Fields, Rows, parse
+from llmops.evaluation.run import RESULTS, Run, run_key
+from llmops.evaluation.targets import Missing, Resolved, resolve
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB
+
+Object = dict[str, Any]
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetSeen:
+    """The dataset's text and rows, or why there are none (`problem`)."""
+
+    text: str = ""
+    rows: Rows | None = None
+    problem: str | None = None
+    followed: bool = True  # whether a change reaches us by itself
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One EvalJob, as it is."""
+
+    job: Object
+    spec: EvalJob
+    settings: Settings
+    dataset: DatasetSeen
+    target: Resolved | Missing | None = None
+    baseline: Resolved | Missing | None = None
+    run: Run | None = None  # what should be run now; None while something is missing
+    batch: Raw | None = None  # that run's Job
+    results: Raw | None = None  # that run's ConfigMap
+    input: Raw | None = None
+    last: Raw | None = None  # the ConfigMap of the run that the status speaks of
+    others: tuple[Raw, ...] = ()  # ConfigMaps of former runs that have results, newest first
+
+    @property
+    def name(self) -> str:
+        """The EvalJob's name."""
+        return self.spec.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return self.spec.metadata.namespace
+
+
+async def observe(key: Key, cluster: Cluster) -> Seen | None:
+    """Read it all; None when the EvalJob is gone."""
+    raw = cluster.get(EVAL_JOB, key.namespace, key.name)
+    if raw is None or raw["metadata"].get("deletionTimestamp"):
+        return None
+    job = EvalJob.model_validate(raw)
+    if job.spec.dataset is None:
+        return Seen(raw, job, cluster.settings, DatasetSeen())
+    fields = Fields(**job.spec.dataset.fields.model_dump())
+    target = _resolved(job.spec.target, key, cluster, fields)
+    baseline = _resolved(job.spec.baseline, key, cluster, fields)
+    dataset = await _dataset(job.spec.dataset, fields, key.namespace, cluster, _needs(target, baseline))
+    seen = Seen(raw, job, cluster.settings, dataset, target, baseline)
+    return await _with_run(seen, cluster, build_run(seen))
+
+
+def build_run(seen: Seen) -> Run | None:
+    """What should be run now; None while rows or targets are missing."""
+    spec, rows = seen.spec.spec, seen.dataset.rows
+    if spec.dataset is None or rows is None or rows.problems or not isinstance(seen.target, Resolved):
+        return None
+    if isinstance(seen.baseline, Missing):
+        return None
+    run = Run(
+        job=names.qualified(seen.namespace, seen.name),
+        dataset_sha256=rows.sha256,
+        rows=len(rows.rows),
+        metrics=tuple(metric.name for metric in spec.metrics),
+        target=seen.target.arm,
+        baseline=seen.baseline.arm if seen.baseline else None,
+        fields=Fields(**spec.dataset.fields.model_dump()),
+        limit=spec.dataset.limit,
+        slices=tuple(spec.dataset.slices),
+        concurrency=spec.concurrency,
+        timeout_seconds=seconds(spec.timeout),
+        keep_seconds=seconds(spec.keep.samples) if spec.keep else None,
+    )
+    return replace(run, key=run_key(run))
+
+
+def _resolved(target: Target | None, key: Key, cluster: Cluster, fields: Fields) -> Resolved | Missing | None:
+    if target is None:
+        return None
+    return resolve(target.wire(), key.namespace, cluster, cluster.settings.gateway_url, fields.input)
+
+
+def _needs(*arms: Resolved | Missing | None) -> tuple[str, ...]:
+    return tuple(sorted({name for arm in arms if isinstance(arm, Resolved) for name in arm.needs}))
+
+
+async def _dataset(dataset: Dataset, fields: Fields, namespace: str, cluster: Cluster,
+                   needs: tuple[str, ...]) -> DatasetSeen:
+    if dataset.inline is not None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.inline)
+        return DatasetSeen(text, parse(text, fields, dataset.limit, needs))
+    if dataset.config_map_ref is None:
+        return DatasetSeen()
+    reference, where = dataset.config_map_ref, f"ConfigMap {namespace}/{dataset.config_map_ref.name}"
+    found = cluster.get(CONFIG_MAP, namespace, reference.name)
+    if found is None or "data" not in found:  # without the label it is not in the cache
+        found = await cluster.fresh(CONFIG_MAP, namespace, reference.name)
+    if found is None:
+        return DatasetSeen(problem=f"{where} does not exist; create it, with the rows under {reference.key!r}",
+                        followed=False)
+    followed = (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
+    text = (found.get("data") or {}).get(reference.key)
+    if text is None:
+        has = ", ".join(sorted(found.get("data") or {})) or "none"
+        return DatasetSeen(problem=f"{where} has no data key {reference.key!r} (its keys: {has})", followed=followed)
+    return DatasetSeen(text, parse(text, fields, dataset.limit, needs), followed=followed)
+
+
+async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:
+    """Add the run's children and what former runs left."""
+    owned = [one for one in cluster.list(CONFIG_MAP, seen.namespace, names.labels("EvalJob", seen.name))
+             if children.RUN_KEY in (one["metadata"].get("annotations") or {})]
+    by_key = {one["metadata"]["annotations"][children.RUN_KEY]: one for one in owned}
+    last_key = seen.spec.status.run_key if seen.spec.status else None
+    former = sorted((one for one in owned if RESULTS in (one.get("data") or {})),
+                    key=lambda one: str(one["metadata"].get("creationTimestamp", "")), reverse=True)
+    seen = replace(seen, run=run, last=by_key.get(last_key or ""), others=tuple(former))
+    if run is None:
+        return seen
+    batch, results = cluster.get(JOB, seen.namespace, children.run_name(seen.name, run)), by_key.get(run.key)
+    if ended(batch) and RESULTS not in ((results or {}).get("data") or {}):
+        # the Job's end may reach the cache before the results that were written before it
+        results = await cluster.fresh(CONFIG_MAP, seen.namespace, children.run_name(seen.name, run))
+    return replace(seen, batch=batch, results=results,
+                   input=cluster.get(CONFIG_MAP, seen.namespace, children.input_name(seen.name, run)))
+
+
+def ended(batch: Raw | None) -> Raw | None:
+    """The condition that says that a Job has ended, well or not."""
+    conditions = ((batch or {}).get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] in ("Complete", "Failed") and one["status"] == "True"), None)

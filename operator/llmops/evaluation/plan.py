@@ -1,0 +1,167 @@
+"""Observation -> where the EvalJob stands, which children it wants, when to look again. Pure.
+
+The order of the questions matters: what this version cannot do is said before anything is looked for, a broken row
+before a missing target (the rows are the user's to mend), and a result that exists ends the matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from llmops.api import Reason
+from llmops.evaluation import children
+from llmops.evaluation import run as runs
+from llmops.evaluation.observe import Object, Seen, ended
+from llmops.evaluation.results import Results, loads
+from llmops.evaluation.run import METRICS, Run
+from llmops.evaluation.targets import Missing
+
+KEEP_RESULTS = 10
+LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at a dataset that carries no llmops.dev/watch label
+LOOK_AT_RUNNING = 30.0  # a Job's events come by themselves; this is for one that was lost
+
+
+class State(StrEnum):
+    """Where an EvalJob stands."""
+
+    TEMPLATE = "Template"
+    UNSUPPORTED = "Unsupported"
+    BAD_DATASET = "BadDataset"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    FINISHED = "Finished"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What should be, and what to say about it."""
+
+    state: State
+    reason: Reason = Reason.AS_WANTED
+    sentence: str = ""
+    children: tuple[Object, ...] = ()
+    keep: tuple[Object, ...] = ()  # besides children: objects that are left as they are
+    results: Results | None = None
+    progress: Mapping[str, Any] | None = None
+    look_after: float | None = None
+
+
+def plan(seen: Seen) -> Plan:
+    """What to do about `seen`."""
+    told = unsupported(seen)
+    if told:
+        return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told, keep=former(seen))
+    broken = bad_dataset(seen)
+    if broken:
+        return Plan(State.BAD_DATASET, Reason.DATASET_INVALID, broken, keep=former(seen), look_after=_later(seen))
+    if seen.spec.spec.target is None:
+        return Plan(State.TEMPLATE, Reason.TEMPLATE, "this is a template: it has no target, and releases fill it in",
+                    look_after=_later(seen))
+    missing = next((arm for arm in (seen.target, seen.baseline) if isinstance(arm, Missing)), None)
+    if missing or seen.run is None:
+        return _waiting(seen, missing)
+    return _run(seen, seen.run)
+
+
+def _waiting(seen: Seen, missing: Missing | None) -> Plan:
+    """Somebody to ask is missing; a result that is there already stays told."""
+    sentence = missing.sentence if missing else "the run cannot be put together yet"
+    results = _results(seen.last)
+    if results is not None:
+        return Plan(State.FINISHED, Reason.REFERENCE_NOT_READY, sentence, keep=former(seen), results=results,
+                    look_after=_later(seen))
+    return Plan(State.WAITING, Reason.REFERENCE_NOT_READY, sentence, keep=former(seen), look_after=_later(seen))
+
+
+def _run(seen: Seen, run: Run) -> Plan:
+    data = (seen.results or {}).get("data") or {}
+    results = _results(seen.results)
+    if results is not None:
+        return Plan(State.FINISHED, keep=(*former(seen), *_present(seen.batch)), results=results,
+                    look_after=_later(seen))
+    failed = _failure(seen.batch)
+    if failed and seen.results is not None:
+        return Plan(State.FAILED, Reason.RUN_FAILED, data.get(runs.FAILURE) or failed,
+                    keep=(*former(seen), *_present(seen.batch, seen.results)), look_after=_later(seen))
+    if seen.spec.spec.suspend and seen.batch is None:
+        return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new begins", keep=former(seen))
+    return Plan(
+        State.RUNNING, Reason.IN_PROGRESS, f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time",
+        children=wanted(seen, run), keep=(*former(seen), *_present(seen.batch, seen.input)),
+        progress=runs.progress(data), look_after=LOOK_AT_RUNNING,
+    )
+
+
+def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
+    """The run's children; the Job comes last, and neither it nor the frozen input is touched once it is there."""
+    name, namespace = seen.name, seen.namespace
+    built = [
+        children.build_account(name, namespace),
+        children.build_role(name, namespace, run),
+        children.build_role_binding(name, namespace),
+        children.build_results(name, namespace, run),
+    ]
+    if run.keep_seconds is not None:
+        built.append(children.build_logs(name, namespace))
+    if seen.input is None:
+        built.append(children.build_input(name, namespace, run, seen.dataset.text))
+    if seen.batch is None:
+        built.append(children.build_job(name, namespace, run, seen.settings))
+    return tuple(built)
+
+
+def former(seen: Seen) -> tuple[Object, ...]:
+    """The results that are kept, so that the same key is not run again: the newest few."""
+    return tuple(dict(one) for one in seen.others[:KEEP_RESULTS])
+
+
+def unsupported(seen: Seen) -> str | None:
+    """What this version cannot do, named; nothing is ignored in silence."""
+    spec = seen.spec.spec
+    asked = [f"metric {metric.name} of type {metric.type}" for metric in spec.metrics if metric.type]
+    asked += [f"metric {metric.name}" for metric in spec.metrics if not metric.type and metric.name not in METRICS]
+    asked += ["spec.benchmark"] if spec.benchmark else []
+    asked += ["spec.schedule"] if spec.schedule else []
+    if spec.dataset is not None:
+        asked += [f"spec.dataset.{name}" for name in ("http", "pvc", "s3", "traffic", "labelStudio")
+                  if name in spec.dataset.wire()]
+    return f"not available yet: {', '.join(asked)}" if asked else None
+
+
+def bad_dataset(seen: Seen) -> str | None:
+    """Why the rows cannot be used."""
+    if seen.dataset.problem:
+        return seen.dataset.problem
+    return seen.dataset.rows.told if seen.dataset.rows and seen.dataset.rows.problems else None
+
+
+def _results(config_map: Mapping[str, Any] | None) -> Results | None:
+    text = ((config_map or {}).get("data") or {}).get(runs.RESULTS)
+    try:
+        return loads(text) if text else None
+    except ValueError:  # of another version of this program: measure again
+        return None
+
+
+def _failure(batch: Mapping[str, Any] | None) -> str | None:
+    """The Job's own words when it has failed for good, or has ended without results."""
+    condition = ended(batch)
+    if condition is None:
+        return None
+    if condition["type"] == "Complete":
+        return "the Job ended well but left no results that can be read; delete it to run again"
+    if condition.get("reason") == "DeadlineExceeded":
+        return "the run did not end within spec.timeout; raise it, or ask fewer rows (spec.dataset.limit)"
+    return f"the Job failed ({condition.get('reason')}): {condition.get('message')}"
+
+
+def _present(*objects: Mapping[str, Any] | None) -> tuple[Object, ...]:
+    return tuple(dict(one) for one in objects if one is not None)
+
+
+def _later(seen: Seen) -> float | None:
+    return None if seen.dataset.followed else LOOK_AT_UNFOLLOWED

@@ -1,0 +1,111 @@
+"""The story of an EvalJob's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from llmops import control
+from llmops.api import names
+from llmops.control import Clock, Key, LookAgain
+from llmops.evaluation.observe import observe
+from llmops.evaluation.plan import Plan, plan
+from llmops.evaluation.status import status
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import (
+    CONFIG_MAP,
+    EVAL_JOB,
+    JOB,
+    LLM_SERVICE,
+    PROMPT_RELEASE,
+    PVC,
+    REVISION,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE_ACCOUNT,
+    VECTOR_INDEX,
+)
+
+
+async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
+    """Observe, plan, apply, report."""
+    seen = await observe(key, cluster)
+    if seen is None:
+        return LookAgain.never()
+    wanted = plan(seen)
+    await cluster.apply(wanted.children, owner=seen.job)
+    await cluster.prune(seen.job, keep=(*wanted.children, *wanted.keep), resources=[JOB, CONFIG_MAP])
+    await cluster.report(seen.job, status(seen, wanted, clock.now()))
+    return _look_again(wanted)
+
+
+def _look_again(wanted: Plan) -> LookAgain:
+    return LookAgain.never() if wanted.look_after is None else LookAgain.after(wanted.look_after)
+
+
+def _by_dataset(config_map: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
+    """EvalJobs that read their rows from this ConfigMap."""
+    metadata = config_map["metadata"]
+    for one in cluster.list(EVAL_JOB, metadata["namespace"]):
+        if _name(_part(one["spec"], "dataset"), "configMapRef") == metadata["name"]:
+            yield _key(one)
+
+
+def _by_service(service: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
+    """EvalJobs that ask this service, or a prompt: prompts run on services, by a Revision that is not read here."""
+    name = service["metadata"]["name"]
+    for one in cluster.list(EVAL_JOB, service["metadata"]["namespace"]):
+        arms = [_part(one["spec"], "target"), _part(one["spec"], "baseline")]
+        if any("promptRef" in arm or _name(arm, "serviceRef") == name for arm in arms):
+            yield _key(one)
+
+
+def _by_release(release: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
+    """EvalJobs that ask a version of this release."""
+    return _by_prompt(release["metadata"]["namespace"], release["metadata"]["name"], cluster)
+
+
+def _by_revision(revision: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
+    """EvalJobs that ask the release (or service) whose Revision this is."""
+    metadata = revision["metadata"]
+    owner = (metadata.get("labels") or {}).get(names.OWNER_NAME, "")
+    return _by_prompt(metadata["namespace"], owner, cluster)
+
+
+def _by_index(index: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
+    """EvalJobs that ask a prompt: it may retrieve from this index."""
+    for one in cluster.list(EVAL_JOB, index["metadata"]["namespace"]):
+        if "promptRef" in _part(one["spec"], "target"):
+            yield _key(one)
+
+
+def _by_prompt(namespace: str, name: str, cluster: Cluster) -> Iterable[Key]:
+    for one in cluster.list(EVAL_JOB, namespace):
+        if name in (_name(_part(one["spec"], arm), "promptRef") for arm in ("target", "baseline")):
+            yield _key(one)
+
+
+def _part(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    return spec.get(name) or {}
+
+
+def _name(part: dict[str, Any], reference: str) -> str | None:
+    return (part.get(reference) or {}).get("name")
+
+
+def _key(job: dict[str, Any]) -> Key:
+    return Key(EVAL_JOB.kind, job["metadata"]["namespace"], job["metadata"]["name"])
+
+
+CONTROLLER = control.Controller(
+    resource=EVAL_JOB,
+    reconcile=reconcile,
+    owns=(JOB, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, PVC),
+    refers=(
+        control.Refers(CONFIG_MAP, _by_dataset),
+        control.Refers(LLM_SERVICE, _by_service),
+        control.Refers(PROMPT_RELEASE, _by_release),
+        control.Refers(REVISION, _by_revision),
+        control.Refers(VECTOR_INDEX, _by_index),
+    ),
+)

@@ -1,0 +1,174 @@
+"""Observation + plan -> the EvalJob's status. Pure. Thresholds are judged here, from stored results, at every look."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from llmops.api import ConditionType, Reason
+from llmops.api.evaljob import Threshold as ThresholdSpec
+from llmops.control import conditions
+from llmops.control.conditions import Condition
+from llmops.evaluation.children import run_name
+from llmops.evaluation.intervals import Interval
+from llmops.evaluation.observe import Seen
+from llmops.evaluation.plan import Plan, State
+from llmops.evaluation.results import MetricResult, Results
+from llmops.evaluation.verdict import Judged, Threshold, Verdict, erring, judge
+
+PHASES = {State.FINISHED: "Succeeded", State.FAILED: "Failed", State.RUNNING: "Running"}
+STUCK = frozenset({State.UNSUPPORTED, State.BAD_DATASET, State.FAILED})
+CONFIDENCE = 0.95
+"""Of the intervals shown; a threshold has its own."""
+
+
+def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
+    """The whole status."""
+    judged = _judged(seen, plan)
+    old = (seen.job.get("status") or {}).get("conditions") or []
+    told: dict[str, Any] = {
+        "phase": _phase(plan),
+        "verdict": judged.verdict.value if judged else None,
+        "conditions": conditions.merge(old, _conditions(seen, plan, judged), seen.spec.metadata.generation, now),
+        **_run_fields(seen, plan),
+        **(_measured(plan.results) if plan.results else {}),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _phase(plan: Plan) -> str | None:
+    if plan.state is State.TEMPLATE:
+        return None
+    if plan.state is State.RUNNING and plan.progress is None:
+        return "Pending"
+    return PHASES.get(plan.state, "Pending")
+
+
+def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
+    """Which run is spoken of, and how far it is."""
+    if plan.results is not None:
+        arms = plan.results.arms.values()
+        total = sum(arm.rows for arm in arms)
+        name = ((seen.results or seen.last or {}).get("metadata") or {}).get("name")
+        return {"runKey": plan.results.key, "results": name,
+                "progress": {"done": total, "total": total, "errors": sum(arm.errors for arm in arms),
+                             "etaSeconds": 0}}
+    if seen.run is None or plan.state not in (State.RUNNING, State.FAILED):
+        return {}
+    progress = plan.progress or {"done": 0, "total": seen.run.rows * len(seen.run.arms), "errors": 0}
+    return {"runKey": seen.run.key, "results": run_name(seen.name, seen.run),
+            "progress": {name: value for name, value in progress.items() if value is not None}}
+
+
+def _judged(seen: Seen, plan: Plan) -> Judged | None:
+    if plan.state is State.FAILED:
+        return Judged(Verdict.ERROR, plan.sentence)
+    if plan.results is None:
+        return None
+    return judge(plan.results, [_threshold(one) for one in seen.spec.spec.thresholds])
+
+
+def _threshold(spec: ThresholdSpec) -> Threshold:
+    return Threshold(spec.metric, _number(spec.min), _number(spec.max_drop), float(spec.confidence))
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _conditions(seen: Seen, plan: Plan, judged: Judged | None) -> list[Condition]:
+    return [
+        *_summary(plan, judged),
+        _dataset_valid(seen, plan),
+        _target_reachable(plan),
+        _complete(plan),
+        _thresholds_met(judged),
+    ]
+
+
+def _summary(plan: Plan, judged: Judged | None) -> list[Condition]:
+    """Ready, Reconciling and Stalled."""
+    well = plan.state is State.TEMPLATE or (judged is not None and judged.verdict is not Verdict.ERROR)
+    stuck = plan.state in STUCK or (judged is not None and judged.verdict is Verdict.ERROR)
+    reason, sentence = plan.reason, plan.sentence
+    if plan.state is State.FINISHED and judged is not None:
+        reason, sentence = VERDICT_REASONS[judged.verdict], judged.sentence
+    working = not well and not stuck
+    return [
+        Condition(ConditionType.READY, "True" if well else "False", reason, sentence),
+        Condition(ConditionType.RECONCILING, "True" if working else "False", reason, sentence if working else ""),
+        Condition(ConditionType.STALLED, "True" if stuck else "False", reason, sentence if stuck else ""),
+    ]
+
+
+VERDICT_REASONS = {
+    Verdict.PASS: Reason.THRESHOLDS_MET,
+    Verdict.FAIL: Reason.THRESHOLD_MISSED,
+    Verdict.INCONCLUSIVE: Reason.THRESHOLD_UNDECIDED,
+    Verdict.ERROR: Reason.RUN_ERRORS,
+}
+
+
+def _dataset_valid(seen: Seen, plan: Plan) -> Condition:
+    if plan.state is State.BAD_DATASET:
+        return Condition(ConditionType.DATASET_VALID, "False", Reason.DATASET_INVALID, plan.sentence)
+    if seen.dataset.rows is None:
+        return Condition(ConditionType.DATASET_VALID, "Unknown", plan.reason, "no rows were read")
+    return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, f"{len(seen.dataset.rows.rows)} rows")
+
+
+def _target_reachable(plan: Plan) -> Condition:
+    if plan.reason is Reason.REFERENCE_NOT_READY:
+        return Condition(ConditionType.TARGET_REACHABLE, "False", plan.reason, plan.sentence)
+    if plan.results is None:
+        return Condition(ConditionType.TARGET_REACHABLE, "Unknown", plan.reason, "nothing was asked yet")
+    told = erring(plan.results)
+    if told:
+        return Condition(ConditionType.TARGET_REACHABLE, "False", Reason.RUN_ERRORS, told)
+    return Condition(ConditionType.TARGET_REACHABLE, "True", Reason.AS_WANTED, "the questions were answered")
+
+
+def _complete(plan: Plan) -> Condition:
+    if plan.results is not None:
+        return Condition(ConditionType.COMPLETE, "True", Reason.AS_WANTED, f"in {plan.results.seconds:g} s")
+    return Condition(ConditionType.COMPLETE, "False", plan.reason, plan.sentence)
+
+
+def _thresholds_met(judged: Judged | None) -> Condition:
+    if judged is None:
+        return Condition(ConditionType.THRESHOLDS_MET, "Unknown", Reason.IN_PROGRESS, "nothing is measured yet")
+    value = {Verdict.PASS: "True", Verdict.FAIL: "False"}.get(judged.verdict, "Unknown")
+    return Condition(ConditionType.THRESHOLDS_MET, value, VERDICT_REASONS[judged.verdict], judged.sentence)
+
+
+def _measured(results: Results) -> dict[str, Any]:
+    return {
+        "metrics": [_metric(metric) for metric in results.metrics],
+        "comparisons": [_comparison(metric) for metric in results.metrics if metric.paired is not None],
+        "slices": [{"field": one.field, "value": one.value, "metric": one.metric, "measured": _decimal(one.mean),
+                    "n": one.n} for one in results.slices],
+    }
+
+
+def _metric(metric: MetricResult) -> dict[str, Any]:
+    interval = metric.target.interval(CONFIDENCE)
+    return {"name": metric.name, "n": metric.target.n, **_limits("value", interval)}
+
+
+def _comparison(metric: MetricResult) -> dict[str, Any]:
+    assert metric.paired is not None
+    chance = metric.paired.chance
+    return {"metric": metric.name, "n": metric.paired.n, **_limits("delta", metric.paired.interval(CONFIDENCE)),
+            **({"p": f"{chance:.4g}"} if chance is not None else {})}
+
+
+def _limits(name: str, interval: Interval | None) -> dict[str, str]:
+    if interval is None:
+        return {}
+    return {name: _decimal(interval.value), "low": _decimal(interval.low), "high": _decimal(interval.high)}
+
+
+def _decimal(number: float) -> str:
+    """Four digits, and no minus before zero."""
+    text = f"{number:.4f}"
+    return text.removeprefix("-") if float(text) == 0 else text

@@ -1,0 +1,156 @@
+"""What a target is made of right now: a name in the spec -> an Arm whose identity is a digest, or what is missing.
+
+Names move (`stable` is another version tomorrow), so the run's key is made of what they mean at this moment: a prompt's
+Revision and its service's, a service's Revision, an index's generation. Reads objects through the function it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llmops.api import digest, names
+from llmops.evaluation.run import Arm
+from llmops.kube.resources import LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX, Resource
+
+Raw = Mapping[str, Any]
+
+
+class Reader(Protocol):
+    """What of the cluster is read here."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object from the cache."""
+
+    def list(self, resource: Resource, namespace: str | None = None,
+             labels: Mapping[str, str] | None = None) -> Sequence[dict[str, Any]]:
+        """Objects from the cache."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is nobody to ask yet."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An arm, and the fields that every row must have because the prompt requires them."""
+
+    arm: Arm
+    needs: tuple[str, ...] = ()
+
+
+def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str) -> Resolved | Missing:
+    """The arm for a spec's `target` or `baseline` (as on the wire); `url` is the gateway's."""
+    if "serviceRef" in target:
+        return _service_arm(target["serviceRef"]["name"], namespace, reader, url)
+    if "promptRef" in target:
+        return _prompt_arm(target["promptRef"], namespace, reader, url, input_field)
+    identity = digest({"url": target["url"], "model": target["model"]})
+    return Resolved(Arm(target["url"], target["model"], identity))
+
+
+def _service_arm(name: str, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
+    identity = _service(name, namespace, reader)
+    if isinstance(identity, Missing):
+        return identity
+    return Resolved(Arm(url, names.qualified(namespace, name), identity, token=True))
+
+
+def _service(name: str, namespace: str, reader: Reader) -> str | Missing:
+    """The digest of what answers for a service: that of its stable Revision."""
+    service = reader.get(LLM_SERVICE, namespace, name)
+    if service is None:
+        return Missing(f"LLMService {namespace}/{name} does not exist; create it or name another")
+    if not _is(service, "Available"):
+        return Missing(f"LLMService {namespace}/{name} is not Available yet{_why(service, 'Available')}")
+    stable = (service.get("status") or {}).get("stable") or {}
+    if revision := reader.get(REVISION, namespace, stable.get("revision", "")):
+        return str(revision["spec"]["digest"])
+    spec = service["spec"]
+    return str(stable.get("digest") or digest({part: spec.get(part) for part in ("model", "engine", "external")}))
+
+
+def _prompt_arm(reference: Raw, namespace: str, reader: Reader, url: str, input_field: str) -> Resolved | Missing:
+    name, version = reference["name"], reference.get("version") or "stable"
+    release = reader.get(PROMPT_RELEASE, namespace, name)
+    if release is None:
+        return Missing(f"PromptRelease {namespace}/{name} does not exist; create it or name another")
+    revision = _revision(release, version, namespace, reader)
+    if isinstance(revision, Missing):
+        return revision
+    content, prompt = revision["spec"].get("content") or {}, str(revision["spec"]["digest"])
+    service = _service(content["serviceRef"]["name"], namespace, reader) if content.get("serviceRef") else ""
+    index = _index(content["indexRef"]["name"], namespace, reader) if content.get("indexRef") else ""
+    for part in (service, index):
+        if isinstance(part, Missing):
+            return part
+    schema = content.get("variables") or {}
+    declared, required = schema.get("properties") or {}, schema.get("required") or []
+    retrieved = (content.get("indexRef") or {}).get("variable")
+    asked = _input_variable(required, declared, input_field, retrieved)
+    model = names.qualified(namespace, name)
+    arm = Arm(url, model, digest({"prompt": prompt, "service": service, "index": index}),
+              prompt={"id": model, "version": prompt}, variables=tuple(sorted(set(declared) - {asked, retrieved})),
+              input_variable=asked, token=True)
+    return Resolved(arm, tuple(sorted(set(required) - {asked, retrieved})))
+
+
+def _input_variable(required: Sequence[str], declared: Raw, input_field: str, retrieved: str | None) -> str | None:
+    """The variable that takes a row's input: of the same name as its field, or called input, or the only required one."""
+    for name in (input_field, "input"):
+        if name in declared:
+            return name
+    others = [name for name in required if name != retrieved]
+    return others[0] if len(others) == 1 else None
+
+
+def _revision(release: Raw, version: str, namespace: str, reader: Reader) -> Raw | Missing:
+    """The Revision that a version means: stable, candidate, a digest or the beginning of one, or people's label."""
+    name, status = release["metadata"]["name"], release.get("status") or {}
+    if version in ("stable", "candidate"):
+        wanted = (status.get(version) or {}).get("digest")
+        if not wanted:
+            return Missing(f"PromptRelease {namespace}/{name} has no {version} version yet")
+        version = str(wanted)
+    revisions = reader.list(REVISION, namespace, names.labels("PromptRelease", name))
+    found = [one for one in revisions if _is_version(one["spec"], version)]
+    if len({one["spec"]["digest"] for one in found}) > 1:
+        return Missing(f"{len(found)} revisions of PromptRelease {namespace}/{name} are called {version}; "
+                       "write the digest instead")
+    return found[0] if found else Missing(f"PromptRelease {namespace}/{name} has no version {version}")
+
+
+def _is_version(spec: Raw, version: str) -> bool:
+    beginning = re.fullmatch("[0-9a-f]{8,64}", version) is not None and str(spec["digest"]).startswith(version)
+    return beginning or spec.get("version") == version
+
+
+def _index(name: str, namespace: str, reader: Reader) -> str | Missing:
+    """The generation that answers queries."""
+    index = reader.get(VECTOR_INDEX, namespace, name)
+    if index is None:
+        return Missing(f"VectorIndex {namespace}/{name} does not exist; create it or remove indexRef")
+    generation = (index.get("status") or {}).get("generation") or {}
+    if not generation.get("active"):
+        return Missing(f"VectorIndex {namespace}/{name} has no active generation yet")
+    return str(generation["active"])
+
+
+def _is(thing: Raw, condition: str) -> bool:
+    return any(one["type"] == condition and one["status"] == "True" for one in _conditions(thing))
+
+
+def _why(thing: Raw, condition: str) -> str:
+    told = next((one.get("message") for one in _conditions(thing) if one["type"] == condition), None)
+    return f": {told}" if told else ""
+
+
+def _conditions(thing: Raw) -> Sequence[Raw]:
+    return (thing.get("status") or {}).get("conditions") or []
+
+
