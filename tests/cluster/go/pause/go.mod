@@ -1,0 +1,3 @@
+module llmops.dev/tests/cluster/pause
+
+go 1.24.0
