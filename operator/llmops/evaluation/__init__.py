@@ -4,7 +4,7 @@
     rows.py       a dataset's text -> rows, or the numbers of the rows that are wrong and why; pure
     run.py        what one Job has to do, as a value; its key is a digest of everything that could change the result
     plan.py       observation -> wait, run (Job, ConfigMaps, service account), or done; pure
-    results.py    what a run leaves behind: a summary small enough for a ConfigMap, from which any threshold can be judged
+    results.py    what a run leaves behind: small enough for a ConfigMap, enough to judge any threshold from
     intervals.py  Wilson and Tango, for any confidence, without a statistics library in the operator
     verdict.py    summary + thresholds -> Pass, Fail, Inconclusive or Error; pure
     status.py     observation + plan + verdict -> conditions and status; pure

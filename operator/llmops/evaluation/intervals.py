@@ -98,4 +98,4 @@ def mcnemar(pairs: Pairs) -> float:
     changed = pairs.only_target + pairs.only_baseline
     fewer = min(pairs.only_target, pairs.only_baseline)
     tail = sum(comb(changed, i) for i in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return min(1.0, 2 * tail / (1 << changed))

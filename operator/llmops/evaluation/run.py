@@ -54,7 +54,7 @@ class Run:
     metrics: tuple[str, ...]
     target: Arm
     baseline: Arm | None = None
-    fields: Fields = Fields()
+    fields: Fields = field(default_factory=Fields)
     limit: int | None = None
     slices: tuple[str, ...] = ()
     concurrency: int = 8

@@ -101,7 +101,7 @@ def _prompt_arm(reference: Raw, namespace: str, reader: Reader, url: str, input_
 
 
 def _input_variable(required: Sequence[str], declared: Raw, input_field: str, retrieved: str | None) -> str | None:
-    """The variable that takes a row's input: of the same name as its field, or called input, or the only required one."""
+    """The variable that takes a row's input: its field's name, or input, or the only required one."""
     for name in (input_field, "input"):
         if name in declared:
             return name

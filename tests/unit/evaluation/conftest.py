@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llmops.evaluation.rows import Fields, sha256
 from llmops.evaluation.run import Arm, Run, run_key
 
@@ -81,10 +83,8 @@ def serve() -> Iterator[Callable[[Answer], Model]]:
                 self.wfile.write(payload)
 
             def handle(self) -> None:
-                try:
+                with suppress(ConnectionResetError, BrokenPipeError):  # a client killed in mid-request is the test
                     super().handle()
-                except (ConnectionResetError, BrokenPipeError):
-                    pass  # the client was killed in mid-request: what the test is about
 
             def log_message(self, *_: Any) -> None:
                 pass

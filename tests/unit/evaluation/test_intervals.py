@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmops.evaluation.intervals import Pairs, mcnemar, tango, wilson
 from scipy.stats import binomtest
+
+from llmops.evaluation.intervals import Pairs, mcnemar, tango, wilson
 
 
 @pytest.mark.parametrize(("passed", "n", "low", "high"), [

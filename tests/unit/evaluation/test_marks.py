@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from llmops.evaluation.runner.marks import bleu, exact_match, f1, includes, rouge_l, tokens
 
 

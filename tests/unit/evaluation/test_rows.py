@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from llmops.evaluation.rows import Fields, parse
 
 QA = Fields("question", "answer", "id")
@@ -14,7 +15,8 @@ GOOD = '{"id": "a", "question": "Why?", "answer": "Because."}'
 @pytest.mark.parametrize(("line", "said"), [
     ('{"question": "Why?"', "row 2: not JSON"),
     ('["Why?"]', "row 2: a JSON object is expected, not list"),
-    ('{"id": "b", "question": "Why?"}', "row 2: no field 'answer', the target by spec.dataset.fields.target (its fields: id, question)"),
+    ('{"id": "b", "question": "Why?"}',
+     "row 2: no field 'answer', the target by spec.dataset.fields.target (its fields: id, question)"),
     ('{"id": "b", "question": "Why?", "answer": null}', "row 2: no field 'answer'"),
     ('{"id": "b", "question": "Why?", "answer": "  "}', "row 2: field 'answer' must be a text, a number, or a list"),
     ('{"id": "b", "question": "Why?", "answer": []}', "row 2: field 'answer' must be"),

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from llmops.evaluation.results import Results, loads
 from llmops.evaluation.run import CONFIG_ERROR, Arm
 

@@ -35,7 +35,7 @@ class Wrong(Exception):
 
 
 def entry(folder: str, logs: str, report: str) -> int:
-    """Do the run in `folder`; `report` is namespace/name of a ConfigMap, or a folder's path starting with / or a dot."""
+    """Do the run in `folder`; `report` is a ConfigMap's namespace/name, or a folder's path starting with / or a dot."""
     signal.signal(signal.SIGTERM, _stop)
     where = Folder(Path(report)) if report.startswith(("/", ".")) else InConfigMap(*report.split("/", 1))
     try:

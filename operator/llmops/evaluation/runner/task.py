@@ -65,7 +65,7 @@ def asked(arm: Arm, api: door.Door, progress: Progress) -> Solver:
                                "variables": variables(arm, state.input_text, state.metadata["values"])}}
         try:
             return await generate(state, extra_body=body) if body else await generate(state)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - counted, then raised again
             api.gave_up()
             progress.failed()
             last = error.last_attempt.exception() if isinstance(error, RetryError) else None
