@@ -101,7 +101,8 @@ def _structural(given: Schema, definitions: Schema, where: str) -> Schema:
         made[INT_OR_STRING] = True
     _descend(schema, made, definitions, where)
     if schema.get("default") is not None:
-        made["default"] = _slim(_without_null(schema["default"]), made)
+        # whole, never {}: the API server checks the rules against a default before the defaults further in are added
+        made["default"] = _without_null(schema["default"])
     _bounded(made, where)
     return made
 
@@ -160,14 +161,3 @@ def _without_null(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return [_without_null(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _slim(default: Any, schema: Schema) -> Any:
-    """Without what the schema's own defaults, further in, would add again."""
-    if isinstance(default, list):
-        return [_slim(one, schema.get("items", {})) for one in default]
-    if not isinstance(default, dict):
-        return default
-    inner = schema.get("properties", {})
-    slim = {name: _slim(value, inner.get(name, {})) for name, value in default.items()}
-    return {name: value for name, value in slim.items() if "default" not in inner.get(name, {}) or value != inner[name]["default"]}
