@@ -93,10 +93,14 @@ Amount = Annotated[
     str, Field(max_length=26), _decimal(_DECIMAL, "0.0", "1e12", 'write an amount of money in quotes, such as "0.20"')
 ]
 Fraction = Annotated[
-    str, Field(max_length=26), _decimal(_DECIMAL, "0.0", "1.0", 'write a decimal between 0 and 1 in quotes, such as "0.95"')
+    str,
+    Field(max_length=26),
+    _decimal(_DECIMAL, "0.0", "1.0", 'write a decimal between 0 and 1 in quotes, such as "0.95"'),
 ]
 Similarity = Annotated[
-    str, Field(max_length=26), _decimal(_DECIMAL, "-1.0", "1.0", 'write a decimal between -1 and 1 in quotes, such as "0.30"')
+    str,
+    Field(max_length=26),
+    _decimal(_DECIMAL, "-1.0", "1.0", 'write a decimal between -1 and 1 in quotes, such as "0.30"'),
 ]
 Duration = Annotated[
     str,
@@ -114,9 +118,13 @@ Cron = Annotated[
 Quantity = Annotated[
     str,
     Field(max_length=32),
-    matches(r"[0-9]{1,15}([.][0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", "write a quantity such as 500m, 2Gi or 40Gi"),
+    matches(
+        r"[0-9]{1,15}([.][0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", "write a quantity such as 500m, 2Gi or 40Gi"
+    ),
 ]
-Currency = Annotated[str, Field(max_length=8), matches("[A-Z]{3}", "write a currency of three letters, such as USD or EUR")]
+Currency = Annotated[
+    str, Field(max_length=8), matches("[A-Z]{3}", "write a currency of three letters, such as USD or EUR")
+]
 Url = Annotated[
     str,
     Field(max_length=2048),
@@ -217,8 +225,12 @@ class Status(Model):
 
     observed_generation: int | None = None
     """The generation of the spec that this status speaks of."""
-    conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra={
-        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})] = []
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = []
     """Ready: this generation fully serves. Available: users are served at all. Reconciling and Stalled as kstatus reads them."""
 
     def condition(self, type_: str) -> Condition | None:

@@ -37,7 +37,12 @@ def crds() -> dict[str, Schema]:
 
 def crd(kind: type[KubernetesObject]) -> Schema:
     """One kind's CustomResourceDefinition."""
-    version: Schema = {"name": names.VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": root(kind)}}
+    version: Schema = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": root(kind)},
+    }
     if kind.SUBRESOURCE:
         version["subresources"] = {"status": {}}
     version["additionalPrinterColumns"] = [_column(column) for column in kind.COLUMNS]
@@ -75,7 +80,13 @@ def root(kind: type[KubernetesObject]) -> Schema:
             properties[name] = _structural(whole["properties"][name], definitions, f"{kind.KIND}.{name}")
     rules = [{"rule": rule.cel, "message": rule.says} for rule in kind.NAME_RULES]
     description = (kind.__doc__ or "").strip()
-    return {"type": "object", "description": description, "required": ["spec"], "properties": properties, RULES_KEY: rules}
+    return {
+        "type": "object",
+        "description": description,
+        "required": ["spec"],
+        "properties": properties,
+        RULES_KEY: rules,
+    }
 
 
 def _column(column: Column) -> Schema:

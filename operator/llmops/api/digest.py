@@ -16,7 +16,9 @@ RULES = "llmops.dev/digest/1"
 
 def digest(fields: Mapping[str, Any]) -> str:
     """64 hexadecimal characters: SHA-256 of the canonical JSON of `fields`."""
-    text = json.dumps(_without_empty(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        _without_empty(fields), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(f"{RULES}\n{text}".encode()).hexdigest()
 
 

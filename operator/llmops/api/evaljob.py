@@ -83,7 +83,11 @@ class DatasetPvc(Model):
 
     claim: Word
     """The PersistentVolumeClaim."""
-    path: Annotated[str, Field(max_length=1024), Rule("self.startsWith('/')", "write a path from the volume's root, such as /qa.jsonl")]
+    path: Annotated[
+        str,
+        Field(max_length=1024),
+        Rule("self.startsWith('/')", "write a path from the volume's root, such as /qa.jsonl"),
+    ]
     """The file."""
 
 
@@ -191,11 +195,14 @@ class Metric(Model):
     """The LLMService that judges."""
     rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """What the judge is asked."""
-    scale: Annotated[
-        list[Annotated[int, Field(ge=-1000, le=1000)]],
-        Field(min_length=2, max_length=2),
-        Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
-    ] | None = None
+    scale: (
+        Annotated[
+            list[Annotated[int, Field(ge=-1000, le=1000)]],
+            Field(min_length=2, max_length=2),
+            Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
+        ]
+        | None
+    ) = None
     """The lowest and the highest score."""
     pairs: Pairs | None = None
     """Which rows belong together."""
@@ -266,8 +273,14 @@ class EvalJobSpec(Model):
             "!has(self.thresholds) || has(self.baseline) || !has(self.target) || !self.thresholds.exists(t, has(t.maxDrop))",
             "maxDrop compares with a baseline: write spec.baseline, such as {promptRef: {name: ..., version: stable}}",
         ),
-        Rule("!has(self.baseline) || has(self.target)", "a baseline needs a target: write spec.target, or remove baseline"),
-        Rule("!has(self.schedule) || has(self.target)", "a template never runs by itself: write spec.target, or remove schedule"),
+        Rule(
+            "!has(self.baseline) || has(self.target)",
+            "a baseline needs a target: write spec.target, or remove baseline",
+        ),
+        Rule(
+            "!has(self.schedule) || has(self.target)",
+            "a template never runs by itself: write spec.target, or remove schedule",
+        ),
     )
     target: Target | None = None
     """What answers; without it this is a template that rollouts fill in."""

@@ -25,7 +25,15 @@ from llmops.api.common import (
     Uri,
     Word,
 )
-from llmops.api.rollout import CandidateStatus, HistoryEntry, LastHandled, Phase, RejectedStatus, ServiceRollout, StableStatus
+from llmops.api.rollout import (
+    CandidateStatus,
+    HistoryEntry,
+    LastHandled,
+    Phase,
+    RejectedStatus,
+    ServiceRollout,
+    StableStatus,
+)
 
 Task = Literal["Generate", "Embed", "Rerank"]
 EngineType = Literal["vLLM", "SGLang", "LlamaCpp", "BentoML", "OpenLLM"]
@@ -96,8 +104,7 @@ class ModelSource(Model):
             "file:// and pvc:// models are read where they are: remove cache",
         ),
         Rule(
-            "!self.uri.startsWith('http://')"
-            " || has(self.revision) && self.revision.matches('^sha256:[0-9a-f]{64}$')",
+            "!self.uri.startsWith('http://') || has(self.revision) && self.revision.matches('^sha256:[0-9a-f]{64}$')",
             "nothing vouches for bytes that come over http://: write https://, or revision: sha256:<64 hex digits>",
         ),
         Rule(
@@ -196,9 +203,9 @@ class Accelerator(Model):
     """How many a replica; Auto computes it from the model, and the status explains how."""
 
 
-_ResourceAmount = int | Annotated[
-    str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
-]
+_ResourceAmount = (
+    int | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
+)
 
 
 class Resources(Model):
@@ -213,9 +220,7 @@ class Resources(Model):
 class ScaleMetric(Model):
     """What the number of replicas follows."""
 
-    RULES = (
-        Rule("(self.type == 'Prometheus') == has(self.query)", "write query if and only if type is Prometheus"),
-    )
+    RULES = (Rule("(self.type == 'Prometheus') == has(self.query)", "write query if and only if type is Prometheus"),)
     type: Literal["QueueDepth", "Concurrency", "KVCache", "TokensPerSecond", "Prometheus"] = "QueueDepth"
     """QueueDepth: waiting requests. Concurrency: requests at a time. KVCache: percent full. TokensPerSecond: tokens
     generated. Prometheus: your query."""

@@ -105,7 +105,9 @@ _Number = int | Annotated[str, Field(max_length=16)]
 class Parameters(Model):
     """How the model generates."""
 
-    temperature: Annotated[_Number, _between("0.0", "2.0", 'write a temperature from 0 to 2, in quotes such as "0.7"')] | None = None
+    temperature: (
+        Annotated[_Number, _between("0.0", "2.0", 'write a temperature from 0 to 2, in quotes such as "0.7"')] | None
+    ) = None
     """0 always takes the likeliest token."""
     top_p: Annotated[_Number, _between("0.0", "1.0", 'write topP from 0 to 1, in quotes such as "0.9"')] | None = None
     """Only the likeliest tokens that together have this probability."""
@@ -116,11 +118,13 @@ class Parameters(Model):
     seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] | None = None
     """For answers that can be repeated, where the engine can."""
     presence_penalty: (
-        Annotated[_Number, _between("-2.0", "2.0", 'write presencePenalty from -2 to 2, in quotes such as "0.5"')] | None
+        Annotated[_Number, _between("-2.0", "2.0", 'write presencePenalty from -2 to 2, in quotes such as "0.5"')]
+        | None
     ) = None
     """Against words that occurred."""
     frequency_penalty: (
-        Annotated[_Number, _between("-2.0", "2.0", 'write frequencyPenalty from -2 to 2, in quotes such as "0.5"')] | None
+        Annotated[_Number, _between("-2.0", "2.0", 'write frequencyPenalty from -2 to 2, in quotes such as "0.5"')]
+        | None
     ) = None
     """Against words that occurred often."""
 
@@ -164,7 +168,9 @@ class PromptReleaseSpec(Model):
     version: Annotated[
         str,
         Field(min_length=1, max_length=63),
-        matches("[A-Za-z0-9]([-A-Za-z0-9_.+]*[A-Za-z0-9])?", "write a version such as 2.1.0: letters, digits, . _ + and -"),
+        matches(
+            "[A-Za-z0-9]([-A-Za-z0-9_.+]*[A-Za-z0-9])?", "write a version such as 2.1.0: letters, digits, . _ + and -"
+        ),
         Rule(
             "!(self in ['stable', 'candidate'])",
             "stable and candidate have a meaning of their own: write another version, such as 2.1.0",

@@ -6,11 +6,11 @@ condition's own message names the object and the fix. Add yours under your room'
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Self
 
 
-class _Told(str, Enum):
+class _Told(StrEnum):
     """A text with a sentence."""
 
     sentence: str
@@ -78,7 +78,10 @@ class Reason(_Told):
 
     # evaluation
     TEMPLATE = "Template", "The EvalJob has no target: it waits to be filled in by releases."
-    DATASET_INVALID = "DatasetInvalid", "The dataset is missing, or rows in it are broken; the message has their numbers."
+    DATASET_INVALID = (
+        "DatasetInvalid",
+        "The dataset is missing, or rows in it are broken; the message has their numbers.",
+    )
     RUN_FAILED = "RunFailed", "The Job failed for good; the message has its words."
     RUN_ERRORS = "RunErrors", "More than 2% of the requests failed, so nothing was judged."
     THRESHOLDS_MET = "ThresholdsMet", "Every threshold's interval is on the good side."

@@ -17,7 +17,9 @@ class RevisionSpec(Model):
     """The kind it is a revision of."""
     of_name: Annotated[str, Field(min_length=1, max_length=63)]
     """The object it is a revision of."""
-    digest: Annotated[str, Field(max_length=64), matches("[0-9a-f]{64}", "write the content's digest, 64 small hex digits")]
+    digest: Annotated[
+        str, Field(max_length=64), matches("[0-9a-f]{64}", "write the content's digest, 64 small hex digits")
+    ]
     """The identity of the content."""
     version: Annotated[str, Field(max_length=63)] | None = None
     """Its label for people."""
@@ -43,7 +45,9 @@ class Revision(KubernetesObject):
         Column("Digest", ".spec.digest", wide=True),
         Column("Age", ".metadata.creationTimestamp", "date"),
     )
-    spec: Annotated[RevisionSpec, Rule("self == oldSelf", "a Revision is frozen: make a new one instead of changing it")]
+    spec: Annotated[
+        RevisionSpec, Rule("self == oldSelf", "a Revision is frozen: make a new one instead of changing it")
+    ]
     """What was so, for ever."""
 
     @property

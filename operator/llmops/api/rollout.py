@@ -16,7 +16,9 @@ Percent = Annotated[int, Field(ge=1, le=100)]
 Sticky = Annotated[
     str,
     Field(max_length=80),
-    matches("User|Key|Header:[A-Za-z0-9-]{1,64}", "write User, Key or Header:<name of a header>, such as Header:x-user-id"),
+    matches(
+        "User|Key|Header:[A-Za-z0-9-]{1,64}", "write User, Key or Header:<name of a header>, such as Header:x-user-id"
+    ),
 ]
 
 
@@ -56,7 +58,10 @@ class OnlineSignal(Model):
     """Something that each user's answers pass or fail; stable and candidate are compared by it."""
 
     RULES = (
-        Rule("(self.signal == 'Latency') == has(self.max)", "write max, such as max: 2s, if and only if signal is Latency"),
+        Rule(
+            "(self.signal == 'Latency') == has(self.max)",
+            "write max, such as max: 2s, if and only if signal is Latency",
+        ),
         Rule(
             "self.signal == 'Judge' ? has(self.serviceRef) && has(self.rubric) : !has(self.serviceRef) && !has(self.rubric)",
             "write serviceRef and rubric if and only if signal is Judge",

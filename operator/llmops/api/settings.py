@@ -24,7 +24,9 @@ class Settings:
     """Every setting, with its default."""
 
     system_namespace: str = _setting("llmops-system", "The namespace of the operator and the gateway.")
-    gateway_url: str = _setting("http://llmops-gateway.llmops-system/v1", "The door's address, as pods in the cluster reach it.")
+    gateway_url: str = _setting(
+        "http://llmops-gateway.llmops-system/v1", "The door's address, as pods in the cluster reach it."
+    )
     gateway_service: str = _setting("llmops-gateway", "The gateway's Service in the system namespace.")
     gateway_port: int = _setting(8080, "The port that the gateway's pods listen on.")
     cluster_domain: str = _setting("cluster.local", "The cluster's DNS domain.")
@@ -33,7 +35,9 @@ class Settings:
     image_llamacpp: str = _setting("llmops/llamacpp:dev", "The default image of engine LlamaCpp.")
     image_bentoml: str = _setting("llmops/bentoml:dev", "The default image of engine BentoML.")
     image_openllm: str = _setting("llmops/openllm:dev", "The default image of engine OpenLLM.")
-    image_operator: str = _setting("llmops/operator:dev", "The image of the operator, the gateway and the model downloads.")
+    image_operator: str = _setting(
+        "llmops/operator:dev", "The image of the operator, the gateway and the model downloads."
+    )
     image_evaluate: str = _setting("llmops/evaluate:dev", "The image of evaluation Jobs.")
     image_retrieval: str = _setting("llmops/retrieval:dev", "The image of index Jobs and of the query servers.")
     image_milvus_lite: str = _setting("llmops/milvus-lite:dev", "The image of Milvus in mode Lite.")
@@ -65,4 +69,6 @@ def _read(name: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise SettingError(f"{env_name(name)}={text!r} is not a number: write one, such as {getattr(Settings, name)}") from None
+        raise SettingError(
+            f"{env_name(name)}={text!r} is not a number: write one, such as {getattr(Settings, name)}"
+        ) from None

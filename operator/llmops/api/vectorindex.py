@@ -39,7 +39,9 @@ class EngineStorage(Model):
 class ExternalEngine(Model):
     """An engine that is already there."""
 
-    uri: Annotated[Uri, matches("[a-z]+://[^ ]+", "write the engine's address, such as https://milvus.example.org:19530")]
+    uri: Annotated[
+        Uri, matches("[a-z]+://[^ ]+", "write the engine's address, such as https://milvus.example.org:19530")
+    ]
     """Its address."""
     credentials_secret_ref: SecretRef | None = None
     """A Secret with its token, or its username and password."""
@@ -101,7 +103,9 @@ class PvcSource(Model):
 
     claim: Word
     """The PersistentVolumeClaim."""
-    path: Annotated[str, Field(max_length=1024), Rule("self.startsWith('/')", "write a path from the volume's root, such as /")] = "/"
+    path: Annotated[
+        str, Field(max_length=1024), Rule("self.startsWith('/')", "write a path from the volume's root, such as /")
+    ] = "/"
     """Where on it."""
 
 
@@ -126,7 +130,9 @@ class S3Source(Model):
 class GitSource(Model):
     """Files in a repository."""
 
-    url: Annotated[Uri, matches("(https|ssh)://[^ ]+", "write the repository's address, such as https://host/org/repo.git")]
+    url: Annotated[
+        Uri, matches("(https|ssh)://[^ ]+", "write the repository's address, such as https://host/org/repo.git")
+    ]
     """Its address."""
     ref: Annotated[str, Field(max_length=253)] = "HEAD"
     """A branch, tag or commit."""
@@ -244,13 +250,18 @@ class IndexGate(Model):
     """A measurement that a new generation must pass before queries see it."""
 
     RULES = (
-        Rule("self.type == 'Latency' ? has(self.max) && !has(self.min) : has(self.min) && !has(self.max)",
-             "Latency needs max, such as 50ms; every other gate needs min"),
+        Rule(
+            "self.type == 'Latency' ? has(self.max) && !has(self.min) : has(self.min) && !has(self.max)",
+            "Latency needs max, such as 50ms; every other gate needs min",
+        ),
         Rule(
             "self.type in ['RowCount', 'Latency'] || !has(self.min) || type(self.min) == string && double(string(self.min)) <= 1.0",
             'recall is between 0 and 1: write min as a decimal in quotes, such as "0.95"',
         ),
-        Rule("self.type != 'RowCount' || !has(self.min) || type(self.min) == int", "RowCount counts: write min as a whole number"),
+        Rule(
+            "self.type != 'RowCount' || !has(self.min) || type(self.min) == int",
+            "RowCount counts: write min as a whole number",
+        ),
         Rule("(self.type == 'Retrieval') == has(self.evalJobRef)", "write evalJobRef if and only if type is Retrieval"),
     )
     type: Literal["AnnRecall", "Retrieval", "Latency", "RowCount"]
