@@ -23,7 +23,7 @@ def child(owner: str, ending: str) -> str:
     if len(owner) + len(ending) <= LONGEST:
         return owner + ending
     mark = hashlib.sha256(owner.encode()).hexdigest()[:8]
-    return f"{owner[:LONGEST - len(ending) - 9]}-{mark}{ending}"
+    return f"{owner[: LONGEST - len(ending) - 9]}-{mark}{ending}"
 
 
 def run_name(job: str, run: Run) -> str:
@@ -44,7 +44,8 @@ def account_name(job: str) -> str:
 def build_input(job: str, namespace: str, run: Run, rows: str) -> Object:
     """The run and its rows, frozen: what is edited while it runs belongs to the next run."""
     return {
-        "apiVersion": "v1", "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
         "metadata": {"name": input_name(job, run), "namespace": namespace},
         "immutable": True,
         "data": {runs.RUN_FILE: run.dumps(), runs.ROWS_FILE: rows},
@@ -54,7 +55,8 @@ def build_input(job: str, namespace: str, run: Run, rows: str) -> Object:
 def build_results(job: str, namespace: str, run: Run) -> Object:
     """Empty at first: the runner may patch this one object and create none."""
     return {
-        "apiVersion": "v1", "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
         "metadata": {"name": run_name(job, run), "namespace": namespace, "annotations": {RUN_KEY: run.key}},
     }
 
@@ -65,7 +67,8 @@ RUN_KEY = f"{names.GROUP}/run-key"
 def build_account(job: str, namespace: str) -> Object:
     """Who the pods are."""
     return {
-        "apiVersion": "v1", "kind": "ServiceAccount",
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
         "metadata": {"name": account_name(job), "namespace": namespace},
         "automountServiceAccountToken": False,
     }
@@ -74,10 +77,17 @@ def build_account(job: str, namespace: str) -> Object:
 def build_role(job: str, namespace: str, run: Run) -> Object:
     """What the pods may: write the results of this run."""
     return {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
         "metadata": {"name": account_name(job), "namespace": namespace},
-        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [run_name(job, run)],
-                   "verbs": ["get", "patch"]}],
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["configmaps"],
+                "resourceNames": [run_name(job, run)],
+                "verbs": ["get", "patch"],
+            }
+        ],
     }
 
 
@@ -85,7 +95,8 @@ def build_role_binding(job: str, namespace: str) -> Object:
     """The role to the account."""
     name = account_name(job)
     return {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
         "metadata": {"name": name, "namespace": namespace},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
@@ -95,7 +106,8 @@ def build_role_binding(job: str, namespace: str) -> Object:
 def build_logs(job: str, namespace: str) -> Object:
     """The volume on which logs outlive their pod (spec.keep): a pod that was lost resumes there."""
     return {
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
         "metadata": {"name": child(job, "-eval-logs"), "namespace": namespace},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": LOGS_SIZE}}},
     }
@@ -105,18 +117,23 @@ def build_job(job: str, namespace: str, run: Run, settings: Settings) -> Object:
     """The Job. A disrupted pod does not count as a failure; a wrong run fails at once, as no retry can help."""
     name = run_name(job, run)
     return {
-        "apiVersion": "batch/v1", "kind": "Job",
+        "apiVersion": "batch/v1",
+        "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "backoffLimit": TRIES,
             "activeDeadlineSeconds": max(1, int(run.timeout_seconds)),
             "ttlSecondsAfterFinished": FORGET_AFTER,
             "podReplacementPolicy": "Failed",  # never two runners on one log folder
-            "podFailurePolicy": {"rules": [
-                {"action": "FailJob",
-                 "onExitCodes": {"containerName": "evaluate", "operator": "In", "values": [runs.CONFIG_ERROR]}},
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            ]},
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": "evaluate", "operator": "In", "values": [runs.CONFIG_ERROR]},
+                    },
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
             "template": {
                 "metadata": {"labels": names.labels("EvalJob", job)},
                 "spec": _build_pod(job, namespace, run, settings),
@@ -135,39 +152,76 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [{
-            "name": "evaluate",
-            "image": settings.image_evaluate,
-            "imagePullPolicy": settings.image_pull_policy,
-            "command": ["llmops", "evaluate", "--run", "/etc/llmops/run", "--logs", "/logs",
-                        "--report", names.qualified(namespace, run_name(job, run))],
-            "env": [{"name": "HOME", "value": "/tmp"}],
-            "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                                "capabilities": {"drop": ["ALL"]}},
-            "resources": {"requests": {"cpu": "100m", "memory": "384Mi"}, "limits": {"memory": "2Gi"}},
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [
-                {"name": "run", "mountPath": "/etc/llmops/run", "readOnly": True},
-                {"name": "logs", "mountPath": "/logs"},
-                {"name": "tmp", "mountPath": "/tmp"},
-                {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
-                {"name": "token", "mountPath": "/var/run/llmops", "readOnly": True},
-            ],
-        }],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": "evaluate",
+                "image": settings.image_evaluate,
+                "imagePullPolicy": settings.image_pull_policy,
+                "command": [
+                    "llmops",
+                    "evaluate",
+                    "--run",
+                    "/etc/llmops/run",
+                    "--logs",
+                    "/logs",
+                    "--report",
+                    names.qualified(namespace, run_name(job, run)),
+                ],
+                "env": [{"name": "HOME", "value": "/tmp"}],
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "resources": {"requests": {"cpu": "100m", "memory": "384Mi"}, "limits": {"memory": "2Gi"}},
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [
+                    {"name": "run", "mountPath": "/etc/llmops/run", "readOnly": True},
+                    {"name": "logs", "mountPath": "/logs"},
+                    {"name": "tmp", "mountPath": "/tmp"},
+                    {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
+                    {"name": "token", "mountPath": "/var/run/llmops", "readOnly": True},
+                ],
+            }
+        ],
         "volumes": [
             {"name": "run", "configMap": {"name": input_name(job, run)}},
             {"name": "logs", **logs},
             {"name": "tmp", "emptyDir": {}},
-            {"name": "api", "projected": {"sources": [
-                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
-                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                {"downwardAPI": {"items": [{"path": "namespace",
-                                            "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
-            ]}},
-            {"name": "token", "projected": {"sources": [
-                {"serviceAccountToken": {"path": "token", "audience": names.AUDIENCE, "expirationSeconds": 3600}},
-            ]}},
+            {
+                "name": "api",
+                "projected": {
+                    "sources": [
+                        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                        {
+                            "downwardAPI": {
+                                "items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
+                            }
+                        },
+                    ]
+                },
+            },
+            {
+                "name": "token",
+                "projected": {
+                    "sources": [
+                        {
+                            "serviceAccountToken": {
+                                "path": "token",
+                                "audience": names.AUDIENCE,
+                                "expirationSeconds": 3600,
+                            }
+                        },
+                    ]
+                },
+            },
         ],
     }

@@ -110,8 +110,9 @@ def _needs(*arms: Resolved | Missing | None) -> tuple[str, ...]:
     return tuple(sorted({name for arm in arms if isinstance(arm, Resolved) for name in arm.needs}))
 
 
-async def _dataset(dataset: Dataset, fields: Fields, namespace: str, cluster: Cluster,
-                   needs: tuple[str, ...]) -> DatasetSeen:
+async def _dataset(
+    dataset: Dataset, fields: Fields, namespace: str, cluster: Cluster, needs: tuple[str, ...]
+) -> DatasetSeen:
     if dataset.inline is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.inline)
         return DatasetSeen(text, parse(text, fields, dataset.limit, needs))
@@ -122,8 +123,9 @@ async def _dataset(dataset: Dataset, fields: Fields, namespace: str, cluster: Cl
     if found is None or "data" not in found:  # without the label it is not in the cache
         found = await cluster.fresh(CONFIG_MAP, namespace, reference.name)
     if found is None:
-        return DatasetSeen(problem=f"{where} does not exist; create it, with the rows under {reference.key!r}",
-                        followed=False)
+        return DatasetSeen(
+            problem=f"{where} does not exist; create it, with the rows under {reference.key!r}", followed=False
+        )
     followed = (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
     text = (found.get("data") or {}).get(reference.key)
     if text is None:
@@ -134,12 +136,18 @@ async def _dataset(dataset: Dataset, fields: Fields, namespace: str, cluster: Cl
 
 async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:
     """Add the run's children and what former runs left."""
-    owned = [one for one in cluster.list(CONFIG_MAP, seen.namespace, names.labels("EvalJob", seen.name))
-             if children.RUN_KEY in (one["metadata"].get("annotations") or {})]
+    owned = [
+        one
+        for one in cluster.list(CONFIG_MAP, seen.namespace, names.labels("EvalJob", seen.name))
+        if children.RUN_KEY in (one["metadata"].get("annotations") or {})
+    ]
     by_key = {one["metadata"]["annotations"][children.RUN_KEY]: one for one in owned}
     last_key = seen.spec.status.run_key if seen.spec.status else None
-    former = sorted((one for one in owned if RESULTS in (one.get("data") or {})),
-                    key=lambda one: str(one["metadata"].get("creationTimestamp", "")), reverse=True)
+    former = sorted(
+        (one for one in owned if RESULTS in (one.get("data") or {})),
+        key=lambda one: str(one["metadata"].get("creationTimestamp", "")),
+        reverse=True,
+    )
     seen = replace(seen, run=run, last=by_key.get(last_key or ""), others=tuple(former))
     if run is None:
         return seen
@@ -147,8 +155,12 @@ async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:
     if ended(batch) and RESULTS not in ((results or {}).get("data") or {}):
         # the Job's end may reach the cache before the results that were written before it
         results = await cluster.fresh(CONFIG_MAP, seen.namespace, children.run_name(seen.name, run))
-    return replace(seen, batch=batch, results=results,
-                   input=cluster.get(CONFIG_MAP, seen.namespace, children.input_name(seen.name, run)))
+    return replace(
+        seen,
+        batch=batch,
+        results=results,
+        input=cluster.get(CONFIG_MAP, seen.namespace, children.input_name(seen.name, run)),
+    )
 
 
 def ended(batch: Raw | None) -> Raw | None:

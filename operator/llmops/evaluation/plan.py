@@ -59,8 +59,12 @@ def plan(seen: Seen) -> Plan:
     if broken:
         return Plan(State.BAD_DATASET, Reason.DATASET_INVALID, broken, keep=former(seen), look_after=_later(seen))
     if seen.spec.spec.target is None:
-        return Plan(State.TEMPLATE, Reason.TEMPLATE, "this is a template: it has no target, and releases fill it in",
-                    look_after=_later(seen))
+        return Plan(
+            State.TEMPLATE,
+            Reason.TEMPLATE,
+            "this is a template: it has no target, and releases fill it in",
+            look_after=_later(seen),
+        )
     missing = next((arm for arm in (seen.target, seen.baseline) if isinstance(arm, Missing)), None)
     if missing or seen.run is None:
         return _waiting(seen, missing)
@@ -72,8 +76,14 @@ def _waiting(seen: Seen, missing: Missing | None) -> Plan:
     sentence = missing.sentence if missing else "the run cannot be put together yet"
     results = _results(seen.last)
     if results is not None:
-        return Plan(State.FINISHED, Reason.REFERENCE_NOT_READY, sentence, keep=former(seen), results=results,
-                    look_after=_later(seen))
+        return Plan(
+            State.FINISHED,
+            Reason.REFERENCE_NOT_READY,
+            sentence,
+            keep=former(seen),
+            results=results,
+            look_after=_later(seen),
+        )
     return Plan(State.WAITING, Reason.REFERENCE_NOT_READY, sentence, keep=former(seen), look_after=_later(seen))
 
 
@@ -81,18 +91,28 @@ def _run(seen: Seen, run: Run) -> Plan:
     data = (seen.results or {}).get("data") or {}
     results = _results(seen.results)
     if results is not None:
-        return Plan(State.FINISHED, keep=(*former(seen), *_present(seen.batch)), results=results,
-                    look_after=_later(seen))
+        return Plan(
+            State.FINISHED, keep=(*former(seen), *_present(seen.batch)), results=results, look_after=_later(seen)
+        )
     failed = _failure(seen.batch)
     if failed and seen.results is not None:
-        return Plan(State.FAILED, Reason.RUN_FAILED, data.get(runs.FAILURE) or failed,
-                    keep=(*former(seen), *_present(seen.batch, seen.results)), look_after=_later(seen))
+        return Plan(
+            State.FAILED,
+            Reason.RUN_FAILED,
+            data.get(runs.FAILURE) or failed,
+            keep=(*former(seen), *_present(seen.batch, seen.results)),
+            look_after=_later(seen),
+        )
     if seen.spec.spec.suspend and seen.batch is None:
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new begins", keep=former(seen))
     return Plan(
-        State.RUNNING, Reason.IN_PROGRESS, f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time",
-        children=wanted(seen, run), keep=(*former(seen), *_present(seen.batch, seen.input)),
-        progress=runs.progress(data), look_after=LOOK_AT_RUNNING,
+        State.RUNNING,
+        Reason.IN_PROGRESS,
+        f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time",
+        children=wanted(seen, run),
+        keep=(*former(seen), *_present(seen.batch, seen.input)),
+        progress=runs.progress(data),
+        look_after=LOOK_AT_RUNNING,
     )
 
 
@@ -127,8 +147,11 @@ def unsupported(seen: Seen) -> str | None:
     asked += ["spec.benchmark"] if spec.benchmark else []
     asked += ["spec.schedule"] if spec.schedule else []
     if spec.dataset is not None:
-        asked += [f"spec.dataset.{name}" for name in ("http", "pvc", "s3", "traffic", "labelStudio")
-                  if name in spec.dataset.wire()]
+        asked += [
+            f"spec.dataset.{name}"
+            for name in ("http", "pvc", "s3", "traffic", "labelStudio")
+            if name in spec.dataset.wire()
+        ]
     return f"not available yet: {', '.join(asked)}" if asked else None
 
 

@@ -116,8 +116,9 @@ class Results:
 
     def dumps(self) -> str:
         """As JSON; refuses NaN, which the API server and half the world's parsers refuse as well."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, allow_nan=False, ensure_ascii=False,
-                          separators=(",", ":"))
+        return json.dumps(
+            {"format": FORMAT, **asdict(self)}, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        )
 
 
 def loads(text: str) -> Results:
@@ -140,7 +141,9 @@ def loads(text: str) -> Results:
 
 def _metric(raw: Mapping[str, Any]) -> MetricResult:
     return MetricResult(
-        raw["name"], raw["kind"], _measured(raw["target"]),
+        raw["name"],
+        raw["kind"],
+        _measured(raw["target"]),
         _measured(raw["baseline"]) if raw["baseline"] else None,
         _paired(raw["paired"]) if raw["paired"] else None,
     )

@@ -79,16 +79,18 @@ class Run:
 
 def run_key(run: Run) -> str:
     """The digest of everything that could change the result."""
-    return digest({
-        "kind": "evaluation",
-        "target": run.target.identity,
-        "baseline": run.baseline.identity if run.baseline else None,
-        "dataset": run.dataset_sha256,
-        "fields": asdict(run.fields),
-        "limit": run.limit,
-        "slices": list(run.slices),
-        "metrics": sorted(run.metrics),
-    })
+    return digest(
+        {
+            "kind": "evaluation",
+            "target": run.target.identity,
+            "baseline": run.baseline.identity if run.baseline else None,
+            "dataset": run.dataset_sha256,
+            "fields": asdict(run.fields),
+            "limit": run.limit,
+            "slices": list(run.slices),
+            "metrics": sorted(run.metrics),
+        }
+    )
 
 
 def progress(data: Mapping[str, str]) -> Mapping[str, Any] | None:

@@ -50,14 +50,19 @@ def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
         arms = plan.results.arms.values()
         total = sum(arm.rows for arm in arms)
         name = ((seen.results or seen.last or {}).get("metadata") or {}).get("name")
-        return {"runKey": plan.results.key, "results": name,
-                "progress": {"done": total, "total": total, "errors": sum(arm.errors for arm in arms),
-                             "etaSeconds": 0}}
+        return {
+            "runKey": plan.results.key,
+            "results": name,
+            "progress": {"done": total, "total": total, "errors": sum(arm.errors for arm in arms), "etaSeconds": 0},
+        }
     if seen.run is None or plan.state not in (State.RUNNING, State.FAILED):
         return {}
     progress = plan.progress or {"done": 0, "total": seen.run.rows * len(seen.run.arms), "errors": 0}
-    return {"runKey": seen.run.key, "results": run_name(seen.name, seen.run),
-            "progress": {name: value for name, value in progress.items() if value is not None}}
+    return {
+        "runKey": seen.run.key,
+        "results": run_name(seen.name, seen.run),
+        "progress": {name: value for name, value in progress.items() if value is not None},
+    }
 
 
 def _judged(seen: Seen, plan: Plan) -> Judged | None:
@@ -145,8 +150,10 @@ def _measured(results: Results) -> dict[str, Any]:
     return {
         "metrics": [_metric(metric) for metric in results.metrics],
         "comparisons": [_comparison(metric) for metric in results.metrics if metric.paired is not None],
-        "slices": [{"field": one.field, "value": one.value, "metric": one.metric, "measured": _decimal(one.mean),
-                    "n": one.n} for one in results.slices],
+        "slices": [
+            {"field": one.field, "value": one.value, "metric": one.metric, "measured": _decimal(one.mean), "n": one.n}
+            for one in results.slices
+        ],
     }
 
 
@@ -158,8 +165,12 @@ def _metric(metric: MetricResult) -> dict[str, Any]:
 def _comparison(metric: MetricResult) -> dict[str, Any]:
     assert metric.paired is not None
     chance = metric.paired.chance
-    return {"metric": metric.name, "n": metric.paired.n, **_limits("delta", metric.paired.interval(CONFIDENCE)),
-            **({"p": f"{chance:.4g}"} if chance is not None else {})}
+    return {
+        "metric": metric.name,
+        "n": metric.paired.n,
+        **_limits("delta", metric.paired.interval(CONFIDENCE)),
+        **({"p": f"{chance:.4g}"} if chance is not None else {}),
+    }
 
 
 def _limits(name: str, interval: Interval | None) -> dict[str, str]:

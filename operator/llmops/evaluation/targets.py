@@ -24,8 +24,9 @@ class Reader(Protocol):
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object from the cache."""
 
-    def list(self, resource: Resource, namespace: str | None = None,
-             labels: Mapping[str, str] | None = None) -> Sequence[dict[str, Any]]:
+    def list(
+        self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Sequence[dict[str, Any]]:
         """Objects from the cache."""
 
 
@@ -94,9 +95,15 @@ def _prompt_arm(reference: Raw, namespace: str, reader: Reader, url: str, input_
     retrieved = (content.get("indexRef") or {}).get("variable")
     asked = _input_variable(required, declared, input_field, retrieved)
     model = names.qualified(namespace, name)
-    arm = Arm(url, model, digest({"prompt": prompt, "service": service, "index": index}),
-              prompt={"id": model, "version": prompt}, variables=tuple(sorted(set(declared) - {asked, retrieved})),
-              input_variable=asked, token=True)
+    arm = Arm(
+        url,
+        model,
+        digest({"prompt": prompt, "service": service, "index": index}),
+        prompt={"id": model, "version": prompt},
+        variables=tuple(sorted(set(declared) - {asked, retrieved})),
+        input_variable=asked,
+        token=True,
+    )
     return Resolved(arm, tuple(sorted(set(required) - {asked, retrieved})))
 
 
@@ -120,8 +127,9 @@ def _revision(release: Raw, version: str, namespace: str, reader: Reader) -> Raw
     revisions = reader.list(REVISION, namespace, names.labels("PromptRelease", name))
     found = [one for one in revisions if _is_version(one["spec"], version)]
     if len({one["spec"]["digest"] for one in found}) > 1:
-        return Missing(f"{len(found)} revisions of PromptRelease {namespace}/{name} are called {version}; "
-                       "write the digest instead")
+        return Missing(
+            f"{len(found)} revisions of PromptRelease {namespace}/{name} are called {version}; write the digest instead"
+        )
     return found[0] if found else Missing(f"PromptRelease {namespace}/{name} has no version {version}")
 
 
@@ -152,5 +160,3 @@ def _why(thing: Raw, condition: str) -> str:
 
 def _conditions(thing: Raw) -> Sequence[Raw]:
     return (thing.get("status") or {}).get("conditions") or []
-
-

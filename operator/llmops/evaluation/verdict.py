@@ -53,8 +53,9 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> Judged:
         return Judged(Verdict.ERROR, told)
     if not thresholds:
         return Judged(Verdict.PASS, "no thresholds are given, so nothing was judged")
-    lines = sorted((one(results, threshold) for threshold in thresholds),
-                   key=lambda line: _WORST_FIRST.index(line.verdict))
+    lines = sorted(
+        (one(results, threshold) for threshold in thresholds), key=lambda line: _WORST_FIRST.index(line.verdict)
+    )
     return Judged(lines[0].verdict, "; ".join(line.sentence for line in lines))
 
 
@@ -62,8 +63,10 @@ def erring(results: Results) -> str | None:
     """The sentence to say when too many requests failed for the answers to be judged."""
     for role, arm in results.arms.items():
         if arm.errors > MAX_ERROR_SHARE * arm.rows:
-            return (f"{arm.errors} of {arm.rows} requests to the {role} failed, more than {MAX_ERROR_SHARE:.0%}, "
-                    f"so nothing is judged; the first: {arm.first_error or 'unknown'}")
+            return (
+                f"{arm.errors} of {arm.rows} requests to the {role} failed, more than {MAX_ERROR_SHARE:.0%}, "
+                f"so nothing is judged; the first: {arm.first_error or 'unknown'}"
+            )
     return None
 
 
@@ -91,11 +94,15 @@ def _minimum(metric: MetricResult, threshold: Threshold, bound: float) -> Judged
 def _drop(metric: MetricResult, threshold: Threshold, drop: float) -> Judged:
     interval = metric.paired.interval(threshold.confidence) if metric.paired else None
     if metric.paired is None or interval is None:
-        return Judged(Verdict.ERROR, f"{metric.name} has a maxDrop but no row was answered by target and baseline; "
-                                     "set spec.baseline")
+        return Judged(
+            Verdict.ERROR,
+            f"{metric.name} has a maxDrop but no row was answered by target and baseline; set spec.baseline",
+        )
     verdict = _side(interval, -drop)
-    sentence = (f"{metric.name} is {_told(interval, threshold, '+.3f')} against the baseline, {_relation(verdict)} "
-                f"the margin of {-drop:g}")
+    sentence = (
+        f"{metric.name} is {_told(interval, threshold, '+.3f')} against the baseline, {_relation(verdict)} "
+        f"the margin of {-drop:g}"
+    )
     if verdict is Verdict.INCONCLUSIVE:
         sentence += _advice(rows_for_drop(metric.paired, drop, threshold.confidence))
     return Judged(verdict, sentence)
@@ -108,8 +115,10 @@ def _side(interval: Interval, bound: float) -> Verdict:
 
 
 def _told(interval: Interval, threshold: Threshold, style: str) -> str:
-    return (f"{interval.value:{style}} ({threshold.confidence:.4g} interval {interval.low:{style}} to "
-            f"{interval.high:{style}})")
+    return (
+        f"{interval.value:{style}} ({threshold.confidence:.4g} interval {interval.low:{style}} to "
+        f"{interval.high:{style}})"
+    )
 
 
 def _relation(verdict: Verdict) -> str:
@@ -143,8 +152,9 @@ def _decides(counts: Pairs, drop: float, confidence: float) -> bool:
 
 
 def _scaled(counts: Pairs, by: float) -> Pairs:
-    return Pairs(*(round(part * by) for part in (counts.both, counts.only_target, counts.only_baseline,
-                                                 counts.neither)))
+    return Pairs(
+        *(round(part * by) for part in (counts.both, counts.only_target, counts.only_baseline, counts.neither))
+    )
 
 
 def _fewest(n: int, decides: Callable[[int], bool]) -> int | None:

@@ -104,9 +104,14 @@ def serve() -> Iterator[Callable[[Answer], Model]]:
 
 def completion(body: Mapping[str, Any], text: str) -> dict[str, Any]:
     """A chat completion as OpenAI's API words it."""
-    return {"id": "chatcmpl-1", "object": "chat.completion", "created": int(time.time()), "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-            "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body["model"],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+    }
 
 
 def jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -117,8 +122,12 @@ def jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
 def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], target: Arm, **changes: Any) -> Run:
     """The folder that a Job finds mounted."""
     text = jsonl(rows)
-    run = replace(Run("shop/quality", sha256(text), len(rows), ("exact_match",), target,
-                      fields=Fields("question", "answer", "id")), **changes)
+    run = replace(
+        Run(
+            "shop/quality", sha256(text), len(rows), ("exact_match",), target, fields=Fields("question", "answer", "id")
+        ),
+        **changes,
+    )
     run = replace(run, key=run_key(run))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.dumps())
@@ -129,7 +138,15 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], target: Arm, **ch
 def start_runner(folder: Path, logs: Path, report: Path) -> subprocess.Popen[str]:
     """The Job's process."""
     source = str(Path(__file__).parents[3] / "operator")
-    environment = {**os.environ, "HOME": str(logs.parent),
-                   "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen([sys.executable, "-m", "llmops.evaluation.runner.job", str(folder), str(logs), str(report)],
-                            env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "HOME": str(logs.parent),
+        "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "llmops.evaluation.runner.job", str(folder), str(logs), str(report)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )

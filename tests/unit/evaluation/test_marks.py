@@ -7,28 +7,34 @@ import pytest
 from llmops.evaluation.runner.marks import bleu, exact_match, f1, includes, rouge_l, tokens
 
 
-@pytest.mark.parametrize(("answer", "targets", "mark"), [
-    ("It is 7.", ["It is 7."], 1),
-    ("  It  is\n7. ", ["It is 7."], 1),
-    ("it is 7.", ["It is 7."], 0),
-    ("It is 7", ["It is 7."], 0),
-    ("Cafe\u0301", ["Caf\u00e9"], 1),
-    ("b", ["a", "b"], 1),
-    ("", ["a"], 0),
-])
+@pytest.mark.parametrize(
+    ("answer", "targets", "mark"),
+    [
+        ("It is 7.", ["It is 7."], 1),
+        ("  It  is\n7. ", ["It is 7."], 1),
+        ("it is 7.", ["It is 7."], 0),
+        ("It is 7", ["It is 7."], 0),
+        ("Cafe\u0301", ["Caf\u00e9"], 1),
+        ("b", ["a", "b"], 1),
+        ("", ["a"], 0),
+    ],
+)
 def test_exact_match_forgives_white_space_and_unicode_forms_only(answer, targets, mark):
     assert exact_match(answer, targets) == mark
 
 
-@pytest.mark.parametrize(("answer", "target", "mark"), [
-    ("The cat sat", "cat sat", 1),                       # articles do not count
-    ("a cat sat down", "the cat sat!", 4 / 5),           # 2 common of 3 and 2
-    ("no", "yes", 0),
-    ("", "yes", 0),
-    ("Straße", "STRASSE", 1),
-    ("十時から", "十時まで", 1 / 2),                      # 2 of 4 characters
-    ("yes yes yes", "yes", 1 / 2),                        # bags: one yes in common
-])
+@pytest.mark.parametrize(
+    ("answer", "target", "mark"),
+    [
+        ("The cat sat", "cat sat", 1),  # articles do not count
+        ("a cat sat down", "the cat sat!", 4 / 5),  # 2 common of 3 and 2
+        ("no", "yes", 0),
+        ("", "yes", 0),
+        ("Straße", "STRASSE", 1),
+        ("十時から", "十時まで", 1 / 2),  # 2 of 4 characters
+        ("yes yes yes", "yes", 1 / 2),  # bags: one yes in common
+    ],
+)
 def test_f1_counts_common_words_as_squad_does(answer, target, mark):
     assert f1(answer, [target]) == pytest.approx(mark)
 

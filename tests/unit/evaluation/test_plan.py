@@ -23,16 +23,19 @@ TEXT = "".join(json.dumps({"id": str(i), "question": f"q{i}", "answer": "a"}) + 
 ARM = Resolved(Arm("http://gateway/v1", "shop/support", "digest-of-support", token=True))
 SPEC = {
     "target": {"serviceRef": {"name": "support"}},
-    "dataset": {"configMapRef": {"name": "qa", "key": "qa.jsonl"},
-                "fields": {"input": "question", "target": "answer"}},
+    "dataset": {"configMapRef": {"name": "qa", "key": "qa.jsonl"}, "fields": {"input": "question", "target": "answer"}},
     "metrics": [{"name": "exact_match"}],
     "thresholds": [{"metric": "exact_match", "min": "0.90"}],
 }
 
 
 def seen(text=TEXT, resolved=ARM, **spec):
-    whole = {"apiVersion": "llmops.dev/v1alpha1", "kind": "EvalJob",
-             "metadata": {"name": "quality", "namespace": "shop", "generation": 3}, "spec": {**SPEC, **spec}}
+    whole = {
+        "apiVersion": "llmops.dev/v1alpha1",
+        "kind": "EvalJob",
+        "metadata": {"name": "quality", "namespace": "shop", "generation": 3},
+        "spec": {**SPEC, **spec},
+    }
     whole["spec"] = {name: value for name, value in whole["spec"].items() if value is not None}
     job = EvalJob.model_validate(whole)
     fields = Fields(**job.spec.dataset.fields.model_dump())
@@ -41,10 +44,16 @@ def seen(text=TEXT, resolved=ARM, **spec):
 
 
 def finished(one, value=1.0, n=100, errors=0, key=None):
-    results = Results(key or one.run.key, {"target": ArmResult(100, errors, "HTTP 503")},
-                      (MetricResult("exact_match", "proportion", Measured(n, value)),), seconds=3.2)
-    return {"metadata": {"name": children.run_name("quality", one.run),
-                         "annotations": {children.RUN_KEY: results.key}}, "data": {RESULTS: results.dumps()}}
+    results = Results(
+        key or one.run.key,
+        {"target": ArmResult(100, errors, "HTTP 503")},
+        (MetricResult("exact_match", "proportion", Measured(n, value)),),
+        seconds=3.2,
+    )
+    return {
+        "metadata": {"name": children.run_name("quality", one.run), "annotations": {children.RUN_KEY: results.key}},
+        "data": {RESULTS: results.dumps()},
+    }
 
 
 def conditions(one, wanted):
@@ -80,13 +89,18 @@ def test_a_broken_row_stops_everything_before_the_first_call():
     assert told["Stalled"]["status"] == "True"
 
 
-@pytest.mark.parametrize(("spec", "named"), [
-    ({"metrics": [{"name": "judge", "type": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]},
-     "metric judge of type Judge"),
-    ({"schedule": "0 3 * * *"}, "spec.schedule"),
-    ({"dataset": {"http": {"url": "https://example.org/qa.jsonl"}}}, "spec.dataset.http"),
-    ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),
-])
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        (
+            {"metrics": [{"name": "judge", "type": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]},
+            "metric judge of type Judge",
+        ),
+        ({"schedule": "0 3 * * *"}, "spec.schedule"),
+        ({"dataset": {"http": {"url": "https://example.org/qa.jsonl"}}}, "spec.dataset.http"),
+        ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),
+    ],
+)
 def test_what_cannot_be_done_yet_is_said_and_never_ignored(spec, named):
     one = seen(**spec)
     wanted = plan(one)
@@ -106,7 +120,8 @@ def test_a_run_gets_its_job_its_rows_and_the_right_to_write_one_config_map():
     assert wanted.state is State.RUNNING
     assert job["spec"]["podFailurePolicy"]["rules"][1]["onPodConditions"][0]["type"] == "DisruptionTarget"
     assert by_kind["Role", "quality-eval"]["rules"] == [
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get", "patch"]}]
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get", "patch"]}
+    ]
     data = by_kind["ConfigMap", f"{name}-in"]["data"]
     assert loads(data["run.json"]) == one.run
     assert data["rows.jsonl"] == TEXT
@@ -125,14 +140,17 @@ def test_logs_that_are_kept_have_a_volume():
     assert volumes["logs"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
 
 
-@pytest.mark.parametrize(("changed", "again"), [
-    ({"thresholds": [{"metric": "exact_match", "min": "0.50"}]}, False),
-    ({"concurrency": 2}, False),
-    ({"timeout": "1h"}, False),
-    ({"metrics": [{"name": "exact_match"}, {"name": "f1"}]}, True),
-    ({"dataset": {**SPEC["dataset"], "limit": 50}}, True),
-    ({"dataset": {**SPEC["dataset"], "slices": ["topic"]}}, True),
-])
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"thresholds": [{"metric": "exact_match", "min": "0.50"}]}, False),
+        ({"concurrency": 2}, False),
+        ({"timeout": "1h"}, False),
+        ({"metrics": [{"name": "exact_match"}, {"name": "f1"}]}, True),
+        ({"dataset": {**SPEC["dataset"], "limit": 50}}, True),
+        ({"dataset": {**SPEC["dataset"], "slices": ["topic"]}}, True),
+    ],
+)
 def test_only_what_could_change_the_result_runs_again(changed, again):
     assert (seen(**changed).run.key != seen().run.key) is again
 
@@ -158,7 +176,8 @@ def test_a_changed_threshold_is_judged_from_what_is_stored():
         told = status(one, plan(one), NOW)
         assert (plan(one).children, told["verdict"], told["phase"]) == ((), verdict, "Succeeded")
         assert told["metrics"] == [
-            {"name": "exact_match", "n": 100, "value": "1.0000", "low": "0.9630", "high": "1.0000"}]
+            {"name": "exact_match", "n": 100, "value": "1.0000", "low": "0.9630", "high": "1.0000"}
+        ]
         assert {c["type"]: c["reason"] for c in told["conditions"]}["Ready"] == reason
 
 
@@ -182,15 +201,20 @@ def test_progress_is_told_while_it_runs():
     assert "verdict" not in told
 
 
-@pytest.mark.parametrize(("reason", "data", "said"), [
-    ("DeadlineExceeded", {}, "within spec.timeout"),
-    ("PodFailurePolicy", {FAILURE: "row 3: not JSON"}, "row 3: not JSON"),
-    ("BackoffLimitExceeded", {}, "BackoffLimitExceeded"),
-])
+@pytest.mark.parametrize(
+    ("reason", "data", "said"),
+    [
+        ("DeadlineExceeded", {}, "within spec.timeout"),
+        ("PodFailurePolicy", {FAILURE: "row 3: not JSON"}, "row 3: not JSON"),
+        ("BackoffLimitExceeded", {}, "BackoffLimitExceeded"),
+    ],
+)
 def test_a_job_that_failed_for_good_is_told_in_its_own_words_and_not_started_again(reason, data, said):
     one = seen()
-    batch = {"metadata": {"name": "x"}, "status": {"conditions": [
-        {"type": "Failed", "status": "True", "reason": reason, "message": "words"}]}}
+    batch = {
+        "metadata": {"name": "x"},
+        "status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "words"}]},
+    }
     one = replace(one, batch=batch, results={"metadata": {"name": "x"}, "data": data})
     wanted = plan(one)
     told = status(one, wanted, NOW)

@@ -12,20 +12,28 @@ QA = Fields("question", "answer", "id")
 GOOD = '{"id": "a", "question": "Why?", "answer": "Because."}'
 
 
-@pytest.mark.parametrize(("line", "said"), [
-    ('{"question": "Why?"', "row 2: not JSON"),
-    ('["Why?"]', "row 2: a JSON object is expected, not list"),
-    ('{"id": "b", "question": "Why?"}',
-     "row 2: no field 'answer', the target by spec.dataset.fields.target (its fields: id, question)"),
-    ('{"id": "b", "question": "Why?", "answer": null}', "row 2: no field 'answer'"),
-    ('{"id": "b", "question": "Why?", "answer": "  "}', "row 2: field 'answer' must be a text, a number, or a list"),
-    ('{"id": "b", "question": "Why?", "answer": []}', "row 2: field 'answer' must be"),
-    ('{"id": "b", "question": "Why?", "answer": {"x": 1}}', "row 2: field 'answer' must be"),
-    ('{"id": "b", "question": " ", "answer": "x"}', "row 2: field 'question' must be a text that is not empty"),
-    ('{"id": "b", "question": 7, "answer": "x"}', "row 2: field 'question' must be a text"),
-    ('{"id": "a", "question": "How?", "answer": "x"}', "row 2: its id 'a' is already that of row 1"),
-    ('{"id": [1], "question": "How?", "answer": "x"}', "row 2: field 'id' must be a text or a whole number"),
-])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"question": "Why?"', "row 2: not JSON"),
+        ('["Why?"]', "row 2: a JSON object is expected, not list"),
+        (
+            '{"id": "b", "question": "Why?"}',
+            "row 2: no field 'answer', the target by spec.dataset.fields.target (its fields: id, question)",
+        ),
+        ('{"id": "b", "question": "Why?", "answer": null}', "row 2: no field 'answer'"),
+        (
+            '{"id": "b", "question": "Why?", "answer": "  "}',
+            "row 2: field 'answer' must be a text, a number, or a list",
+        ),
+        ('{"id": "b", "question": "Why?", "answer": []}', "row 2: field 'answer' must be"),
+        ('{"id": "b", "question": "Why?", "answer": {"x": 1}}', "row 2: field 'answer' must be"),
+        ('{"id": "b", "question": " ", "answer": "x"}', "row 2: field 'question' must be a text that is not empty"),
+        ('{"id": "b", "question": 7, "answer": "x"}', "row 2: field 'question' must be a text"),
+        ('{"id": "a", "question": "How?", "answer": "x"}', "row 2: its id 'a' is already that of row 1"),
+        ('{"id": [1], "question": "How?", "answer": "x"}', "row 2: field 'id' must be a text or a whole number"),
+    ],
+)
 def test_a_broken_row_is_told_by_its_number_and_what_to_write(line, said):
     assert parse(f"{GOOD}\n{line}\n", QA).told.startswith(said)
 
@@ -49,7 +57,8 @@ def test_rows_beyond_the_limit_are_not_judged():
 
 def test_a_field_that_the_prompt_requires_is_missed_before_any_call():
     assert parse(GOOD, QA, needs=("country",)).told == (
-        "row 1: no field 'country', which the prompt's variables require")
+        "row 1: no field 'country', which the prompt's variables require"
+    )
 
 
 def test_an_empty_dataset_says_so_and_many_problems_are_counted():

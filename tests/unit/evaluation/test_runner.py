@@ -13,8 +13,10 @@ from llmops.evaluation.run import CONFIG_ERROR, Arm
 
 from .conftest import question, start_runner, write_run
 
-ROWS = [{"id": f"r{i}", "question": f"What is {i}?", "answer": f"It is {i}.", "topic": "even" if i % 2 == 0 else "odd"}
-        for i in range(40)]
+ROWS = [
+    {"id": f"r{i}", "question": f"What is {i}?", "answer": f"It is {i}.", "topic": "even" if i % 2 == 0 else "odd"}
+    for i in range(40)
+]
 ANSWERS = {row["question"]: row["answer"] for row in ROWS}
 
 
@@ -35,8 +37,13 @@ def places(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_a_run_asks_each_row_once_and_leaves_a_summary(serve, tmp_path):
     model = serve(lambda body, _: (200, ANSWERS[question(body)] if question(body) != "What is 7?" else "It is 8."))
-    run = write_run(tmp_path / "run", ROWS, Arm(model.url, "shop/support", "1"), slices=("topic",),
-                    metrics=("exact_match", "includes", "f1", "rouge_l", "bleu"))
+    run = write_run(
+        tmp_path / "run",
+        ROWS,
+        Arm(model.url, "shop/support", "1"),
+        slices=("topic",),
+        metrics=("exact_match", "includes", "f1", "rouge_l", "bleu"),
+    )
     run_to_end(*places(tmp_path))
 
     found = results(tmp_path / "report")
@@ -70,8 +77,9 @@ def test_busy_and_broken_answers_are_tried_again(serve, tmp_path):
 
 
 def test_a_refusal_is_an_error_and_neither_a_wrong_answer_nor_tried_again(serve, tmp_path):
-    model = serve(lambda body, _: (400, "too long") if question(body) == "What is 5?"
-                  else (200, ANSWERS[question(body)]))
+    model = serve(
+        lambda body, _: (400, "too long") if question(body) == "What is 5?" else (200, ANSWERS[question(body)])
+    )
     write_run(tmp_path / "run", ROWS, Arm(model.url, "m", "1"))
     run_to_end(*places(tmp_path))
 
@@ -123,24 +131,36 @@ def test_target_and_baseline_are_asked_the_same_rows_and_paired(serve, tmp_path)
     def answer(body, _):
         version, number = body["prompt"]["version"], int(question(body).removeprefix("What is ").removesuffix("?"))
         return 200, "wrong" if (version == "old" and number < 4) or (version == "new" and number == 0) else (
-            ANSWERS[question(body)])
+            ANSWERS[question(body)]
+        )
 
     model = serve(answer)
-    arms = {version: Arm(model.url, "shop/a", version, prompt={"id": "shop/a", "version": version},
-                         variables=("question", "topic")) for version in ("new", "old")}
+    arms = {
+        version: Arm(
+            model.url, "shop/a", version, prompt={"id": "shop/a", "version": version}, variables=("question", "topic")
+        )
+        for version in ("new", "old")
+    }
     write_run(tmp_path / "run", ROWS, arms["new"], baseline=arms["old"], metrics=("exact_match", "f1"))
     run_to_end(*places(tmp_path))
 
     paired = results(tmp_path / "report").metric("exact_match").paired
     assert (paired.counts.both, paired.counts.only_target, paired.counts.only_baseline, paired.counts.neither) == (
-        36, 3, 0, 1)
+        36,
+        3,
+        0,
+        1,
+    )
     assert paired.interval(0.95).low < 0.075 < paired.interval(0.95).high
     f1 = results(tmp_path / "report").metric("f1").paired
     assert f1.delta == pytest.approx(0.075)
     assert f1.interval(0.95).low < 0.075 < f1.interval(0.95).high
     sent = next(body for body in model.bodies if body["prompt"]["variables"]["question"] == "What is 2?")
-    assert sent["prompt"] == {"id": "shop/a", "version": "new",
-                              "variables": {"question": "What is 2?", "topic": "even"}}
+    assert sent["prompt"] == {
+        "id": "shop/a",
+        "version": "new",
+        "variables": {"question": "What is 2?", "topic": "even"},
+    }
     assert "temperature" not in sent
 
 

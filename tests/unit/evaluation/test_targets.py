@@ -20,21 +20,36 @@ class Objects:
         return next((one for one in self.all.get(resource.plural, []) if one["metadata"]["name"] == name), None)
 
     def list(self, resource, namespace=None, labels=None):
-        return [one for one in self.all.get(resource.plural, [])
-                if (labels or {}).items() <= one["metadata"].get("labels", {}).items()]
+        return [
+            one
+            for one in self.all.get(resource.plural, [])
+            if (labels or {}).items() <= one["metadata"].get("labels", {}).items()
+        ]
 
 
 def service(name="support", available="True", stable="support-llm-1"):
-    return {"metadata": {"name": name}, "spec": {"model": {"uri": "file:///m.gguf"}},
-            "status": {"stable": {"revision": stable},
-                       "conditions": [{"type": "Available", "status": available, "message": "no pod is ready"}]}}
+    return {
+        "metadata": {"name": name},
+        "spec": {"model": {"uri": "file:///m.gguf"}},
+        "status": {
+            "stable": {"revision": stable},
+            "conditions": [{"type": "Available", "status": available, "message": "no pod is ready"}],
+        },
+    }
 
 
 def revision(digest=GOOD, version="2.1.0", name="answer-prel-1", kind="PromptRelease", owner="answer", **content):
-    return {"metadata": {"name": name, "labels": {
-        "app.kubernetes.io/managed-by": "llmops-operator", "llmops.dev/owner-kind": kind,
-        "llmops.dev/owner-name": owner}},
-        "spec": {"digest": digest, "version": version, "content": {"serviceRef": {"name": "support"}, **content}}}
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {
+                "app.kubernetes.io/managed-by": "llmops-operator",
+                "llmops.dev/owner-kind": kind,
+                "llmops.dev/owner-name": owner,
+            },
+        },
+        "spec": {"digest": digest, "version": version, "content": {"serviceRef": {"name": "support"}, **content}},
+    }
 
 
 def release(**status):
@@ -45,14 +60,19 @@ def found(target, **objects):
     return resolve(target, "shop", Objects(**objects), URL, "question")
 
 
-SERVICE = {"llmservices": [service()], }
+SERVICE = {
+    "llmservices": [service()],
+}
 SERVICE_REVISION = revision("5" * 64, name="support-llm-1", kind="LLMService", owner="support")
 
 
-@pytest.mark.parametrize(("objects", "said"), [
-    ({}, "LLMService shop/support does not exist"),
-    ({"llmservices": [service(available="False")]}, "not Available yet: no pod is ready"),
-])
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ({}, "LLMService shop/support does not exist"),
+        ({"llmservices": [service(available="False")]}, "not Available yet: no pod is ready"),
+    ],
+)
 def test_a_service_that_cannot_answer_is_missing_by_name(objects, said):
     missing = found({"serviceRef": {"name": "support"}}, **objects)
     assert isinstance(missing, Missing)
@@ -72,32 +92,48 @@ def test_an_address_is_asked_directly_and_never_given_our_token():
 @pytest.mark.parametrize("version", ["stable", "candidate", GOOD, GOOD[:8], "2.1.0", None])
 def test_a_version_is_found_by_role_digest_beginning_or_label_and_pinned_by_digest(version):
     target = {"promptRef": {"name": "answer", **({"version": version} if version else {})}}
-    arm = found(target, promptreleases=[release(stable={"digest": GOOD}, candidate={"digest": GOOD})],
-                revisions=[revision(), revision(OLD, "2.0.0", "answer-prel-0"), SERVICE_REVISION], **SERVICE).arm
+    arm = found(
+        target,
+        promptreleases=[release(stable={"digest": GOOD}, candidate={"digest": GOOD})],
+        revisions=[revision(), revision(OLD, "2.0.0", "answer-prel-0"), SERVICE_REVISION],
+        **SERVICE,
+    ).arm
     assert arm.prompt == {"id": "shop/answer", "version": GOOD}
     assert arm.model == "shop/answer"
 
 
-@pytest.mark.parametrize(("version", "said"), [
-    ("stable", "has no stable version yet"),
-    ("9.9.9", "has no version 9.9.9"),
-    ("deadbeef", "has no version deadbeef"),
-    ("2.1.0", "write the digest instead"),
-])
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("stable", "has no stable version yet"),
+        ("9.9.9", "has no version 9.9.9"),
+        ("deadbeef", "has no version deadbeef"),
+        ("2.1.0", "write the digest instead"),
+    ],
+)
 def test_a_version_that_is_not_there_or_not_one_is_said(version, said):
-    missing = found({"promptRef": {"name": "answer", "version": version}}, promptreleases=[release()],
-                    revisions=[revision(), revision(OLD, "2.1.0", "answer-prel-0")], **SERVICE)
+    missing = found(
+        {"promptRef": {"name": "answer", "version": version}},
+        promptreleases=[release()],
+        revisions=[revision(), revision(OLD, "2.1.0", "answer-prel-0")],
+        **SERVICE,
+    )
     assert isinstance(missing, Missing)
     assert said in missing.sentence
 
 
 def test_a_row_s_input_goes_into_the_variable_that_wants_it_and_retrieval_fills_its_own():
-    variables = {"required": ["question", "context", "country"],
-                 "properties": {"question": {}, "context": {}, "country": {}, "tone": {}}}
+    variables = {
+        "required": ["question", "context", "country"],
+        "properties": {"question": {}, "context": {}, "country": {}, "tone": {}},
+    }
     resolved = found(
-        {"promptRef": {"name": "answer"}}, promptreleases=[release(stable={"digest": GOOD})],
+        {"promptRef": {"name": "answer"}},
+        promptreleases=[release(stable={"digest": GOOD})],
         revisions=[revision(variables=variables, indexRef={"name": "faq", "variable": "context"}), SERVICE_REVISION],
-        vectorindexes=[{"metadata": {"name": "faq"}, "status": {"generation": {"active": 7}}}], **SERVICE)
+        vectorindexes=[{"metadata": {"name": "faq"}, "status": {"generation": {"active": 7}}}],
+        **SERVICE,
+    )
     assert isinstance(resolved, Resolved)
     assert (resolved.arm.input_variable, resolved.arm.variables) == ("question", ("country", "tone"))
     assert resolved.needs == ("country",)
@@ -105,14 +141,17 @@ def test_a_row_s_input_goes_into_the_variable_that_wants_it_and_retrieval_fills_
 
 def test_a_new_model_or_a_new_index_generation_is_another_target():
     def identity(stable, generation):
-        return found({"promptRef": {"name": "answer"}}, promptreleases=[release(stable={"digest": GOOD})],
-                     revisions=[revision(indexRef={"name": "faq"}), SERVICE_REVISION,
-                                revision("6" * 64, name="support-llm-2", kind="LLMService", owner="support")],
-                     llmservices=[service(stable=stable)],
-                     vectorindexes=[{"metadata": {"name": "faq"}, "status": {"generation": {"active": generation}}}],
-                     ).arm.identity
+        return found(
+            {"promptRef": {"name": "answer"}},
+            promptreleases=[release(stable={"digest": GOOD})],
+            revisions=[
+                revision(indexRef={"name": "faq"}),
+                SERVICE_REVISION,
+                revision("6" * 64, name="support-llm-2", kind="LLMService", owner="support"),
+            ],
+            llmservices=[service(stable=stable)],
+            vectorindexes=[{"metadata": {"name": "faq"}, "status": {"generation": {"active": generation}}}],
+        ).arm.identity
 
     assert identity("support-llm-1", 1) == identity("support-llm-1", 1)
     assert len({identity("support-llm-1", 1), identity("support-llm-2", 1), identity("support-llm-1", 2)}) == 3
-
-

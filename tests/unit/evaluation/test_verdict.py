@@ -16,28 +16,34 @@ def measured(value, n, pairs=None, errors=0, rows=None):
     return Results("k", {"target": ArmResult(rows, errors, "HTTP 500" if errors else None)}, (metric,))
 
 
-@pytest.mark.parametrize(("value", "n", "minimum", "confidence", "verdict"), [
-    (1.00, 100, 0.90, 0.95, Verdict.PASS),            # Wilson 0.963 to 1
-    (0.94, 100, 0.90, 0.95, Verdict.INCONCLUSIVE),    # 0.875 to 0.972: the point alone would pass
-    (0.94, 1000, 0.90, 0.95, Verdict.PASS),
-    (0.46, 100, 0.90, 0.95, Verdict.FAIL),
-    (0.86, 100, 0.90, 0.95, Verdict.INCONCLUSIVE),    # the point alone would fail
-    (1.00, 3, 0.90, 0.95, Verdict.INCONCLUSIVE),      # three right answers prove little
-    (0.93, 300, 0.90, 0.80, Verdict.PASS),
-    (0.93, 300, 0.90, 0.99, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    ("value", "n", "minimum", "confidence", "verdict"),
+    [
+        (1.00, 100, 0.90, 0.95, Verdict.PASS),  # Wilson 0.963 to 1
+        (0.94, 100, 0.90, 0.95, Verdict.INCONCLUSIVE),  # 0.875 to 0.972: the point alone would pass
+        (0.94, 1000, 0.90, 0.95, Verdict.PASS),
+        (0.46, 100, 0.90, 0.95, Verdict.FAIL),
+        (0.86, 100, 0.90, 0.95, Verdict.INCONCLUSIVE),  # the point alone would fail
+        (1.00, 3, 0.90, 0.95, Verdict.INCONCLUSIVE),  # three right answers prove little
+        (0.93, 300, 0.90, 0.80, Verdict.PASS),
+        (0.93, 300, 0.90, 0.99, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_the_interval_decides_a_minimum_and_not_the_point(value, n, minimum, confidence, verdict):
     assert judge(measured(value, n), [Threshold("exact_match", minimum, None, confidence)]).verdict is verdict
 
 
-@pytest.mark.parametrize(("pairs", "drop", "verdict"), [
-    (Pairs(500, 0, 0, 0), 0.02, Verdict.PASS),
-    (Pairs(100, 0, 0, 0), 0.05, Verdict.PASS),
-    (Pairs(100, 0, 0, 0), 0.02, Verdict.INCONCLUSIVE),   # 100 equal rows cannot show a margin of 2%: low is -0.037
-    (Pairs(57, 0, 43, 0), 0.02, Verdict.FAIL),
-    (Pairs(450, 25, 25, 0), 0.02, Verdict.INCONCLUSIVE),
-    (Pairs(1800, 100, 100, 0), 0.02, Verdict.PASS),
-])
+@pytest.mark.parametrize(
+    ("pairs", "drop", "verdict"),
+    [
+        (Pairs(500, 0, 0, 0), 0.02, Verdict.PASS),
+        (Pairs(100, 0, 0, 0), 0.05, Verdict.PASS),
+        (Pairs(100, 0, 0, 0), 0.02, Verdict.INCONCLUSIVE),  # 100 equal rows cannot show a margin of 2%: low is -0.037
+        (Pairs(57, 0, 43, 0), 0.02, Verdict.FAIL),
+        (Pairs(450, 25, 25, 0), 0.02, Verdict.INCONCLUSIVE),
+        (Pairs(1800, 100, 100, 0), 0.02, Verdict.PASS),
+    ],
+)
 def test_the_paired_interval_decides_a_drop_against_the_baseline(pairs, drop, verdict):
     results = measured((pairs.both + pairs.only_target) / pairs.n, pairs.n, pairs)
     assert judge(results, [Threshold("exact_match", max_drop=drop)]).verdict is verdict
@@ -78,7 +84,7 @@ def test_what_could_not_be_measured_is_an_error():
 def test_a_mean_is_judged_by_its_bootstrap_at_the_threshold_s_own_confidence():
     quantiles = tuple(0.5 + 0.1 * (level - 0.5) for level in LEVELS)  # 0.45 to 0.55, evenly
     results = Results("k", {"target": ArmResult(50, 0)}, (MetricResult("f1", "mean", Measured(50, 0.5, quantiles)),))
-    assert judge(results, [Threshold("f1", 0.459, confidence=0.80)]).verdict is Verdict.PASS     # low is 0.46
+    assert judge(results, [Threshold("f1", 0.459, confidence=0.80)]).verdict is Verdict.PASS  # low is 0.46
     assert judge(results, [Threshold("f1", 0.459, confidence=0.95)]).verdict is Verdict.INCONCLUSIVE
     assert judge(results, [Threshold("f1", 0.56, confidence=0.95)]).verdict is Verdict.FAIL
 

@@ -39,35 +39,46 @@ class Door(ModelAPI):
     """One arm. Parameters beside Inspect's own: `token_file` (empty: send no credential)."""
 
     def __init__(
-        self, model_name: str, base_url: str | None = None, api_key: str | None = None,
-        config: GenerateConfig | None = None, token_file: str = "", **_: Any,
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig | None = None,
+        token_file: str = "",
+        **_: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         self.token_file = token_file
         self.started = time.monotonic()
         self.failed_in_a_row = 0
-        self.client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=self.token, max_retries=0, timeout=REQUEST_TIMEOUT)
+        self.client = openai.AsyncOpenAI(base_url=base_url, api_key=self.token, max_retries=0, timeout=REQUEST_TIMEOUT)
 
     async def token(self) -> str:
         """The credential, as the kubelet last wrote it."""
         return Path(self.token_file).read_text().strip() if self.token_file else "none"  # noqa: ASYNC240 - tmpfs
 
     async def generate(
-        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig,
+        self,
+        input: list[ChatMessage],
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
     ) -> ModelOutput:
         """Ask once. A prompt release brings its own messages, so none are sent beside `prompt`."""
         body = config.extra_body or {}
         plain: dict[str, Any] = {} if "prompt" in body else {"temperature": 0, "max_tokens": MAX_TOKENS}
         messages: Any = [] if "prompt" in body else [{"role": m.role, "content": m.text} for m in input]
         reply = await self.client.chat.completions.create(
-            model=self.model_name, messages=messages, extra_body=body, **plain)
+            model=self.model_name, messages=messages, extra_body=body, **plain
+        )
         self.failed_in_a_row = 0
         output = ModelOutput.from_content(self.model_name, reply.choices[0].message.content or "")
         if reply.usage:
-            output.usage = ModelUsage(input_tokens=reply.usage.prompt_tokens,
-                                      output_tokens=reply.usage.completion_tokens,
-                                      total_tokens=reply.usage.total_tokens)
+            output.usage = ModelUsage(
+                input_tokens=reply.usage.prompt_tokens,
+                output_tokens=reply.usage.completion_tokens,
+                total_tokens=reply.usage.total_tokens,
+            )
         return output
 
     def should_retry(self, ex: BaseException) -> bool:

@@ -110,13 +110,21 @@ def _inspect(run: Run, rows: Sequence[Row], logs: Path, progress: Progress) -> d
     _, headers = eval_set(
         [arm_task(role, arm, run, rows, progress) for role, arm in run.arms.items()],
         log_dir=str(logs),
-        display="none", score_display=False, ctl_server=False, acp_server=False, log_realtime=False,
+        display="none",
+        score_display=False,
+        ctl_server=False,
+        acp_server=False,
+        log_realtime=False,
         log_dir_allow_dirty=True,
         # a sample is on disk after at most this many others: what a kill costs again
         log_buffer=max(run.concurrency, len(rows) // 50),
-        max_tasks=1, max_samples=run.concurrency, max_connections=run.concurrency,
-        fail_on_error=False, retry_attempts=1,
-        max_retries=door.RETRIES, timeout=int(door.REQUEST_TIMEOUT * 3),
+        max_tasks=1,
+        max_samples=run.concurrency,
+        max_connections=run.concurrency,
+        fail_on_error=False,
+        retry_attempts=1,
+        max_retries=door.RETRIES,
+        timeout=int(door.REQUEST_TIMEOUT * 3),
     )
     found = {log.eval.task: read_eval_log(log.location) for log in headers}
     for role in run.arms:

@@ -64,7 +64,11 @@ def sentence_bleu(answer: str, targets: Sequence[str]) -> Any:
 
 
 MARKS: dict[str, Callable[[str, Sequence[str]], float]] = {
-    "exact_match": exact_match, "includes": includes, "f1": f1, "rouge_l": rouge_l, "bleu": bleu,
+    "exact_match": exact_match,
+    "includes": includes,
+    "f1": f1,
+    "rouge_l": rouge_l,
+    "bleu": bleu,
 }
 
 

@@ -75,11 +75,20 @@ def _metric(name: str, run: Run, rows: Sequence[Row], arms: Mapping[str, Answers
         name,
         "proportion" if name in PROPORTIONS else "mean",
         measured(name, run, [(row, target.by_id[row.id]) for row in rows if row.id in target.by_id]),
-        None if baseline is None else
-        measured(name, run, [(row, baseline.by_id[row.id]) for row in rows if row.id in baseline.by_id]),
-        None if baseline is None else
-        paired(name, run, [(row, target.by_id[row.id], baseline.by_id[row.id]) for row in rows
-                           if row.id in target.by_id and row.id in baseline.by_id]),
+        None
+        if baseline is None
+        else measured(name, run, [(row, baseline.by_id[row.id]) for row in rows if row.id in baseline.by_id]),
+        None
+        if baseline is None
+        else paired(
+            name,
+            run,
+            [
+                (row, target.by_id[row.id], baseline.by_id[row.id])
+                for row in rows
+                if row.id in target.by_id and row.id in baseline.by_id
+            ],
+        ),
     )
 
 
@@ -144,11 +153,19 @@ def _mean(sums: Array) -> Array:
 def _bleu(sums: Array) -> Array:
     from sacrebleu.metrics.bleu import BLEU
 
-    return np.array([
-        BLEU.compute_bleu(correct=[int(c) for c in one[2:6]], total=[int(t) for t in one[6:10]],
-                          sys_len=int(one[0]), ref_len=int(one[1]), smooth_method="exp").score / 100
-        for one in sums
-    ])
+    return np.array(
+        [
+            BLEU.compute_bleu(
+                correct=[int(c) for c in one[2:6]],
+                total=[int(t) for t in one[6:10]],
+                sys_len=int(one[0]),
+                ref_len=int(one[1]),
+                smooth_method="exp",
+            ).score
+            / 100
+            for one in sums
+        ]
+    )
 
 
 STATISTICS: dict[str, Statistic] = {"bleu": _bleu}
@@ -186,8 +203,10 @@ def _slices(run: Run, rows: Sequence[Row], target: Answers) -> tuple[SliceResult
                 value = str(row.values.get(name, ""))[:100]
                 for metric in run.metrics:
                     groups[name, value, metric].append(answer.marks[metric])
-    found = [SliceResult(name, value, metric, len(marks), _short(sum(marks) / len(marks)))
-             for (name, value, metric), marks in groups.items()]
+    found = [
+        SliceResult(name, value, metric, len(marks), _short(sum(marks) / len(marks)))
+        for (name, value, metric), marks in groups.items()
+    ]
     return tuple(sorted(found, key=lambda one: (one.mean, one.field, one.value, one.metric))[:WORST_SLICES])
 
 

@@ -27,8 +27,10 @@ SCORER = "marks"
 
 def arm_task(role: str, arm: Arm, run: Run, rows: Sequence[Row], progress: Progress) -> Task:
     """The Inspect task of one arm."""
-    samples = [Sample(id=row.id, input=row.input, target=list(row.targets), metadata={"values": dict(row.values)})
-               for row in rows]
+    samples = [
+        Sample(id=row.id, input=row.input, target=list(row.targets), metadata={"values": dict(row.values)})
+        for row in rows
+    ]
     model = arm_model(arm)
     assert isinstance(model.api, door.Door)
     return Task(
@@ -42,8 +44,9 @@ def arm_task(role: str, arm: Arm, run: Run, rows: Sequence[Row], progress: Progr
 
 def arm_model(arm: Arm) -> Model:
     """The model provider of one arm; never shared, as two arms may differ in their prompt's version only."""
-    return get_model(f"llmops/{arm.model}", base_url=arm.url, memoize=False,
-                     token_file=str(door.TOKEN_FILE) if arm.token else "")
+    return get_model(
+        f"llmops/{arm.model}", base_url=arm.url, memoize=False, token_file=str(door.TOKEN_FILE) if arm.token else ""
+    )
 
 
 def variables(arm: Arm, asked_text: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +64,7 @@ def asked(arm: Arm, api: door.Door, progress: Progress) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         body = None
         if arm.prompt is not None:
-            body = {"prompt": {**arm.prompt,
-                               "variables": variables(arm, state.input_text, state.metadata["values"])}}
+            body = {"prompt": {**arm.prompt, "variables": variables(arm, state.input_text, state.metadata["values"])}}
         try:
             return await generate(state, extra_body=body) if body else await generate(state)
         except Exception as error:  # noqa: BLE001 - counted, then raised again
