@@ -15,7 +15,6 @@ Object = dict[str, Any]
 LONGEST = 63
 TRIES = 3
 LOGS_SIZE = "1Gi"
-FORGET_AFTER = 3600  # seconds a finished Job and its pod's log stay
 
 
 def child(owner: str, ending: str) -> str:
@@ -123,7 +122,6 @@ def build_job(job: str, namespace: str, run: Run, settings: Settings) -> Object:
         "spec": {
             "backoffLimit": TRIES,
             "activeDeadlineSeconds": max(1, int(run.timeout_seconds)),
-            "ttlSecondsAfterFinished": FORGET_AFTER,
             "podReplacementPolicy": "Failed",  # never two runners on one log folder
             "podFailurePolicy": {
                 "rules": [

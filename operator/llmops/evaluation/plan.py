@@ -103,6 +103,14 @@ def _run(seen: Seen, run: Run) -> Plan:
             keep=(*former(seen), *_present(seen.batch, seen.results)),
             look_after=_later(seen),
         )
+    if ended(seen.batch) and seen.results is None:  # somebody deleted the results: the old Job goes, and it runs again
+        return Plan(
+            State.RUNNING,
+            Reason.IN_PROGRESS,
+            "running again: the results were deleted",
+            keep=former(seen),
+            look_after=LOOK_AT_RUNNING,
+        )
     if seen.spec.spec.suspend and seen.batch is None:
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new begins", keep=former(seen))
     return Plan(

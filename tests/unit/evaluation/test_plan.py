@@ -241,3 +241,11 @@ def test_children_of_a_long_name_still_fit_and_differ():
     names = {children.run_name("x" * 60 + end, run) for end in "ab"}
     assert len(names) == 2
     assert all(len(name) <= 63 and name.endswith(f"-eval-{run.short}") for name in names)
+
+
+def test_deleting_the_results_runs_the_same_key_again():
+    one = seen()
+    ended = {"metadata": {"name": "x"}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    wanted = plan(replace(one, batch=ended))
+    assert (wanted.state, wanted.children, wanted.keep) == (State.RUNNING, (), ())  # the ended Job is pruned
+    assert "Job" in [child["kind"] for child in plan(one).children]
