@@ -231,7 +231,8 @@ class Status(Model):
             max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
         ),
     ] = []
-    """Ready: this generation fully serves. Available: users are served at all. Reconciling and Stalled as kstatus reads them."""
+    """Ready: this generation fully serves. Available: users are served at all. Reconciling and Stalled as
+    kstatus reads them."""
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of this type, or None."""

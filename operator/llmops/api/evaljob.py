@@ -253,7 +253,8 @@ class EvalJobSpec(Model):
 
     RULES = (
         Rule(
-            "has(self.benchmark) ? !has(self.dataset) && !(has(self.metrics) && self.metrics.size() > 0) : has(self.dataset)",
+            "has(self.benchmark) ? !has(self.dataset) && !(has(self.metrics) && self.metrics.size() > 0) :"
+            " has(self.dataset)",
             "write dataset and metrics, or benchmark, not both",
         ),
         Rule(
@@ -270,7 +271,8 @@ class EvalJobSpec(Model):
             "a threshold speaks of a metric that is not in spec.metrics: add it there, or correct its name",
         ),
         Rule(
-            "!has(self.thresholds) || has(self.baseline) || !has(self.target) || !self.thresholds.exists(t, has(t.maxDrop))",
+            "!has(self.thresholds) || has(self.baseline) || !has(self.target) || !self.thresholds.exists(t,"
+            " has(t.maxDrop))",
             "maxDrop compares with a baseline: write spec.baseline, such as {promptRef: {name: ..., version: stable}}",
         ),
         Rule(

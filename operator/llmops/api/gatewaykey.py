@@ -18,7 +18,8 @@ class KeyHash(Model):
         Field(max_length=128),
         matches(
             "[0-9a-f]{64}",
-            "write the SHA-256 of the whole key in 64 small hex digits, never the key itself; llmops key create prints it",
+            "write the SHA-256 of the whole key in 64 small hex digits, never the key itself; llmops key create"
+            " prints it",
         ),
     ]
     """SHA-256 of the whole key."""

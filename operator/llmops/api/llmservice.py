@@ -66,7 +66,8 @@ class Cache(Model):
     storage_class: Word | None = None
     """Its StorageClass; the cluster's default if absent."""
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce", "PerReplica"] = "ReadWriteOnce"
-    """ReadWriteMany: one volume for all nodes. ReadWriteOnce: one volume, on one node. PerReplica: each pod downloads."""
+    """ReadWriteMany: one volume for all nodes. ReadWriteOnce: one volume, on one node. PerReplica: each pod
+    downloads."""
 
 
 class Adapter(Model):

@@ -219,7 +219,8 @@ class PromptReleaseStatus(Status):
 
 
 class PromptRelease(KubernetesObject):
-    """Prompt, model, parameters and index, released together: evaluated, shown to a few users, promoted or rolled back."""
+    """Prompt, model, parameters and index, released together: evaluated, shown to a few users, promoted or
+    rolled back."""
 
     KIND: ClassVar[str] = "PromptRelease"
     PLURAL: ClassVar[str] = "promptreleases"

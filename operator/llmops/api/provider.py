@@ -10,7 +10,8 @@ from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, R
 
 
 class ProviderSpec(Model):
-    """Where it is, who may use it, for how much. Its credential is the data key of its name in Secret llmops-providers."""
+    """Where it is, who may use it, for how much. Its credential is the data key of its name in Secret
+    llmops-providers."""
 
     type: Literal["OpenAI", "Anthropic", "Cohere", "Gemini"]
     """How it is spoken to; OpenAI is also for everything compatible."""
@@ -20,7 +21,8 @@ class ProviderSpec(Model):
         Rule(
             "self.matches('^https://[^/ ?#@]+(/[^ ?#]*)?$')"
             " || self.matches('^http://[a-z0-9.-]+[.]svc([.]cluster[.]local)?(:[0-9]+)?(/[^ ?#]*)?$')",
-            "write an https:// address such as https://api.openai.com/v1; plain http:// only for a Service (name.namespace.svc)",
+            "write an https:// address such as https://api.openai.com/v1; plain http:// only for a Service"
+            " (name.namespace.svc)",
         ),
     ]
     """Its address, up to /v1 or the like."""

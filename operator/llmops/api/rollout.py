@@ -38,7 +38,8 @@ class OfflineGate(Model):
     min: Fraction | None = None
     """The least it may be: the lower end of its confidence interval."""
     max_drop: Fraction | None = None
-    """How much worse than stable it may be, on the same rows. A first release has no stable: it needs a gate with min."""
+    """How much worse than stable it may be, on the same rows. A first release has no stable: it needs a gate
+    with min."""
     confidence: Fraction = "0.95"
     """Of the interval that decides."""
 
@@ -63,11 +64,13 @@ class OnlineSignal(Model):
             "write max, such as max: 2s, if and only if signal is Latency",
         ),
         Rule(
-            "self.signal == 'Judge' ? has(self.serviceRef) && has(self.rubric) : !has(self.serviceRef) && !has(self.rubric)",
+            "self.signal == 'Judge' ? has(self.serviceRef) && has(self.rubric) : !has(self.serviceRef) &&"
+            " !has(self.rubric)",
             "write serviceRef and rubric if and only if signal is Judge",
         ),
         Rule(
-            "self.signal == 'Prometheus' ? has(self.failures) && has(self.total) : !has(self.failures) && !has(self.total)",
+            "self.signal == 'Prometheus' ? has(self.failures) && has(self.total) : !has(self.failures) &&"
+            " !has(self.total)",
             "write failures and total, two queries, if and only if signal is Prometheus",
         ),
     )
@@ -173,7 +176,8 @@ class Rollout(Model):
     false_advance_rate: _RATE = "0.05"
     """Bad releases that advance, at most."""
     on_inconclusive: Literal["Hold", "Rollback", "Promote"] = "Hold"
-    """What to do at maxDuration when neither was shown. Promote takes one step, and only if nothing speaks against it."""
+    """What to do at maxDuration when neither was shown. Promote takes one step, and only if nothing speaks
+    against it."""
     sticky_by: Annotated[list[Sticky], Field(min_length=1, max_length=8)] = ["Header:x-user-id", "User", "Key"]
     """What identifies a user, the first that a request has: so the same user keeps the same version."""
 

@@ -69,7 +69,8 @@ class VectorEngine(Model):
     type: Literal["Milvus", "Qdrant", "PgVector"] = "Milvus"
     """Which."""
     mode: Literal["Lite", "Standalone", "Cluster", "External"] = "Lite"
-    """Lite: one small pod. Standalone: one real server. Cluster: through the Milvus Operator. External: already there."""
+    """Lite: one small pod. Standalone: one real server. Cluster: through the Milvus Operator. External:
+    already there."""
     storage: EngineStorage | None = None
     """Its volume, where it is ours."""
     external: ExternalEngine | None = None
@@ -156,7 +157,8 @@ class Source(Model):
 
     RULES = (
         Rule(
-            "[has(self.configMapRef), has(self.pvc), has(self.http), has(self.s3), has(self.git)].filter(x, x).size() == 1",
+            "[has(self.configMapRef), has(self.pvc), has(self.http), has(self.s3), has(self.git)].filter(x,"
+            " x).size() == 1",
             "write exactly one of configMapRef, pvc, http, s3 and git for each source",
         ),
     )
@@ -255,7 +257,8 @@ class IndexGate(Model):
             "Latency needs max, such as 50ms; every other gate needs min",
         ),
         Rule(
-            "self.type in ['RowCount', 'Latency'] || !has(self.min) || type(self.min) == string && double(string(self.min)) <= 1.0",
+            "self.type in ['RowCount', 'Latency'] || !has(self.min) || type(self.min) == string &&"
+            " double(string(self.min)) <= 1.0",
             'recall is between 0 and 1: write min as a decimal in quotes, such as "0.95"',
         ),
         Rule(
@@ -297,7 +300,8 @@ class VectorIndexSpec(Model):
         Rule(
             "!(has(self.engine) && self.engine.type == 'Milvus' && self.engine.mode == 'Lite' && has(self.index)"
             " && self.index.type in ['DISKANN', 'IVF_PQ', 'SCANN'])",
-            "Milvus Lite knows HNSW, FLAT, IVF_FLAT, IVF_SQ8 and AUTOINDEX: write one of them, or engine.mode Standalone",
+            "Milvus Lite knows HNSW, FLAT, IVF_FLAT, IVF_SQ8 and AUTOINDEX: write one of them, or engine.mode"
+            " Standalone",
         ),
         Rule(
             "!(has(self.engine) && self.engine.type == 'PgVector' && has(self.index)"
