@@ -160,7 +160,7 @@ def _type_name(value: Any) -> str:
 
 
 def _otherwise(error: Any) -> str:
-    return error.message
+    return str(error.message)
 
 
 _WORDS: dict[str, Any] = {
