@@ -127,11 +127,12 @@ async def _dataset(
             problem=f"{where} does not exist; create it, with the rows under {reference.key!r}", followed=False
         )
     followed = (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
-    text = (found.get("data") or {}).get(reference.key)
-    if text is None:
-        has = ", ".join(sorted(found.get("data") or {})) or "none"
+    data = found.get("data") or {}
+    if reference.key not in data:
+        has = ", ".join(sorted(data)) or "none"
         return DatasetSeen(problem=f"{where} has no data key {reference.key!r} (its keys: {has})", followed=followed)
-    return DatasetSeen(text, parse(text, fields, dataset.limit, needs), followed=followed)
+    rows = parse(data[reference.key], fields, dataset.limit, needs)
+    return DatasetSeen(data[reference.key], rows, followed=followed)
 
 
 async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:

@@ -35,8 +35,20 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     wanted = plan(seen)
     await cluster.apply(wanted.children, owner=seen.job)
     await cluster.prune(seen.job, keep=(*wanted.children, *wanted.keep), resources=[JOB, CONFIG_MAP])
-    await cluster.report(seen.job, status(seen, wanted, clock.now()))
+    told = status(seen, wanted, clock.now())
+    if await cluster.report(seen.job, told):
+        await _tell(seen.job, told, cluster)
     return _look_again(wanted)
+
+
+async def _tell(job: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:
+    """An event at each change of phase or verdict."""
+    old = job.get("status") or {}
+    if (old.get("phase"), old.get("verdict")) == (told.get("phase"), told.get("verdict")):
+        return
+    ready = next(one for one in told["conditions"] if one["type"] == "Ready")
+    well = told.get("phase") != "Failed" and told.get("verdict") not in ("Fail", "Error")
+    await cluster.event(job, ready["reason"], ready["message"], "Normal" if well else "Warning")
 
 
 def _look_again(wanted: Plan) -> LookAgain:
@@ -102,7 +114,7 @@ CONTROLLER = control.Controller(
     reconcile=reconcile,
     owns=(JOB, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, PVC),
     refers=(
-        control.Refers(CONFIG_MAP, _by_dataset),
+        control.Refers(CONFIG_MAP, _by_dataset, labels=f"{names.WATCH}=true"),
         control.Refers(LLM_SERVICE, _by_service),
         control.Refers(PROMPT_RELEASE, _by_release),
         control.Refers(REVISION, _by_revision),

@@ -21,12 +21,12 @@ Raw = Mapping[str, Any]
 class Reader(Protocol):
     """What of the cluster is read here."""
 
-    def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+    def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any] | None:
         """One object from the cache."""
 
     def list(
-        self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> Sequence[dict[str, Any]]:
+        self, resource: Resource, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """Objects from the cache."""
 
 
