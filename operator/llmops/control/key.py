@@ -1,0 +1,64 @@
+"""The small values that kinds and machinery exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from llmops.control.clock import Clock
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import Object, Resource
+
+
+class Key(NamedTuple):
+    """Which object to look at; everything else is read when its turn comes."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class LookAgain:
+    """When to come back without being told: `seconds`, or None for only the regular resync."""
+
+    seconds: float | None
+
+    @classmethod
+    def never(cls) -> LookAgain:
+        return cls(None)
+
+    @classmethod
+    def soon(cls) -> LookAgain:
+        return cls(1.0)
+
+    @classmethod
+    def after(cls, seconds: float) -> LookAgain:
+        return cls(max(0.0, seconds))
+
+
+Reconcile = Callable[[Key, Cluster, Clock], Awaitable[LookAgain]]
+
+
+@dataclass(frozen=True)
+class Refers:
+    """A change of `resource` gives a turn to the keys that `keys(object, cluster)` names: who refers to the object."""
+
+    resource: Resource
+    keys: Callable[[Object, Cluster], Iterable[Key]]
+    labels: str | None = None
+    """Follow only these (a label selector), such as llmops.dev/watch=true for ConfigMaps."""
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A kind, its reconcile, what it makes and what it refers to."""
+
+    resource: Resource
+    reconcile: Reconcile
+    owns: tuple[Resource, ...] = ()
+    refers: tuple[Refers, ...] = ()

@@ -1,0 +1,155 @@
+"""`llmops operator`: one process; standby until it leads, then it reconciles until it stops or loses the lease.
+
+Standbys keep their caches warm, so that a new leader starts at once. The process ends when the lease is lost: a work
+that goes on without it could overwrite its successor's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmops.api import Settings
+from llmops.control.clock import SystemClock
+from llmops.control.health import serve
+from llmops.control.key import Controller, Key
+from llmops.control.loop import Loop
+from llmops.control.reports import Reports
+from llmops.control.watch import watch
+from llmops.kube.cache import Cache
+from llmops.kube.client import Client
+from llmops.kube.cluster import Cluster
+from llmops.kube.lease import Lease, LeaseLost, Times
+from llmops.kube.resources import ENDPOINT_SLICE, PROMPT_RELEASE, Resource
+from llmops.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+LEASE_NAME = "llmops-operator"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    namespaces: tuple[str, ...]
+    kinds: tuple[str, ...]
+    lease_namespace: str
+    elect: bool
+    port: int
+
+
+def run(argv: list[str], controllers: Sequence[Controller]) -> int:
+    """The whole life of the process; the exit status."""
+    settings = Settings.from_env()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    options = _options(argv, settings)
+    chosen = [one for one in controllers if not options.kinds or one.resource.kind in options.kinds]
+    try:
+        asyncio.run(_life(settings, options, chosen))
+    except LeaseLost as lost:
+        log.error("%s: this process ends, and comes back as a standby", lost)  # noqa: TRY400 - no fault of the code
+        return 1
+    return 0
+
+
+async def _life(settings: Settings, options: Options, controllers: Sequence[Controller]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with await Client.connect(settings.api_timeout_seconds, count=_count) as client:
+        cache = Cache(client)
+        cluster = Cluster(client, cache, settings)
+        loop = Loop(controllers, cluster, SystemClock())
+        cluster.reports = Reports(
+            settings, changed=lambda release: loop.turn(Key(PROMPT_RELEASE.kind, *release.split("/", 1)))
+        )
+        cache.subscribe(loop.changed)
+        _follow(cache, controllers, options, settings)
+        health = await serve(options.port, alive=list, ready=cache.behind)
+        work = asyncio.create_task(_work(client, cluster, loop, options, settings))
+        watching = asyncio.create_task(
+            watch([one.resource for one in controllers], options.namespaces, loop.turn, stop)
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait((work, watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+        finally:
+            stop.set()
+            work.cancel()
+            await asyncio.gather(work, watching, stopping, return_exceptions=True)
+            await health.cleanup()
+            await cache.close()
+
+
+async def _work(client: Client, cluster: Cluster, loop: Loop, options: Options, settings: Settings) -> None:
+    """What only a leader does."""
+
+    async def leading() -> None:
+        await cluster.cache.synced()
+        metrics.LEADING.set(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(loop.run(settings.workers))
+            group.create_task(cluster.reports.run(cluster.cache))
+
+    if not options.elect:
+        return await leading()
+    identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    times = Times(duration=settings.lease_seconds, renew_within=settings.lease_seconds * 0.53)
+    return await Lease(client, options.lease_namespace, LEASE_NAME, identity, times).lead(leading)
+
+
+def _follow(cache: Cache, controllers: Sequence[Controller], options: Options, settings: Settings) -> None:
+    """Every resource that some controller has, makes or refers to, once; children by our label where that suffices."""
+    wanted: dict[Resource, set[str | None]] = {}
+    for one in controllers:
+        wanted.setdefault(one.resource, set()).add(None)
+        for child in one.owns:
+            wanted.setdefault(child, set()).add(_OURS)
+        for refers in one.refers:
+            wanted.setdefault(refers.resource, set()).add(refers.labels)
+    wanted.setdefault(ENDPOINT_SLICE, set()).add(f"kubernetes.io/service-name={settings.gateway_service}")
+    for resource, selectors in wanted.items():
+        ours = resource.group == "llmops.dev" or None in selectors
+        for selector in [None] if ours else sorted(one for one in selectors if one):
+            for namespace in _where(resource, options, settings):
+                cache.follow(resource, namespace, selector)
+
+
+_OURS = "app.kubernetes.io/managed-by=llmops-operator"
+
+
+def _where(resource: Resource, options: Options, settings: Settings) -> list[str | None]:
+    if not resource.namespaced or not options.namespaces:
+        return [None]
+    extra = {settings.system_namespace} if resource == ENDPOINT_SLICE else set()
+    return [*sorted({*options.namespaces, *extra})]
+
+
+def _count(verb: str, plural: str, result: str) -> None:
+    metrics.API_CALLS.labels(verb, plural, result).inc()
+
+
+def _options(argv: list[str], settings: Settings) -> Options:
+    parser = argparse.ArgumentParser(prog="llmops operator", description="Reconciles the kinds into cluster objects.")
+    parser.add_argument(
+        "--namespace", action="append", default=[], help="only this namespace (repeatable); default: all"
+    )
+    parser.add_argument("--kinds", default="", help="only these kinds, separated by commas")
+    parser.add_argument("--lease-namespace", default=settings.system_namespace)
+    parser.add_argument(
+        "--no-leader-election", action="store_true", help="lead at once: for one process, while developing"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
+    given = parser.parse_args(argv)
+    kinds = tuple(kind for kind in given.kinds.split(",") if kind)
+    return Options(tuple(given.namespace), kinds, given.lease_namespace, not given.no_leader_election, given.port)

@@ -1,0 +1,184 @@
+"""What the gateways tell the leader: one long poll each, merged into who met what (llmops/api/report.py).
+
+A unit that meets two gateways counts once, where it came first. A failure counts only for a unit whose exposure is
+known, so feedback with an invented id changes nothing. Everything is kept per attempt and bounded; a new leader, or a
+gateway that restarted, tells everything again from the start, so nothing here needs to be stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+import orjson
+
+from llmops.api import Settings
+from llmops.api.report import MAX_UNITS, PATH, Poll, Report, Serving, Spend, Unit
+from llmops.kube.cache import Cache
+from llmops.kube.resources import ENDPOINT_SLICE, Object
+from llmops.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+WAIT = 10.0  # seconds of a poll without news
+PAUSE = 0.5  # after a poll that failed
+TOKEN = Path("/var/run/secrets/llmops/token")
+
+
+@dataclass
+class UnitRecord:
+    """One user's part in an attempt: the arm and weight of the first meeting, and when each signal first failed."""
+
+    unit: str
+    variant: Literal["stable", "candidate"]
+    weight: int
+    at: float
+    failures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class GatewayState:
+    """One gateway as of its last report; `age` in seconds is infinite before the first."""
+
+    pod: str
+    serving: dict[str, Serving] = field(default_factory=dict)
+    services: dict[str, int] = field(default_factory=dict)
+    reported: float = float("-inf")
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.reported
+
+
+Attempt = tuple[str, str, int]  # release as namespace/name, candidate's digest, attempt
+
+
+class Reports:
+    """`changed("ns/name")` is called for each release of which something new came."""
+
+    def __init__(self, settings: Settings, changed: Callable[[str], None], token: Path = TOKEN) -> None:
+        self._settings, self._changed, self._token = settings, changed, token
+        self._units: dict[Attempt, dict[str, UnitRecord]] = {}
+        self._gateways: dict[str, GatewayState] = {}
+        self._spend: dict[str, dict[str, Spend]] = {}  # instance -> key -> spend
+        self._polls: dict[str, asyncio.Task[None]] = {}
+
+    def units(self, release: str, digest: str, attempt: int) -> list[UnitRecord]:
+        return list(self._units.get((release, digest, attempt), {}).values())
+
+    def gateways(self) -> list[GatewayState]:
+        """Every gateway that is ready to serve, also those that never reported."""
+        return list(self._gateways.values())
+
+    def spend(self, key: str) -> Spend:
+        """Of all gateways together since each began."""
+        parts = [spent[key] for spent in self._spend.values() if key in spent]
+        return Spend(
+            key=key,
+            requests=sum(p["requests"] for p in parts),
+            tokens=sum(p["tokens"] for p in parts),
+            cost=sum(p["cost"] for p in parts),
+        )
+
+    def forget(self, release: str, keep: tuple[str, int] | None = None) -> None:
+        """Drops the units of a release's other attempts."""
+        for attempt in [a for a in self._units if a[0] == release and (a[1], a[2]) != keep]:
+            del self._units[attempt]
+
+    async def run(self, cache: Cache) -> None:
+        """Polls whatever gateways the Service has, until cancelled."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT + 10)) as session:
+            try:
+                while True:
+                    self._follow(_addresses(cache, self._settings), session)
+                    await asyncio.sleep(PAUSE)
+            finally:
+                for task in self._polls.values():
+                    task.cancel()
+                await asyncio.gather(*self._polls.values(), return_exceptions=True)
+
+    def _follow(self, addresses: dict[str, str], session: aiohttp.ClientSession) -> None:
+        for address in self._polls.keys() - addresses.keys():
+            self._polls.pop(address).cancel()
+            self._gateways.pop(address, None)
+        for address in addresses.keys() - self._polls.keys():
+            self._gateways[address] = GatewayState(addresses[address])
+            self._polls[address] = asyncio.create_task(self._poll(address, session))
+        metrics.GATEWAYS.set(sum(one.age < 5 for one in self._gateways.values()))
+
+    async def _poll(self, address: str, session: aiohttp.ClientSession) -> None:
+        instance, cursor, wait = None, 0, 0.0
+        while True:
+            ask = Poll(instance=instance, cursor=cursor, wait=wait)
+            try:
+                async with session.post(
+                    f"http://{address}{PATH}", data=orjson.dumps(ask), headers=self._headers()
+                ) as reply:
+                    if reply.status != 200:
+                        raise aiohttp.ClientError(f"{reply.status} {(await reply.text())[:200]}")
+                    report: Report = orjson.loads(await reply.read())
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as problem:
+                log.info("gateway %s: %r", address, problem)
+                await asyncio.sleep(PAUSE)
+                continue
+            self.take(address, report)
+            instance, cursor, wait = report["instance"], report["cursor"], WAIT
+
+    def _headers(self) -> dict[str, str]:
+        token = self._token.read_text().strip() if self._token.exists() else ""
+        return {"authorization": f"Bearer {token}", "content-type": "application/json"}
+
+    def take(self, address: str, report: Report) -> None:
+        """Merges one report."""
+        state = self._gateways.setdefault(address, GatewayState(report["pod"]))
+        news = {unit["release"] for unit in report["units"]}
+        if report["serving"] != state.serving:
+            news |= report["serving"].keys() | state.serving.keys()
+        state.serving, state.services, state.pod = report["serving"], report["services"], report["pod"]
+        state.reported = time.monotonic()
+        self._spend[report["instance"]] = {one["key"]: one for one in report["spend"]}
+        for unit in report["units"]:
+            self._merge(unit)
+        for release in news:
+            self._changed(release)
+
+    def _merge(self, unit: Unit) -> None:
+        known = self._units.setdefault((unit["release"], unit["digest"], unit["attempt"]), {})
+        record = known.get(unit["unit"])
+        if unit["kind"] == "exposure":
+            if record is None:
+                if len(known) < MAX_UNITS:
+                    known[unit["unit"]] = UnitRecord(unit["unit"], unit["variant"], unit["weight"], unit["at"])
+            elif unit["at"] < record.at:
+                record.variant, record.weight, record.at = unit["variant"], unit["weight"], unit["at"]
+        elif record is not None and unit["signal"]:
+            first = record.failures.get(unit["signal"])
+            record.failures[unit["signal"]] = unit["at"] if first is None else min(first, unit["at"])
+
+
+def _addresses(cache: Cache, settings: Settings) -> dict[str, str]:
+    """host:port -> pod name of every ready gateway."""
+    service = {"kubernetes.io/service-name": settings.gateway_service}
+    found: dict[str, str] = {}
+    for piece in cache.list(ENDPOINT_SLICE, settings.system_namespace, service):
+        port = next(
+            (p["port"] for p in piece.get("ports") or [] if p.get("name") in ("http", "", None)), settings.gateway_port
+        )
+        for endpoint in piece.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                found |= {f"{_host(ip)}:{port}": _pod(endpoint) for ip in endpoint["addresses"]}
+    return found
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def _pod(endpoint: Object) -> str:
+    return str((endpoint.get("targetRef") or {}).get("name", ""))

@@ -1,0 +1,14 @@
+"""kube: the only code that talks to the API server.
+
+Read in this order: resources.py (what there is), client.py (one call each), cache.py (what we follow, kept in memory),
+cluster.py (what a reconcile sees: reads from the cache, writes that skip what is already so), lease.py (who leads).
+The gateway uses client and cache too, so nothing here knows about reconciling.
+
+Errors (errors.py):
+    ApiError ─┬─ NotFound      404: the object, or its kind, is not there
+              ├─ Conflict      409: somebody else wrote meanwhile
+              ├─ Expired       410: a watch's place in history is gone; list again
+              ├─ Invalid       400, 422: the server's own sentence says what to mend
+              ├─ Forbidden     401, 403: a right is missing
+              └─ Unreachable   no answer in time, 429, 5xx: worth another try
+"""

@@ -1,0 +1,169 @@
+"""One call each to the API server, as JSON, every one with a deadline. No retries: who calls knows whether to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+from llmops.api import names
+from llmops.kube import config
+from llmops.kube.errors import Unreachable, error
+from llmops.kube.resources import Object, Resource
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+WATCH_SECONDS = 290  # the server ends a watch after this, so that a silent one cannot stay dead for longer
+MAX_LINE = 64 * 1024 * 1024  # one object in a watch: an etcd object has 1.5 MiB, its JSON may be longer
+
+Counter = Callable[[str, str, str], None]
+"""Called with (verb, plural, result) after every call; `result` is the HTTP status or "error"."""
+
+
+class Client:
+    """Speaks to one API server. `async with await Client.connect() as client`, or close() at the end."""
+
+    def __init__(self, connection: config.Connection, timeout: float = 10.0, count: Counter | None = None) -> None:
+        self._connection, self._timeout = connection, timeout
+        self._count = count or (lambda verb, plural, result: None)
+        connector = aiohttp.TCPConnector(ssl=connection.trust or True, limit=0, keepalive_timeout=60)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, read_bufsize=2**18)
+
+    @classmethod
+    async def connect(cls, timeout: float = 10.0, count: Counter | None = None) -> Client:  # noqa: ASYNC109 - of each call
+        """With the pod's account or the kubeconfig (config.py); raises NoCluster with what to set."""
+        return cls(config.load(), timeout, count)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        return await self._call("GET", "get", resource, resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str | None = None, labels: str = "") -> Object:
+        """The whole list object: `items`, and `metadata.resourceVersion` to watch from."""
+        items: list[Object] = []
+        params = {"limit": "500", **({"labelSelector": labels} if labels else {})}
+        while True:
+            page = await self._call("GET", "list", resource, resource.path(namespace), params=params)
+            items += page.get("items") or []
+            proceed = page["metadata"].get("continue")
+            if not proceed:
+                return {**page, "items": items}
+            params["continue"] = proceed
+
+    async def create(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Object:
+        params = {"fieldManager": names.FIELD_MANAGER, "fieldValidation": "Strict"} | (
+            {"dryRun": "All"} if dry_run else {}
+        )
+        path = resource.path(obj["metadata"].get("namespace"))
+        return await self._call("POST", "create", resource, path, obj, params)
+
+    async def apply(self, resource: Resource, obj: Object) -> Object:
+        """Server-side apply (KEP-555) with our field manager; what others set against us is taken back."""
+        metadata = obj["metadata"]
+        path = resource.path(metadata.get("namespace"), metadata["name"])
+        params = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", "apply", resource, path, obj, params, APPLY)
+
+    async def patch(
+        self, resource: Resource, namespace: str | None, name: str, patch: Object, sub: str | None = None
+    ) -> Object:
+        """A JSON merge patch (RFC 7386); with metadata.resourceVersion in it a Conflict if somebody wrote meanwhile."""
+        params = {"fieldManager": names.FIELD_MANAGER}
+        return await self._call("PATCH", "patch", resource, resource.path(namespace, name, sub), patch, params, MERGE)
+
+    async def replace(self, resource: Resource, obj: Object) -> Object:
+        metadata = obj["metadata"]
+        return await self._call(
+            "PUT", "update", resource, resource.path(metadata.get("namespace"), metadata["name"]), obj
+        )
+
+    async def delete(self, resource: Resource, namespace: str | None, name: str, uid: str | None = None) -> None:
+        """In the background (children follow); with `uid` only that very object."""
+        body: Object = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
+        await self._call("DELETE", "delete", resource, resource.path(namespace, name), body)
+
+    async def raw(self, path: str) -> Any:
+        """GET of any path, such as /openid/v1/jwks."""
+        return await self._request("GET", path, None, {}, "application/json")
+
+    async def watch(
+        self, resource: Resource, namespace: str | None, since: str, labels: str = ""
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """(ADDED | MODIFIED | DELETED | BOOKMARK, object) until the server ends it; Expired if `since` is too old."""
+        params = {"watch": "1", "resourceVersion": since, "allowWatchBookmarks": "true"}
+        params |= {"timeoutSeconds": str(WATCH_SECONDS)} | ({"labelSelector": labels} if labels else {})
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=WATCH_SECONDS + 30)
+        url = self._connection.server + resource.path(namespace)
+        try:
+            async with self._session.get(
+                url, params=params, headers=self._connection.headers(), timeout=timeout
+            ) as reply:
+                if reply.status != 200:
+                    raise error(reply.status, _sentence(await reply.read()))
+                async for line in _lines(reply.content):
+                    event = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        raise error(event["object"].get("code", 500), event["object"].get("message", ""))
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError) as problem:
+            raise Unreachable(f"watch {resource.plural}: {problem!r}") from problem
+
+    async def _call(
+        self, method: str, verb: str, resource: Resource, path: str,
+        body: Object | None = None, params: Mapping[str, str] | None = None, content: str = "application/json",
+    ) -> Object:  # fmt: skip
+        result = "error"
+        try:
+            found: Object = await self._request(method, path, body, params or {}, content)
+            result = "ok"
+            return found
+        finally:
+            self._count(verb, resource.plural, result)
+
+    async def _request(
+        self, method: str, path: str, body: Object | None, params: Mapping[str, str], content: str
+    ) -> Any:
+        data = orjson.dumps(body) if body is not None else None
+        headers = {**self._connection.headers(), "content-type": content, "accept": "application/json"}
+        url = self._connection.server + path
+        try:
+            async with asyncio.timeout(self._timeout):
+                async with self._session.request(method, url, data=data, params=params, headers=headers) as reply:
+                    answer = await reply.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise Unreachable(f"{method} {path}: {problem!r}") from problem
+        if reply.status >= 300:
+            raise error(reply.status, _sentence(answer))
+        return orjson.loads(answer)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: aiohttp's own reader refuses one longer than its buffer."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_LINE:
+            raise Unreachable("a watched object is larger than 64 MiB")
+        for line in whole:
+            yield line
+
+
+def _sentence(answer: bytes) -> str:
+    """The message of a Status object, else the beginning of whatever came."""
+    with contextlib.suppress(orjson.JSONDecodeError):
+        status = orjson.loads(answer)
+        if isinstance(status, dict) and status.get("message"):
+            return str(status["message"])
+    return answer[:300].decode(errors="replace")

@@ -1,0 +1,203 @@
+"""What a reconcile sees of the cluster: reads from the cache, and writes that skip what is already so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from llmops.api import Settings, names
+from llmops.kube.cache import Cache
+from llmops.kube.client import Client
+from llmops.kube.compare import already
+from llmops.kube.errors import ApiError, Conflict, NotFound, NotOurs
+from llmops.kube.resources import EVENT, Object, Resource
+
+APPLIED = "llmops.dev/applied"
+"""Annotation: the digest of what we last applied. It tells of fields that we set once and now leave out."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of an apply: how many children were written, how many were already so."""
+
+    written: int
+    skipped: int
+
+
+class Cluster:
+    """One for the whole process. `reports` is put here by the process that polls gateways (control/reports.py)."""
+
+    def __init__(self, client: Client, cache: Cache, settings: Settings) -> None:
+        self.client, self.cache, self.settings = client, cache, settings
+        self.reports: Any = None
+        self._events: dict[tuple[str, str, str], datetime] = {}
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """From the cache: may be a moment old. For what cannot be undone use fresh()."""
+        return self.cache.get(resource, namespace, name)
+
+    def list(
+        self, resource: Resource, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> list[Object]:
+        return self.cache.list(resource, namespace, labels)
+
+    async def fresh(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """From the API server itself."""
+        try:
+            return await self.client.get(resource, namespace, name)
+        except NotFound:
+            return None
+
+    async def apply(self, children: Sequence[Object], owner: Object) -> Applied:
+        """Makes the children so, in order. Adds our labels and, unless a child sets its own list, the owner reference.
+
+        NotOurs where an object of that name carries another owner's label or none: it is never taken over.
+        """
+        written = 0
+        for child in children:
+            written += await self._apply(_dressed(child, owner), owner)
+        return Applied(written, len(children) - written)
+
+    async def _apply(self, child: Object, owner: Object) -> bool:
+        resource, metadata = Resource.of(child), child["metadata"]
+        live = self._live(resource, metadata)
+        if live is not None:
+            _refuse_foreign(live, child, owner)
+            if already(child, live):
+                return False
+        else:
+            # the cache may be a moment behind, and an apply would silently take over what is there
+            live = await self.fresh(resource, metadata.get("namespace"), metadata["name"])
+            if live is not None:
+                _refuse_foreign(live, child, owner)
+        await self.client.apply(resource, child)
+        return True
+
+    def _live(self, resource: Resource, metadata: Object) -> Object | None:
+        if not self.cache.follows(resource):
+            return None
+        return self.cache.get(resource, metadata.get("namespace"), metadata["name"])
+
+    async def prune(self, owner: Object, keep: Sequence[Object], resources: Collection[Resource]) -> int:
+        """Deletes the owner's children of these resources that are not in `keep`; returns how many."""
+        metadata = owner["metadata"]
+        kept = {(child["kind"], child["metadata"]["name"]) for child in keep}
+        labels = names.labels(owner["kind"], metadata["name"])
+        gone = 0
+        for resource in resources:
+            for child in self.list(resource, metadata["namespace"], labels):
+                name = child["metadata"]["name"]
+                if (resource.kind, name) not in kept and not child["metadata"].get("deletionTimestamp"):
+                    await self.delete(resource, metadata["namespace"], name, uid=child["metadata"]["uid"])
+                    gone += 1
+        return gone
+
+    async def delete(self, resource: Resource, namespace: str | None, name: str, uid: str | None = None) -> None:
+        """Gone already is as good as deleted."""
+        try:
+            await self.client.delete(resource, namespace, name, uid)
+        except NotFound:
+            pass
+        except Conflict:
+            if uid is None:
+                raise
+
+    async def report(self, obj: Object, status: Object) -> bool:
+        """Writes the status if it says something new; True if written.
+
+        Carries the resourceVersion it was computed from, so two writers cannot undo each other: the loser gets
+        Conflict, and looks again. Fields that are absent in `status` are removed.
+        """
+        status = {"observedGeneration": obj["metadata"].get("generation", 0), **status}
+        old = obj.get("status") or {}
+        if orjson.loads(orjson.dumps(status)) == old:
+            return False
+        patch = {
+            "metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]},
+            "status": {**{key: None for key in old if key not in status}, **_exact(old, status)},
+        }
+        resource, metadata = Resource.of(obj), obj["metadata"]
+        await self.client.patch(resource, metadata["namespace"], metadata["name"], patch, sub="status")
+        return True
+
+    async def event(self, obj: Object, reason: str, message: str, type: str = "Normal") -> None:
+        """Tells people, as `kubectl describe` shows; the same reason and message at most once in five minutes."""
+        metadata, now = obj["metadata"], datetime.now(UTC)
+        told = (metadata["uid"], str(reason), message)
+        last = self._events.get(told)
+        if last is not None and (now - last).total_seconds() < 300:
+            return
+        if len(self._events) > 10_000:
+            self._events.clear()
+        self._events[told] = now
+        try:
+            await self.client.create(EVENT, _event(obj, str(reason), message, type, now))
+        except ApiError:
+            self._events.pop(told, None)  # an event is a courtesy: losing one must not fail the work
+
+
+def _dressed(child: Object, owner: Object) -> Object:
+    """The child with namespace, labels, owner reference and the digest of it all."""
+    given = child["metadata"]
+    metadata = {**given, "namespace": given.get("namespace") or owner["metadata"]["namespace"]}
+    metadata["labels"] = {**(given.get("labels") or {}), **names.labels(owner["kind"], owner["metadata"]["name"])}
+    if "ownerReferences" not in given:
+        metadata["ownerReferences"] = [owner_reference(owner)]
+    whole = {**child, "metadata": metadata}
+    digest = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    metadata["annotations"] = {**(given.get("annotations") or {}), APPLIED: digest}
+    return whole
+
+
+def owner_reference(owner: Object) -> Object:
+    """So that the garbage collector deletes the child after its owner."""
+    metadata = owner["metadata"]
+    named = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+    return {**named, "controller": True, "blockOwnerDeletion": False}
+
+
+def _refuse_foreign(live: Object, child: Object, owner: Object) -> None:
+    labels = live["metadata"].get("labels") or {}
+    wanted = names.labels(owner["kind"], owner["metadata"]["name"])
+    if wanted.items() <= labels.items():
+        return
+    if any(ref.get("uid") == owner["metadata"]["uid"] for ref in live["metadata"].get("ownerReferences") or []):
+        return  # ours, and somebody took a label off: it is put back
+    raise NotOurs(
+        f"{child['kind']} {child['metadata']['namespace']}/{child['metadata']['name']} exists and is not of "
+        f"{owner['kind']} {owner['metadata']['name']}: rename one of the two, or delete that {child['kind']}"
+    )
+
+
+def _exact(old: Any, new: Any) -> Any:
+    """A merge patch that leaves exactly `new`: what is gone at any depth is set to null."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**{key: None for key in old if key not in new}, **{key: _exact(old.get(key), new[key]) for key in new}}
+
+
+def _event(obj: Object, reason: str, message: str, type_: str, now: datetime) -> Object:
+    metadata = obj["metadata"]
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    unique = hashlib.sha256(f"{metadata['uid']}{reason}{message}{stamp}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name']}.{unique}", "namespace": metadata["namespace"]},
+        "regarding": {
+            "apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": metadata["name"],
+            "namespace": metadata["namespace"], "uid": metadata["uid"],
+        },
+        "reason": reason[:128],
+        "note": message[:1024],
+        "type": type_,
+        "action": reason[:128],
+        "eventTime": stamp,
+        "reportingController": "llmops.dev/operator",
+        "reportingInstance": names.FIELD_MANAGER,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""telemetry: every metric's name and sentence once (metrics.py); docs/reference/metrics.md is generated from there."""
