@@ -115,7 +115,8 @@ class Cluster:
         """
         status = {"observedGeneration": obj["metadata"].get("generation", 0), **status}
         old = obj.get("status") or {}
-        if orjson.loads(orjson.dumps(status)) == old:
+        status = orjson.loads(orjson.dumps(status))
+        if _filled(status) == _filled(old):
             return False
         patch = {
             "metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]},
@@ -172,6 +173,13 @@ def _refuse_foreign(live: Object, child: Object, owner: Object) -> None:
         f"{child['kind']} {child['metadata']['namespace']}/{child['metadata']['name']} exists and is not of "
         f"{owner['kind']} {owner['metadata']['name']}: rename one of the two, or delete that {child['kind']}"
     )
+
+
+def _filled(value: Any) -> Any:
+    """Without what is empty: the server adds [] and {} by itself where a schema has them as defaults."""
+    if not isinstance(value, dict):
+        return value
+    return {key: inner for key, found in value.items() if (inner := _filled(found)) not in (None, [], {})}
 
 
 def _exact(old: Any, new: Any) -> Any:

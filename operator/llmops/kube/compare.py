@@ -21,10 +21,8 @@ _QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTP]?|[KMGTP]i
 def already(wanted: Any, live: Any) -> bool:
     """True if every field of `wanted` is in `live` with an equal value; empty and absent are the same."""
     if isinstance(wanted, dict):
-        return (
-            (_empty(wanted)
-            and live in (None, {}))
-            or (isinstance(live, dict) and all(already(value, live.get(key)) for key, value in wanted.items()))
+        return (_empty(wanted) and live in (None, {})) or (
+            isinstance(live, dict) and all(already(value, live.get(key)) for key, value in wanted.items())
         )
     if isinstance(wanted, list):
         live = live or []
