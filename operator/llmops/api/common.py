@@ -264,6 +264,12 @@ class Column:
     wide: bool = False
 
 
+NAME_FORM = Rule(
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name must begin with a letter and hold only a-z, 0-9 and -: children are named after it",
+)
+
+
 class KubernetesObject(Model):
     """The base of the kinds."""
 
@@ -277,10 +283,7 @@ class KubernetesObject(Model):
             f"self.metadata.name.size() <= {names.MAX_NAME}",
             f"metadata.name is too long: write at most {names.MAX_NAME} characters, so that the names of children fit",
         ),
-        Rule(
-            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-            "metadata.name must begin with a letter and hold only a-z, 0-9 and -: it becomes the name of a Service",
-        ),
+        NAME_FORM,
     )
 
     api_version: str = names.API_VERSION

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from llmops.api.common import (
+    NAME_FORM,
     Column,
     Cron,
     Duration,
@@ -405,6 +406,11 @@ class EvalJob(KubernetesObject):
     KIND: ClassVar[str] = "EvalJob"
     PLURAL: ClassVar[str] = "evaljobs"
     SHORT: ClassVar[str] = "ej"
+    NAME_RULES: ClassVar[tuple[Rule, ...]] = (
+        # longer than the other kinds' names: releases make <release>-eval-<digest>-<attempt> of them
+        Rule("self.metadata.name.size() <= 63", "metadata.name is too long: write at most 63 characters"),
+        NAME_FORM,
+    )
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Phase", ".status.phase"),
         Column("Verdict", ".status.verdict"),

@@ -51,6 +51,13 @@ class Settings:
     split_stale_seconds: float = _setting(
         30.0, "How long a gateway goes on sending users to a candidate while it cannot reach the API server."
     )
+    drain_seconds: float = _setting(60.0, "How long a gateway that is being replaced lets running streams finish.")
+    drain_grace_seconds: float = _setting(
+        5.0, "How long a gateway that is being replaced goes on taking requests, until nobody sends it any more."
+    )
+    operator_service_account: str = _setting(
+        "llmops-operator", "The service account in the system namespace that gateways report to."
+    )
     log_level: str = _setting("info", "debug, info, warning or error.")
 
     @classmethod
