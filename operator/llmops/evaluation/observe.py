@@ -16,7 +16,7 @@ from llmops.evaluation.rows import Fields, Rows, parse
 from llmops.evaluation.run import RESULTS, Run, run_key
 from llmops.evaluation.targets import Missing, Resolved, resolve
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, POD
 
 Object = dict[str, Any]
 Raw = Mapping[str, Any]
@@ -46,6 +46,7 @@ class Seen:
     batch: Raw | None = None  # that run's Job
     results: Raw | None = None  # that run's ConfigMap
     input: Raw | None = None
+    trouble: str | None = None  # what keeps that Job's pod from starting
     last: Raw | None = None  # the ConfigMap of the run that the status speaks of
     others: tuple[Raw, ...] = ()  # ConfigMaps of former runs that have results, newest first
 
@@ -159,9 +160,26 @@ async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:
     return replace(
         seen,
         batch=batch,
+        trouble=_trouble(cluster, seen, run),
         results=results,
         input=cluster.get(CONFIG_MAP, seen.namespace, children.input_name(seen.name, run)),
     )
+
+
+def _trouble(cluster: Cluster, seen: Seen, run: Run) -> str | None:
+    """Why the run's pod does not start, in the kubelet's or the scheduler's words."""
+    for pod in cluster.list(POD, seen.namespace, names.labels("EvalJob", seen.name)):
+        if (pod["metadata"].get("labels") or {}).get("job-name") != children.run_name(seen.name, run):
+            continue
+        told = pod.get("status") or {}
+        for one in told.get("containerStatuses") or []:
+            waiting = (one.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason", "ContainerCreating") not in ("ContainerCreating", "PodInitializing"):
+                return f"{waiting['reason']}: {waiting.get('message', '')}"
+        for one in told.get("conditions") or []:
+            if (one["type"], one["status"]) == ("PodScheduled", "False"):
+                return f"{one.get('reason')}: {one.get('message', '')}"
+    return None
 
 
 def ended(batch: Raw | None) -> Raw | None:

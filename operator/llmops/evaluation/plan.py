@@ -116,12 +116,18 @@ def _run(seen: Seen, run: Run) -> Plan:
     return Plan(
         State.RUNNING,
         Reason.IN_PROGRESS,
-        f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time",
+        _told(seen, run),
         children=wanted(seen, run),
         keep=(*former(seen), *_present(seen.batch, seen.input)),
         progress=runs.progress(data),
         look_after=LOOK_AT_RUNNING,
     )
+
+
+def _told(seen: Seen, run: Run) -> str:
+    if seen.trouble:
+        return f"pod of Job {seen.namespace}/{children.run_name(seen.name, run)} does not start: {seen.trouble}"
+    return f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time"
 
 
 def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:

@@ -17,6 +17,7 @@ from llmops.kube.resources import (
     EVAL_JOB,
     JOB,
     LLM_SERVICE,
+    POD,
     PROMPT_RELEASE,
     PVC,
     REVISION,
@@ -112,7 +113,7 @@ def _key(job: dict[str, Any]) -> Key:
 CONTROLLER = control.Controller(
     resource=EVAL_JOB,
     reconcile=reconcile,
-    owns=(JOB, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, PVC),
+    owns=(JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, PVC),
     refers=(
         control.Refers(CONFIG_MAP, _by_dataset, labels=f"{names.WATCH}=true"),
         control.Refers(LLM_SERVICE, _by_service),

@@ -31,7 +31,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         "verdict": judged.verdict.value if judged else None,
         "conditions": conditions.merge(old, _conditions(seen, plan, judged), seen.spec.metadata.generation, now),
         **_run_fields(seen, plan),
-        **(_measured(plan.results) if plan.results else {}),
+        **_measured(plan.results),
     }
     return {name: value for name, value in told.items() if value is not None}
 
@@ -146,7 +146,9 @@ def _thresholds_met(judged: Judged | None) -> Condition:
     return Condition(ConditionType.THRESHOLDS_MET, value, VERDICT_REASONS[judged.verdict], judged.sentence)
 
 
-def _measured(results: Results) -> dict[str, Any]:
+def _measured(results: Results | None) -> dict[str, Any]:
+    if results is None:  # empty lists are the CRD's defaults: left away they would be written at every look
+        return {"metrics": [], "comparisons": [], "slices": []}
     return {
         "metrics": [_metric(metric) for metric in results.metrics],
         "comparisons": [_comparison(metric) for metric in results.metrics if metric.paired is not None],

@@ -192,6 +192,11 @@ def test_errors_above_two_percent_are_the_verdict_error_and_the_target_is_not_re
     assert found["Ready"]["status"] == "False"
 
 
+def test_a_pod_that_does_not_start_is_told_in_the_kubelet_s_words():
+    one = replace(seen(), trouble="ImagePullBackOff: no such image")
+    assert "ImagePullBackOff: no such image" in conditions(one, plan(one))["Ready"]["message"]
+
+
 def test_progress_is_told_while_it_runs():
     one = seen()
     progress = {"done": 40, "total": 100, "errors": 1, "etaSeconds": 12}

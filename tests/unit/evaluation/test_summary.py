@@ -13,7 +13,7 @@ from llmops.evaluation.run import METRICS, Arm, Run
 from llmops.evaluation.runner.marks import marks
 from llmops.evaluation.runner.summary import Answer, Answers, summarise
 
-WORDS = "press the red button then wait for two minutes and try again or ask us by mail".split()
+WORDS = ["press", "the", "red", "button", "then", "wait", "two", "minutes", "and", "try", "again", "or", "ask", "us"]
 
 
 def rows(n, seed=1):
