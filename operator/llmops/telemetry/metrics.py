@@ -17,3 +17,38 @@ API_CALLS = Counter(
 )  # fmt: skip
 LEADING = Gauge("llmops_leading", "1 in the replica that leads.")
 GATEWAYS = Gauge("llmops_gateways", "Gateways whose last report is younger than five seconds.")
+
+# gateway
+_ANSWER_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+GATEWAY_REQUESTS = Counter(
+    "llmops_gateway_requests_total", "Requests by path, what they asked for, the version that answered and the status.",
+    ["path", "target", "version", "variant", "status"],
+)  # fmt: skip
+GATEWAY_SECONDS = Histogram(
+    "llmops_gateway_request_seconds", "From a request's arrival to the end of its answer.",
+    ["path", "target", "variant"], buckets=_ANSWER_SECONDS,
+)  # fmt: skip
+GATEWAY_FIRST_BYTE_SECONDS = Histogram(
+    "llmops_gateway_first_byte_seconds", "From a streamed request's arrival to the first byte of its answer.",
+    ["target"], buckets=_ANSWER_SECONDS,
+)  # fmt: skip
+GATEWAY_TOKENS = Counter("llmops_gateway_tokens_total", "Tokens by service and direction (in, out).", ["service", "direction"])
+GATEWAY_RETRIES = Counter("llmops_gateway_retries_total", "Attempts that had to be made good by another one.", ["target"])
+GATEWAY_FALLBACKS = Counter(
+    "llmops_gateway_fallbacks_total", "Requests that a service's fallback answered.", ["service", "fallback"]
+)
+GATEWAY_REFUSED = Counter("llmops_gateway_refused_total", "Requests that the door answered with an error, by its code.", ["code"])
+GATEWAY_FEEDBACK = Counter(
+    "llmops_gateway_feedback_total", "Feedback on prompts' answers.", ["release", "variant", "rating"]
+)
+GATEWAY_RUNNING = Gauge("llmops_gateway_running_requests", "Requests being answered at this moment.")
+GATEWAY_COMPILE_SECONDS = Histogram(
+    "llmops_gateway_compile_seconds", "How long making a snapshot of the configuration takes.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1),
+)  # fmt: skip
+GATEWAY_CONTACT_AGE = Gauge(
+    "llmops_gateway_contact_age_seconds", "Since the API server was last heard; keys and splits age with it."
+)
+GATEWAY_UNITS_DROPPED = Counter(
+    "llmops_gateway_units_dropped_total", "Units not kept as evidence because the bound on their number was reached."
+)
