@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("command", choices=("up", "down", "status", "load"))
     parser.add_argument("targets", nargs="*", help="load: the Dockerfile's targets (default: all)")
     parser.add_argument("--cluster", default="auto", choices=choose.CHOICES)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     try:
         match asked.command:
             case "up":

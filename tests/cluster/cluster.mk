@@ -14,4 +14,4 @@ cluster-status: ## What of it runs
 	@$(KIT) status --cluster=$(CLUSTER)
 
 images: ## Build the Dockerfile's targets and load them into the cluster (only what changed)
-	@$(KIT) load --cluster=$(CLUSTER) $(TARGETS)
+	@$(KIT) load $(TARGETS) --cluster=$(CLUSTER)

@@ -1,0 +1,59 @@
+# The product's images, one target each. Packages come from the locks (with hashes) in a layer of their own, so that a
+# change of code costs a copy. All run as user 65532 and need only /tmp to be writable.
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BASE_IMAGE} AS base
+# Does nothing where the base image has them already.
+RUN python3 -c "import ensurepip, venv, ctypes; ctypes.CDLL('libgomp.so.1')" 2>/dev/null || ( \
+      apt-get update && \
+      apt-get install -y --no-install-recommends python3 python3-venv ca-certificates libgomp1 libstdc++6 && \
+      rm -rf /var/lib/apt/lists/* )
+ENV PATH=/opt/llmops/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app
+COPY images/install-packages /usr/local/bin/install-packages
+COPY images/llmops /usr/local/bin/llmops
+WORKDIR /tmp
+
+FROM base AS code
+COPY operator/llmops /app/llmops
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
+
+FROM base AS operator
+COPY locks/operator.txt /opt/packages.txt
+RUN install-packages
+USER 65532:65532
+ENTRYPOINT ["llmops"]
+COPY --from=code /app /app
+
+FROM base AS evaluate
+COPY locks/evaluate.txt /opt/packages.txt
+RUN install-packages
+USER 65532:65532
+ENTRYPOINT ["llmops"]
+COPY --from=code /app /app
+
+FROM base AS retrieval
+COPY locks/retrieval.txt /opt/packages.txt
+RUN install-packages
+USER 65532:65532
+ENTRYPOINT ["llmops"]
+COPY --from=code /app /app
+
+FROM base AS milvus-lite
+COPY locks/milvus-lite.txt /opt/packages.txt
+RUN install-packages
+USER 65532:65532
+STOPSIGNAL SIGINT
+EXPOSE 19530
+ENTRYPOINT ["milvus-lite"]
+
+FROM base AS llamacpp
+COPY locks/llamacpp.txt /opt/packages.txt
+RUN install-packages
+COPY images/llamacpp /app
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["python", "/app/serve.py"]
+
+# The demo's and the tests' tiny models, in an image that an LLMService with file:///models/... runs as it is.
+FROM llamacpp AS demo-models
+COPY build/models /models
