@@ -144,7 +144,17 @@ def start_runner(folder: Path, logs: Path, report: Path) -> subprocess.Popen[str
         "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "llmops.evaluation.runner.job", str(folder), str(logs), str(report)],
+        [
+            sys.executable,
+            "-m",
+            "llmops.evaluation.runner.main",
+            "--run",
+            str(folder),
+            "--logs",
+            str(logs),
+            "--report",
+            str(report),
+        ],
         env=environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The Job's side of an EvalJob: asks every row through Inspect, marks the answers, leaves the summary behind.
 
-    job.py        the story: read the run, check the rows, ask, summarise, report; and the exit status
+    main.py       the story: read the run, check the rows, ask, summarise, report; and the exit status
     door.py       Inspect's model provider: an unmodified OpenAI client towards the gateway, with bounded patience
     task.py       Inspect's task: rows -> samples, how a row is asked, how its answer is marked
     marks.py      a row's answer -> its marks (exact_match, includes, f1, rouge_l, bleu); pure

@@ -6,7 +6,7 @@ retry helps. 143: told to stop; the log keeps what was answered. Anything else: 
 
 from __future__ import annotations
 
-import os
+import argparse
 import shutil
 import signal
 import sys
@@ -34,15 +34,23 @@ class Wrong(Exception):
     """The run cannot be done as it is written."""
 
 
-def entry(folder: str, logs: str, report: str) -> int:
-    """Do the run in `folder`; `report` is a ConfigMap's namespace/name, or a folder's path starting with / or a dot."""
+def main(argv: list[str]) -> int:
+    """Do one run."""
+    parser = argparse.ArgumentParser(prog="llmops evaluate", description="One evaluation, as its Job runs it.")
+    parser.add_argument("--run", type=Path, required=True, help=f"the folder with {runs.RUN_FILE} and {runs.ROWS_FILE}")
+    parser.add_argument("--logs", type=Path, required=True, help="the folder of Inspect's logs; a run resumes from it")
+    parser.add_argument(
+        "--report", required=True, help="namespace/name of a ConfigMap, or a folder (with / or . first)"
+    )
+    given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _stop)
-    where = Folder(Path(report)) if report.startswith(("/", ".")) else InConfigMap(*report.split("/", 1))
+    folder = given.report.startswith(("/", "."))
+    report = Folder(Path(given.report)) if folder else InConfigMap(*given.report.split("/", 1))
     try:
-        return evaluate(Path(folder), Path(logs), where)
+        return evaluate(given.run, given.logs, report)
     except Wrong as wrong:
         print(f"cannot be evaluated: {wrong}", file=sys.stderr)
-        where.write(runs.FAILURE, str(wrong))
+        report.write(runs.FAILURE, str(wrong))
         return runs.CONFIG_ERROR
     except KeyboardInterrupt:
         print("told to stop; what was answered is in the log", file=sys.stderr)
@@ -152,4 +160,4 @@ def answers(log: EvalLog, rows: Sequence[Row]) -> Answers:
 
 
 if __name__ == "__main__":
-    sys.exit(entry(*sys.argv[1:4]) if len(sys.argv) == 4 else os.EX_USAGE)
+    sys.exit(main(sys.argv[1:]))
