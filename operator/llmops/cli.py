@@ -1,0 +1,190 @@
+"""The command line: one short function a subcommand. The processes' rooms are imported only when they are started."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+
+from llmops.api.settings import SettingError
+
+PROCESSES = {
+    "gateway": ("llmops.gateway.main", "the one OpenAI-compatible door"),
+    "retrieve": ("llmops.retrieval.server.main", "an index's query server"),
+    "evaluate": ("llmops.evaluation.runner.main", "one evaluation (runs as a Job)"),
+    "index": ("llmops.retrieval.ingest.main", "one generation of an index (runs as a Job)"),
+}
+ROOMS = {
+    "LLMService": "llmops.serving.reconcile",
+    "VectorIndex": "llmops.retrieval.reconcile",
+    "EvalJob": "llmops.evaluation.reconcile",
+    "PromptRelease": "llmops.release.reconcile",
+    "GatewayKey": "llmops.access.reconcile",
+    "Provider": "llmops.access.reconcile",
+}
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def operator(argv: list[str]) -> int:
+    """Reconcile the kinds; with --kinds only the rooms of those are imported."""
+    from llmops.control.main import run
+
+    asked = argparse.ArgumentParser(add_help=False)
+    asked.add_argument("--kinds", default="")
+    wanted = asked.parse_known_args(argv)[0].kinds
+    rooms = dict.fromkeys(ROOMS[kind] for kind in (wanted.split(",") if wanted else ROOMS) if kind in ROOMS)
+    modules = [importlib.import_module(room) for room in rooms]
+    return run(argv, [one for module in modules for one in getattr(module, "CONTROLLERS", None) or [module.CONTROLLER]])
+
+
+def process(name: str, argv: list[str]) -> int:
+    """One of PROCESSES, with its own options."""
+    started: int = importlib.import_module(PROCESSES[name][0]).main(argv)
+    return started
+
+
+def crds(_: argparse.Namespace) -> int:
+    """Print the CustomResourceDefinitions."""
+    from llmops.api.crd import crds as made
+    from llmops.api.generate import as_yaml
+
+    print("---\n".join(as_yaml(crd) for crd in made().values()), end="")
+    return 0
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Judge files as the API server would, without one."""
+    from llmops.desk.validate import validate as judge
+
+    return judge(options.files)
+
+
+def status(options: argparse.Namespace) -> int:
+    """A line an object."""
+    from llmops.desk import look, objects
+
+    kinds = [objects.kind_named(options.kind)] if options.kind else []
+    return asyncio.run(look.status(kinds, None if options.all_namespaces else options.namespace, options.name))
+
+
+def wait(options: argparse.Namespace) -> int:
+    """Until a condition or a phase is so."""
+    from llmops.api.quantities import seconds
+    from llmops.desk import look, objects
+
+    kind, name = objects.named(options.object)
+    return asyncio.run(look.wait(kind, options.namespace, name, getattr(options, "for"), seconds(options.timeout)))
+
+
+def diff(options: argparse.Namespace) -> int:
+    """What applying these files would change, and start."""
+    from llmops.desk import change
+
+    return asyncio.run(change.diff(options.files, options.namespace))
+
+
+def explain(options: argparse.Namespace) -> int:
+    """The status in words."""
+    from llmops.desk import look, objects
+
+    kind, name = objects.named(options.object)
+    return asyncio.run(look.explain(kind, options.namespace, name))
+
+
+def decide(options: argparse.Namespace) -> int:
+    """Approve, retry or abort what the status shows now."""
+    from llmops.desk import change, objects
+
+    kind, name = objects.named(options.object)
+    return asyncio.run(change.annotate(kind, options.namespace, name, options.command))
+
+
+def key_create(options: argparse.Namespace) -> int:
+    """A new key, shown once; the manifest with its hash."""
+    from llmops.desk import keys
+
+    return keys.create(options.name, options.namespace, options.models, options.expires)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llmops", description="Language models in production, on Kubernetes.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("operator", help="process: reconciles the kinds into cluster objects", add_help=False)
+    for name, (_, told) in PROCESSES.items():
+        commands.add_parser(name, help=f"process: {told}", add_help=False)
+    _command(commands, "crds", crds)
+    _command(commands, "validate", validate).add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
+    _looking(commands)
+    for verb, told in (("approve", "let the step go on"), ("retry", "try it again"), ("abort", "take it back")):
+        _of_object(_command(commands, verb, decide, told))
+    key = commands.add_parser("key", help="keys to the door").add_subparsers(dest="what", required=True)
+    create = _in_namespace(_command(key, "create", key_create))
+    create.add_argument("name")
+    create.add_argument("--models", action="append", default=[], metavar="MODEL", help='such as support or "prompt:*"')
+    create.add_argument("--expires", metavar="DURATION", help="such as 90d")
+    return parser
+
+
+def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    table = _in_namespace(_command(commands, "status", status))
+    table.add_argument("kind", nargs="?")
+    table.add_argument("name", nargs="?")
+    table.add_argument("-A", "--all-namespaces", action="store_true")
+    waiting = _of_object(_command(commands, "wait", wait))
+    waiting.add_argument(
+        "--for", default="Ready", metavar="WHAT", help="Ready, Available=False, phase=Released, verdict=Pass"
+    )
+    waiting.add_argument("--timeout", default="5m", metavar="DURATION")
+    _of_object(_command(commands, "explain", explain))
+    _in_namespace(_command(commands, "diff", diff)).add_argument("files", nargs="+", metavar="FILE")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Command, told: str | None = None
+) -> argparse.ArgumentParser:
+    said = (run.__doc__ or "").rstrip(".")
+    told = told or said[:1].lower() + said[1:]
+    parser = commands.add_parser(name, help=told, description=told)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _in_namespace(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("-n", "--namespace", default="default")
+    return parser
+
+
+def _of_object(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("object", nargs="+", metavar="KIND NAME", help="such as prel support-answer")
+    return _in_namespace(parser)
+
+
+def main(argv: list[str]) -> int:
+    """The exit code of one command; what a person can put right is a sentence on stderr and 2."""
+    from llmops.desk.objects import Unknown
+    from llmops.kube.config import NoCluster
+    from llmops.kube.errors import ApiError
+
+    try:
+        if argv and argv[0] == "operator":
+            return operator(argv[1:])
+        if argv and argv[0] in PROCESSES:
+            return process(argv[0], argv[1:])
+        options = _parser().parse_args(argv)
+        done: int = options.run(options)
+        return done
+    except (Unknown, SettingError, NoCluster, ApiError, OSError) as error:
+        print(f"llmops: {error}", file=sys.stderr)
+        return 2
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,6 @@
+"""desk: what a person does at a prompt. Each command is one function that prints for people and returns an exit code.
+
+validate.py needs no cluster; look.py (status, wait, explain) only reads; change.py (diff, approve, retry, abort) writes
+annotations that name exactly what they speak of, never a spec; keys.py makes a key that is shown once and stored
+nowhere. Errors are sentences on stderr. Nothing here is imported by any process of the product.
+"""

@@ -1,0 +1,85 @@
+"""A status in words: where it stands, why, the evidence with the numbers to recompute it, and what you can do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llmops.kube.resources import Object
+
+
+def explained(one: Object, releases: bool = False) -> list[str]:
+    """Lines for a person; `releases` adds what only a rollout has."""
+    metadata, status = one["metadata"], one.get("status") or {}
+    lines = [f"{one['kind']} {metadata['namespace']}/{metadata['name']}"]
+    if not status:
+        return [*lines, "  Nothing was reported yet: is the operator running, and does it watch this namespace?"]
+    if status.get("observedGeneration") != metadata.get("generation"):
+        lines.append("  The operator has not yet seen the latest change; what follows speaks of the one before.")
+    lines += [f"  {line}" for line in _conditions(status)]
+    if releases or "candidate" in status or "stable" in status:
+        lines += [f"  {line}" for line in _rollout(one, status)]
+    return lines
+
+
+def _conditions(status: Object) -> Iterator[str]:
+    for condition in status.get("conditions") or []:
+        said = condition.get("message") or condition.get("reason", "")
+        yield f"{condition['type']} is {condition['status']}: {said}"
+
+
+def _rollout(one: Object, status: Object) -> Iterator[str]:
+    yield f"Phase: {status.get('phase', 'unknown')}" + (
+        f" (held from {status['heldFrom']})" if status.get("heldFrom") else ""
+    )
+    stable, candidate = status.get("stable") or {}, status.get("candidate") or {}
+    if stable:
+        yield (
+            f"Users are served {_version(stable)}" + (f" since {stable['since']}" if stable.get("since") else "") + "."
+        )
+    else:
+        yield "No version was released yet."
+    if candidate:
+        yield from _candidate(one, status, candidate)
+    for rejected in status.get("rejected") or []:
+        why = rejected.get("message") or rejected.get("reason")
+        yield f"{_version(rejected)}, attempt {rejected.get('attempt', 1)}, was rejected: {why}"
+
+
+def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterator[str]:
+    attempt, weight = candidate.get("attempt", 1), candidate.get("weight", 0)
+    units = candidate.get("units", 0)
+    yield f"{_version(candidate)} is on its way, attempt {attempt}: {weight}% of users; {units} met it."
+    if candidate.get("score"):
+        yield f"Its evaluation: {candidate['score']}."
+    for evidence in candidate.get("evidence") or []:
+        yield from _evidence(evidence)
+    if candidate.get("eta"):
+        yield f"Next step expected: {candidate['eta']}."
+    name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
+    steps = ((one.get("spec") or {}).get("rollout") or {}).get("steps") or []
+    step = candidate.get("step") or 0
+    if 0 < step <= len(steps) and steps[step - 1].get("pause") == "Approval":
+        yield f"Step {step} ends with an approval: llmops approve {one['kind'].lower()} {name} -n {namespace}"
+    if status.get("phase") != "Released":
+        yield f"To stop it: llmops abort {one['kind'].lower()} {name} -n {namespace}"
+
+
+def _evidence(evidence: dict[str, Any]) -> Iterator[str]:
+    counts = f"stable {evidence.get('stable', '?')}, candidate {evidence.get('candidate', '?')} failed"
+    harm = f"harm {evidence.get('eValue', '?')} (rolled back at {evidence.get('rollbackAt', '?')})"
+    fine = (
+        f"no worse {evidence['notWorse']} (may advance at {evidence.get('advanceAt', '?')})"
+        if "notWorse" in evidence
+        else ""
+    )
+    yield f"{evidence['signal']}: {counts}; {harm}" + (f"; {fine}" if fine else "")
+    for row in evidence.get("weights") or []:
+        yield (
+            f"  at {row['weight']}%: n={row.get('failures', 0)} failed of N={row.get('units', 0)},"
+            f" of them x={row.get('candidateFailures', 0)} in the candidate"
+        )
+
+
+def _version(what: dict[str, Any]) -> str:
+    return f"version {what.get('version') or '?'} ({(what.get('digest') or '')[:10] or 'no digest'})"

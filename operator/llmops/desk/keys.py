@@ -1,0 +1,40 @@
+"""`llmops key create`: a new key, told once on stderr; on stdout the GatewayKey with its hash, for kubectl or Git."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+
+from llmops.api import names
+from llmops.api.quantities import duration
+
+SECRET_BYTES = 32
+
+
+def create(name: str, namespace: str, models: list[str], expires: str | None) -> int:
+    """The key itself is stored nowhere: whoever loses it makes another."""
+    key = new_key(namespace, name)
+    until = datetime.now(UTC) + duration(expires) if expires else None
+    print(yaml.safe_dump(manifest(key, name, namespace, models, until), sort_keys=False), end="")
+    print(f"The key, shown this once:\n{key}", file=sys.stderr)
+    return 0
+
+
+def new_key(namespace: str, name: str) -> str:
+    """llmops_<namespace>.<name>.<256 random bits>."""
+    return f"{names.KEY_PREFIX}{namespace}.{name}.{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+def manifest(key: str, name: str, namespace: str, models: list[str], until: datetime | None = None) -> dict[str, Any]:
+    """The GatewayKey that honours this key."""
+    entry: dict[str, Any] = {"sha256": hashlib.sha256(key.encode()).hexdigest()}
+    if until:
+        entry["expiresAt"] = (until - timedelta(microseconds=until.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    spec: dict[str, Any] = {"keys": [entry]} | ({"models": models} if models else {})
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": names.API_VERSION, "kind": "GatewayKey", "metadata": metadata, "spec": spec}

@@ -1,0 +1,101 @@
+"""`llmops status`, `wait` and `explain`: what is so, in a table, as an exit code, in words."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from llmops.api import KINDS, PromptRelease
+from llmops.api.common import KubernetesObject
+from llmops.desk.explain import explained
+from llmops.desk.objects import resource
+from llmops.kube.client import Client
+from llmops.kube.errors import Expired, NotFound
+from llmops.kube.resources import Object
+
+
+async def status(kinds: list[type[KubernetesObject]], namespace: str | None, name: str | None) -> int:
+    """A line an object: kind, name, phase, Ready, and the sentence that matters most."""
+    async with await Client.connect() as client:
+        rows = [("KIND", "NAME", "PHASE", "READY", "AVAILABLE", "WHY")]
+        for kind in kinds or [kind for kind in KINDS if kind.SUBRESOURCE]:
+            found = (await client.list(resource(kind), namespace))["items"]
+            rows += [_row(kind, one) for one in found if name in (None, one["metadata"]["name"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]))
+    return 0 if len(rows) > 1 or name is None else 1
+
+
+def _row(kind: type[KubernetesObject], one: Object) -> tuple[str, str, str, str, str, str]:
+    metadata, reported = one["metadata"], one.get("status") or {}
+    ready, available = condition(one, "Ready"), condition(one, "Available")
+    return (
+        kind.SHORT,
+        f"{metadata['namespace']}/{metadata['name']}",
+        reported.get("phase") or "-",
+        ready.get("status", "Unknown"),
+        available.get("status", "-"),
+        (ready.get("message") or ready.get("reason") or "nothing reported yet").split("\n")[0],
+    )
+
+
+def condition(one: Object, type_: str) -> dict[str, Any]:
+    """The condition of this type, or an empty one."""
+    conditions = (one.get("status") or {}).get("conditions") or []
+    return next((each for each in conditions if each.get("type") == type_), {})
+
+
+async def wait(kind: type[KubernetesObject], namespace: str, name: str, wanted: str, seconds: float) -> int:
+    """0 once it holds for the generation that is there now; 1 when the time is over, with the last thing said."""
+    last: Object = {}
+    try:
+        async with asyncio.timeout(seconds), await Client.connect() as client:
+            while True:
+                last = await _until(client, kind, namespace, name, wanted)
+                if holds(last, wanted):
+                    print(f"{kind.KIND} {namespace}/{name}: {wanted}")
+                    return 0
+    except TimeoutError:
+        why = condition(last, "Ready").get("message") or "nothing reported"
+        print(f"{kind.KIND} {namespace}/{name}: not {wanted} within {seconds:g} s: {why}")
+        return 1
+
+
+async def _until(client: Client, kind: type[KubernetesObject], namespace: str, name: str, wanted: str) -> Object:
+    """The object as soon as it holds, or as it was when the API server ended the watch."""
+    try:
+        last = await client.get(resource(kind), namespace, name)
+    except NotFound:
+        last = {}
+    if holds(last, wanted):
+        return last
+    listed = await client.list(resource(kind), namespace)
+    try:
+        async for event, one in client.watch(resource(kind), namespace, listed["metadata"]["resourceVersion"]):
+            if event != "BOOKMARK" and one["metadata"]["name"] == name:
+                last = one if event != "DELETED" else {}
+                if holds(last, wanted):
+                    break
+    except Expired:
+        pass
+    return last
+
+
+def holds(one: Object, wanted: str) -> bool:
+    """Whether `Ready`, `Available=False` or `phase=Released` is so, and speaks of the present generation."""
+    what, _, value = wanted.partition("=")
+    reported = one.get("status") or {}
+    if not reported or reported.get("observedGeneration") != one["metadata"].get("generation"):
+        return False
+    if what.lower() in ("phase", "verdict"):
+        return str(reported.get(what.lower(), "")) == value
+    return str(condition(one, what).get("status", "")) == (value or "True")
+
+
+async def explain(kind: type[KubernetesObject], namespace: str, name: str) -> int:
+    """Everything the status says, in words."""
+    async with await Client.connect() as client:
+        one = await client.get(resource(kind), namespace, name)
+    print("\n".join(explained(one, releases=kind is PromptRelease)))
+    return 0
