@@ -15,6 +15,7 @@ PROCESSES = {
     "retrieve": ("llmops.retrieval.server.main", "an index's query server"),
     "evaluate": ("llmops.evaluation.runner.main", "one evaluation (runs as a Job)"),
     "index": ("llmops.retrieval.ingest.main", "one generation of an index (runs as a Job)"),
+    "fetch": ("llmops.serving.fetch", "a model's weights onto a volume (runs as a Job)"),
 }
 ROOMS = {
     "LLMService": "llmops.serving.reconcile",

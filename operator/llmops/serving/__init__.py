@@ -1,0 +1,7 @@
+"""LLMService: a model, behind the door, as pods that nobody has to think about.
+
+observe.py reads the service, its Revision and what its children say; plan.py turns that into the children that should
+be; engines/ knows each engine's command line, probes and way to stop; sources.py knows where weights come from;
+status.py says how it stands. The Revision freezes what decides the answer (model, engine, the image resolved once), so
+an upgrade of this operator rolls no pod. What runs inside a download Job is fetch.py: it imports nothing of ours.
+"""

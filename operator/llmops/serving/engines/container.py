@@ -1,0 +1,32 @@
+"""What every engine answers: its port, its arguments, its probes, its default needs, and how long it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.api.llmservice import LLMService
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine. Times are in seconds."""
+
+    port: int
+    args: Callable[[LLMService, str, int], list[str]]  # service, path or name of the model, accelerators a replica
+    health: str  # startup and liveness
+    ready: str
+    requests: Mapping[str, str]  # CPU and memory where the spec has none
+    startup_seconds: int  # until a slow start counts as failed
+    drain_seconds: int  # the longest a stream may take to end
+    pre_stop_seconds: int  # before the engine is told: so long the endpoints need to forget the pod
+    shared_memory: str | None = None  # size of /dev/shm
+    env: Mapping[str, str] | None = None
+    setting: str = ""  # the setting that has its default image
+
+
+def probe(path: str, port: int, **times: int) -> Object:
+    return {"httpGet": {"path": path, "port": port}, "timeoutSeconds": 5, **times}

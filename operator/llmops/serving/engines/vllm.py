@@ -1,0 +1,46 @@
+"""vLLM 0.33: accelerators. Its own shutdown waits for running requests if it is told how long (--shutdown-timeout).
+
+enableServiceLinks must be off (plan.py): a Service named vllm would set VLLM_PORT, which the engine reads as its own.
+"""
+
+from __future__ import annotations
+
+from llmops.api.llmservice import LLMService
+from llmops.serving.engines.container import Engine
+
+PORT = 8000
+DRAIN = 45
+
+
+def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+    engine = service.spec.engine
+    assert engine is not None
+    context = [f"--max-model-len={engine.context_length}"] if engine.context_length else []
+    quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
+    embeds = ["--task=embed"] if service.spec.task == "Embed" else []
+    return [
+        f"--model={model}",
+        f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
+        f"--port={PORT}",
+        f"--tensor-parallel-size={accelerators}",
+        f"--shutdown-timeout={DRAIN}",
+        *context,
+        *quantization,
+        *embeds,
+        *engine.args,
+    ]
+
+
+ENGINE = Engine(
+    port=PORT,
+    args=args,
+    health="/health",
+    ready="/health",
+    requests={"cpu": "2", "memory": "16Gi"},
+    startup_seconds=1800,
+    drain_seconds=DRAIN,
+    pre_stop_seconds=15,
+    shared_memory="8Gi",
+    env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "VLLM_NO_USAGE_STATS": "1"},
+    setting="image_vllm",
+)
