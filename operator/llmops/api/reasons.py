@@ -73,6 +73,18 @@ class Reason(_Told):
     API_REFUSED = "ApiRefused", "The API server refused a child; the message has its words."
 
     # serving
+    LICENSE_NOT_ACCEPTED = "LicenseNotAccepted", "The licence asks for acceptance: set spec.model.license.accepted."
+    IN_IMAGE = "InImage", "The weights are in the engine's image."
+    ON_VOLUME = "OnVolume", "The weights are on a volume that the pods mount."
+    DOWNLOADING = "Downloading", "The weights are being downloaded."
+    DOWNLOADED = "Downloaded", "The weights were downloaded and checked."
+    DOWNLOAD_FAILED = "DownloadFailed", "The weights could not be downloaded; the message says why."
+    UNSCHEDULABLE = "Unschedulable", "No node can take a pod; the message has the scheduler's words."
+    IMAGE_NOT_PULLED = "ImageNotPulled", "A node cannot get an image; the message names it."
+    CRASHING = "Crashing", "A container ends again and again; the message has its last words."
+    STARTING = "Starting", "Pods are starting or loading the model."
+    NO_REPLICAS = "NoReplicas", "spec.replicas is 0: nothing serves."
+    NO_GATEWAY = "NoGateway", "No gateway has reported yet."
 
     # retrieval
 
@@ -89,6 +101,30 @@ class Reason(_Told):
     THRESHOLD_UNDECIDED = "ThresholdUndecided", "A threshold lies within its interval: more rows would be needed."
 
     # release
+    CANDIDATE_FOUND = "CandidateFound", "The spec has a new content; an attempt at it begins."
+    EVALUATING = "Evaluating", "The candidate's evaluations run; no user meets it."
+    EVALUATION_FAILED = "EvaluationFailed", "The candidate did not pass its evaluations: rejected before any user met it."
+    EVALUATION_UNDECIDED = "EvaluationUndecided", "The evaluations can tell neither pass nor fail: more rows are needed."
+    EVALUATION_ERRORS = "EvaluationErrors", "The evaluations ended in errors, again and again; a person has to look."
+    STEP_BEGUN = "StepBegun", "A larger share of users meets the candidate from now on."
+    GATHERING_EVIDENCE = "GatheringEvidence", "Users meet the candidate; not enough is known yet."
+    NO_WORSE = "NoWorse", "The candidate was shown to be within the margin."
+    CANDIDATE_WORSE = "CandidateWorse", "The evidence says that users fare worse with the candidate."
+    INCONCLUSIVE = "Inconclusive", "Neither harm nor harmlessness was shown within maxDuration."
+    SAMPLE_RATIO_MISMATCH = "SampleRatioMismatch", "Users do not meet the candidate in the published share."
+    NO_EVIDENCE = "NoEvidence", "No user came; silence is neither success nor failure."
+    GATEWAYS_BEHIND = "GatewaysBehind", "A gateway does not serve what the status says yet."
+    AWAITING_APPROVAL = "AwaitingApproval", "The step is done, and waits for the annotation llmops.dev/approve."
+    NOTHING_TO_COMPARE = "NothingToCompare", "At 100% nothing would count as too much: a person has to decide."
+    STABLE_UNKNOWN = "StableUnknown", "The status was lost, and the Revisions' labels do not tell which one is stable."
+    APPROVED = "Approved", "A person approved the next step."
+    ABORTED = "Aborted", "A person aborted the rollout."
+    RETRIED = "Retried", "A person asked for another attempt."
+    SUPERSEDED = "Superseded", "The spec has another content now."
+    WITHDRAWN = "Withdrawn", "The spec has stable's content again."
+    RELEASED = "Released", "The candidate is stable now."
+    REJECTED = "Rejected", "This content was rejected; it is not tried again by itself."
+    TEMPLATE_INVALID = "TemplateInvalid", "A template cannot be used; the message says where and why."
 
     # access
 

@@ -11,8 +11,8 @@ the candidate with probability w, whatever made it fail and whenever. Betting th
 each failure multiplies the stake by r / (1 + w (r - 1)) in the candidate and by 1 / (1 + w (r - 1)) in stable: fair.
 The mean over several r is an e-process too, and needs nobody to guess r. That is `harm`.
 
-`no_worse` bets the other way, against "worse than the margin". By ratio: if the candidate is at least m times worse, the
-same bets turned around, (1 + w (m - 1))^n / m^x. By points: if the candidate's rate exceeds stable's by at least d, a
+`no_worse` bets the other way, against "worse than the margin". By ratio: if the candidate is at least m times worse,
+the same bets turned around, (1 + w (m - 1))^n / m^x. By points: if the candidate's rate exceeds stable's by at least d, a
 unit that does not fail pays 1 + c w d, one that fails in the candidate c less, one in stable c w / (1 - w) more: its
 expectation is 1 + c w (d - difference) - c w d P(...) <= 1. Either suffices, since a ratio alone never decides where
 hardly anything fails. Exact margins at a weight w' that is not reached yet: m = 1 + (ratio - 1) / w', d = points / w'.
@@ -122,9 +122,7 @@ def sample_ratio(exposures: Iterable[tuple[float, int, int]]) -> float:
     """log E against "units met the candidate in the published proportion"; (weight, units, of them candidate)."""
     seen = [one for one in exposures if one[0] < 1]
     shares = [*SHARES, *(1 / r for r in SHARES)]
-    return _mean_log(
-        [sum(c * math.log(r) - units * math.log1p(w * (r - 1)) for w, units, c in seen) for r in shares]
-    )
+    return _mean_log([sum(c * math.log(r) - units * math.log1p(w * (r - 1)) for w, units, c in seen) for r in shares])
 
 
 def rollback_at(signals: int, false_positive_rate: float) -> float:

@@ -1,0 +1,269 @@
+"""The questions asked at every look while users meet the candidate, in this order; the first that answers decides.
+
+Aborting and reverting come before them (machine.py), then: is it harmful, is the split broken, is there evidence at
+all, do the gateways follow, is it shown to be no worse, is it overdue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from llmops.api import Reason
+from llmops.api.quantities import seconds
+from llmops.api.rollout import Step
+from llmops.rollout import evidence
+from llmops.rollout.state import Candidate
+from llmops.rollout.world import Wanted, World, behind, named
+
+CREDIT = 30.0
+"""The longest silence that still counts as time with evidence, in seconds; more than the ten between status writes."""
+NO_EVIDENCE_AFTER = 300.0
+BEHIND_AFTER = 60.0
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """Take it away from users and remember it."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Change nothing until the reason is gone, or a person decides."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Stay:
+    """Go on as it is; not enough is known."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Advance:
+    """One step further."""
+
+    reason: Reason
+    message: str
+
+
+Verdict = RollBack | Hold | Stay | Advance
+
+
+@dataclass(frozen=True)
+class Case:
+    """One look at a candidate that users meet."""
+
+    candidate: Candidate
+    wanted: Wanted
+    world: World
+    baking: bool
+
+    @property
+    def step(self) -> Step:
+        """The step of the spec that it is in; one that was edited away asks for evidence only."""
+        same = [one for one in self.wanted.rollout.steps if one.weight == self.candidate.weight]
+        return same[0] if same else Step(weight=min(99, self.candidate.weight), min_units=1)
+
+    @property
+    def next_weight(self) -> int:
+        """The first weight of the spec above this one; 100 after the last."""
+        above = [one.weight for one in self.wanted.rollout.steps if one.weight > self.candidate.weight]
+        return min(above, default=100)
+
+
+def tick(candidate: Candidate, world: World) -> Candidate:
+    """Count the time in which evidence came: a silence for half a minute at most, a clock set back for nothing."""
+    latest = min(world.tally.latest, world.now)
+    if candidate.evidence_at > world.now:
+        return replace(candidate, evidence_at=world.now)
+    if latest <= candidate.evidence_at:
+        return candidate
+    credit = min(latest - candidate.evidence_at, CREDIT)
+    return replace(candidate, active=candidate.active + credit, evidence_at=latest)
+
+
+def judge(case: Case) -> Verdict:
+    """The first question that answers; suspended, only harm is acted upon and nothing advances."""
+    for ask in BAKING if case.baking else CANARY:
+        verdict = ask(case)
+        if isinstance(verdict, Advance) and case.wanted.suspend:
+            return Stay(Reason.SUSPENDED, f"suspended: it would go on now ({verdict.message})")
+        if verdict is not None:
+            return verdict
+    return Stay(Reason.GATHERING_EVIDENCE, waiting(case))
+
+
+def harmful(case: Case) -> Verdict | None:
+    """Enough evidence that it is worse than stable, for any signal."""
+    limit = evidence.rollback_at(len(case.candidate.frozen.signals), case.candidate.frozen.false_positive_rate)
+    for name in case.candidate.frozen.signals:
+        counts = case.world.tally.signal(name)
+        e = evidence.harm(counts.by_weight)
+        if e >= math.log(limit):
+            stable, candidate = counts.failures
+            return RollBack(
+                Reason.CANDIDATE_WORSE,
+                f"{name}: {candidate} of {case.world.tally.candidate_units} users failed with the candidate, "
+                f"{stable} of {case.world.tally.stable_units} with stable; evidence {evidence.text(e)} against {limit:g}",
+            )
+    return None
+
+
+def harmful_in_bake(case: Case) -> Verdict | None:
+    """At 100% nobody is left to compare with: against the most that stable can have failed."""
+    frozen = case.candidate.frozen
+    limit = evidence.rollback_at(len(frozen.signals), frozen.false_positive_rate)
+    for name, upper in case.candidate.bake:
+        failed, units = case.world.tally.signal(name).baked
+        worst = evidence.bake_limit(upper, frozen.ratio, frozen.points)
+        e = evidence.bake_harm(failed, units, worst)
+        if e is not None and e >= math.log(limit):
+            return RollBack(
+                Reason.CANDIDATE_WORSE,
+                f"{name}: {failed} of {units} new users failed at 100%, where at most {worst:.1%} is acceptable; "
+                f"evidence {evidence.text(e)} against {limit:g}",
+            )
+    return None
+
+
+def split_broken(case: Case) -> Verdict | None:
+    """Units must arrive in the published proportion, or splitting or counting is broken."""
+    shares = case.world.tally.shares
+    e = evidence.sample_ratio([(one.weight / 100, one.units, one.candidate) for one in shares])
+    if e < math.log(evidence.MISMATCH_AT) and case.candidate.hold != Reason.SAMPLE_RATIO_MISMATCH:
+        return None
+    counted = [one for one in shares if 0 < one.weight < 100]
+    return Hold(
+        Reason.SAMPLE_RATIO_MISMATCH,
+        f"{sum(one.candidate for one in counted)} of {sum(one.units for one in counted)} users met the candidate, "
+        f"which is not the published share of {case.candidate.weight}%: look for a cache or proxy before the gateway that "
+        "drops the user's header, then retry or abort",
+    )
+
+
+def no_evidence(case: Case) -> Verdict | None:
+    """Silence is neither success nor failure."""
+    silent = case.world.now - case.candidate.evidence_at
+    if silent <= NO_EVIDENCE_AFTER:
+        return None
+    return Hold(Reason.NO_EVIDENCE, f"no new user was seen for {silent:.0f} s: it goes on when users come, or approved")
+
+
+def gateways_behind(case: Case) -> Verdict | None:
+    """What is not served cannot be judged."""
+    late = behind(case.candidate, case.world)
+    if not late:
+        return None
+    sentence = f"{', '.join(late[:3])} not yet at {case.candidate.weight}%"
+    starting = any(one.at is None for one in case.world.gateways)
+    if case.world.now - case.candidate.since > BEHIND_AFTER and not starting:
+        return Hold(Reason.GATEWAYS_BEHIND, f"{sentence}: look at the gateways' logs; it goes on when they follow")
+    return Stay(Reason.GATEWAYS_BEHIND, sentence)
+
+
+def approved(case: Case) -> Verdict | None:
+    """A person takes the decision where evidence cannot."""
+    if case.candidate.hold and named(case.world.approve, case.candidate, case.candidate.step):
+        return Advance(Reason.APPROVED, "approved")
+    return None
+
+
+def not_worse(case: Case) -> Verdict | None:
+    """Every signal within the margin, and enough users and time."""
+    if unmet(case):
+        return None
+    if case.step.pause == "Approval" and not named(case.world.approve, case.candidate, case.candidate.step):
+        return Hold(Reason.AWAITING_APPROVAL, f"no worse at {case.candidate.weight}%: {how_to_approve(case.candidate)}")
+    return Advance(Reason.NO_WORSE, "every signal is within the margin")
+
+
+def overdue(case: Case) -> Verdict | None:
+    """Neither harm nor harmlessness was shown in maxDuration."""
+    if case.candidate.active < seconds(case.step.max_duration):
+        return None
+    choice, sentence = case.wanted.rollout.on_inconclusive, f"undecided after maxDuration {case.step.max_duration}"
+    if choice == "Rollback":
+        return RollBack(Reason.INCONCLUSIVE, f"{sentence}, and onInconclusive is Rollback")
+    harm = [evidence.harm(case.world.tally.signal(name).by_weight) for name in case.candidate.frozen.signals]
+    if choice == "Promote" and all(one < 0 for one in harm):
+        return Advance(Reason.INCONCLUSIVE, f"{sentence}; nothing speaks against it, and onInconclusive is Promote")
+    return Hold(Reason.INCONCLUSIVE, f"{sentence}: {waiting(case)}; {how_to_approve(case.candidate)}")
+
+
+def blind(case: Case) -> Verdict | None:
+    """The margin leaves no failure rate that would be too high."""
+    frozen, known = case.candidate.frozen, dict(case.candidate.bake)
+    for name in frozen.signals:
+        limit = evidence.bake_limit(known.get(name, 1.0), frozen.ratio, frozen.points)
+        if evidence.bake_harm(0, 0, limit) is None:
+            return Hold(
+                Reason.NOTHING_TO_COMPARE,
+                f"{name}: too little was seen of stable to tell what would be too much at 100%; "
+                f"{how_to_approve(case.candidate)}",
+            )
+    return None
+
+
+def baked(case: Case) -> Verdict | None:
+    """Watched for long enough."""
+    if case.candidate.active < seconds(case.wanted.rollout.bake):
+        return None
+    return Advance(Reason.RELEASED, f"nothing spoke against it in {case.wanted.rollout.bake} at 100%")
+
+
+Check = Callable[[Case], Verdict | None]
+CANARY: tuple[Check, ...] = (harmful, split_broken, approved, no_evidence, gateways_behind, not_worse, overdue)
+BAKING: tuple[Check, ...] = (
+    harmful,
+    harmful_in_bake,
+    split_broken,
+    approved,
+    no_evidence,
+    gateways_behind,
+    blind,
+    baked,
+)
+
+
+def how_to_approve(candidate: Candidate) -> str:
+    """The way out that is a person's."""
+    return f"approve with llmops.dev/approve: {candidate.digest}/{candidate.attempt}/{candidate.step}, or abort"
+
+
+def unmet(case: Case) -> list[str]:
+    """What is missing for the next step, in words."""
+    candidate, tally, step = case.candidate, case.world.tally, case.step
+    missing = []
+    if (met := tally.met(candidate.weight)) < step.min_units:
+        missing.append(f"{met} of {step.min_units} users")
+    if candidate.active < seconds(step.min_duration):
+        missing.append(f"{candidate.active:.0f} s of {step.min_duration}")
+    needed = evidence.advance_at(candidate.frozen.false_advance_rate)
+    for name in candidate.frozen.signals:
+        shown = shown_no_worse(case, name)
+        if shown < math.log(needed):
+            missing.append(f"{name} {evidence.text(shown)} of {needed:g}")
+    return missing
+
+
+def shown_no_worse(case: Case, signal: str) -> float:
+    """log evidence that the candidate is within the margin of the next weight."""
+    frozen = case.candidate.frozen
+    counts = case.world.tally.signal(signal).by_weight
+    return evidence.no_worse(counts, frozen.ratio, frozen.points, case.next_weight / 100)
+
+
+def waiting(case: Case) -> str:
+    """What it waits for."""
+    if case.baking:
+        return f"watched at 100%: {case.candidate.active:.0f} s of {case.wanted.rollout.bake}"
+    return f"at {case.candidate.weight}%, waiting for " + ", ".join(unmet(case))

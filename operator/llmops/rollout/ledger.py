@@ -1,0 +1,207 @@
+"""What gateways counted for one attempt: a set of units, each with its first meetings and its first failures.
+
+`add` may be given the same record any number of times, in any order, from any gateway: of two records about the same
+thing the earlier wins, so a failover, a restart or a lost report changes no count. `pack` and `unpack` make it small
+enough for a ConfigMap, so that it survives even when every gateway and the operator restart at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llmops.rollout.evidence import Counts
+
+MAX_PACKED = 40_000
+"""Units that are packed, failed ones first: a ConfigMap holds 1 MiB. The gateways hold the rest."""
+
+
+class Record(Protocol):
+    """One line of a gateway's report (llmops.api.report.Unit says what it means)."""
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def variant(self) -> str: ...
+    @property
+    def weight(self) -> int: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def signal(self) -> str | None: ...
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Moment:
+    """When a unit met a variant, or failed, and the weight then in force."""
+
+    at: float
+    weight: int
+    candidate: bool
+
+
+@dataclass(slots=True)
+class Unit:
+    """One user in this attempt: first meeting, first meeting with the candidate, first failure of each signal."""
+
+    first: Moment | None = None
+    met: Moment | None = None
+    failed: dict[str, Moment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Who met what at one weight: first meetings, of them with the candidate; and units new to the candidate."""
+
+    weight: int
+    units: int = 0
+    candidate: int = 0
+    met: int = 0
+
+
+@dataclass(frozen=True)
+class SignalCounts:
+    """One signal: by weight, in all, and among those whose first candidate was the one at 100%."""
+
+    by_weight: tuple[Counts, ...] = ()
+    baked: tuple[int, int] = (0, 0)  # failed, units
+
+    @property
+    def failures(self) -> tuple[int, int]:
+        """Failed units, in stable and in the candidate."""
+        candidate = sum(one.x for one in self.by_weight)
+        return sum(one.n for one in self.by_weight) - candidate, candidate
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Everything that is decided upon, counted at one moment."""
+
+    shares: tuple[Shares, ...] = ()
+    signals: dict[str, SignalCounts] = field(default_factory=dict)
+    latest: float = 0.0  # when the newest record came to be
+
+    @property
+    def stable_units(self) -> int:
+        """Units that met stable first."""
+        return sum(one.units - one.candidate for one in self.shares)
+
+    @property
+    def candidate_units(self) -> int:
+        """Units that met the candidate."""
+        return sum(one.met for one in self.shares)
+
+    def met(self, weight: int) -> int:
+        """Units that met the candidate for the first time at this weight."""
+        return sum(one.met for one in self.shares if one.weight == weight)
+
+    def signal(self, name: str) -> SignalCounts:
+        """The counts of a signal; none is no evidence."""
+        return self.signals.get(name, SignalCounts())
+
+
+class Ledger:
+    """The set of units of one attempt."""
+
+    def __init__(self) -> None:
+        self.units: dict[str, Unit] = {}
+        self.latest = 0.0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take in reports."""
+        for record in records:
+            moment = Moment(record.at, record.weight, record.variant == "candidate")
+            self._take(self.units.setdefault(record.unit, Unit()), moment, record.signal, record.kind)
+
+    def _take(self, unit: Unit, moment: Moment, signal: str | None, kind: str) -> None:
+        self.latest = max(self.latest, moment.at)
+        if kind == "failure" and signal is not None:
+            unit.failed[signal] = _earlier(unit.failed.get(signal), moment)
+        elif kind == "exposure":
+            unit.first = _earlier(unit.first, moment)
+            if moment.candidate:
+                unit.met = _earlier(unit.met, moment)
+
+    def tally(self, signals: Sequence[str], now: float, windows: dict[str, float]) -> Tally:
+        """Count. A failure of a unit whose exposure no gateway knows does not count."""
+        known = [unit for unit in self.units.values() if unit.first is not None]
+        counts = {name: _count(name, known, now - windows.get(name, 0.0)) for name in signals}
+        return Tally(_shares(known), counts, min(self.latest, now))
+
+    def pack(self) -> str:
+        """As text, for a ConfigMap."""
+        chosen = sorted(self.units.items(), key=lambda one: (not one[1].failed, _at(one[1])))[:MAX_PACKED]
+        rows = [
+            [name, _row(unit.first), _row(unit.met), {s: _row(m) for s, m in unit.failed.items()}]
+            for name, unit in chosen
+        ]
+        return base64.b85encode(zlib.compress(json.dumps(rows, separators=(",", ":")).encode(), 6)).decode()
+
+    def unpack(self, text: str) -> None:
+        """Take in what `pack` wrote, as if a gateway had told it; ValueError where it is damaged."""
+        try:
+            rows = json.loads(zlib.decompress(base64.b85decode(text)))
+        except (zlib.error, UnicodeDecodeError) as problem:
+            raise ValueError(f"the stored evidence cannot be read: {problem}") from problem
+        for name, first, met, failed in rows:
+            unit = self.units.setdefault(name, Unit())
+            for moment in (first, met):
+                if moment:
+                    self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), None, "exposure")
+            for signal, moment in failed.items():
+                self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), signal, "failure")
+
+
+def _row(moment: Moment | None) -> list[float] | None:
+    return [round(moment.at, 1), moment.weight, int(moment.candidate)] if moment else None
+
+
+def _at(unit: Unit) -> float:
+    return unit.first.at if unit.first else 0.0
+
+
+def _earlier(one: Moment | None, other: Moment) -> Moment:
+    return other if one is None else min(one, other)
+
+
+def _shares(units: Iterable[Unit]) -> tuple[Shares, ...]:
+    seen: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for unit in units:
+        assert unit.first is not None
+        cell = seen[unit.first.weight]
+        cell[0] += 1
+        cell[1] += unit.first.candidate
+        if unit.met is not None:
+            seen[unit.met.weight][2] += 1
+    return tuple(Shares(weight, *cell) for weight, cell in sorted(seen.items()))
+
+
+def _count(signal: str, units: Iterable[Unit], closed_before: float) -> SignalCounts:
+    """A unit survives the weight of its first meeting if its window has closed and it did not fail at that weight.
+
+    If it fails at a higher weight later, that failure counts there, and nothing else does: a failure without its
+    survivors only weakens `no_worse` (its bet loses in expectation), and `harm` looks at failures alone.
+    """
+    cells: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])  # n, x, survivors
+    baked = [0, 0]
+    for unit in units:
+        assert unit.first is not None
+        failed = unit.failed.get(signal)
+        if failed is not None:
+            cells[failed.weight][0] += 1
+            cells[failed.weight][1] += failed.candidate
+        if (failed is None or failed.weight > unit.first.weight) and unit.first.at <= closed_before:
+            cells[unit.first.weight][2] += 1
+        # In the bake units count at once: those that will still fail make `bake_harm` smaller until they do.
+        if unit.met is not None and unit.met.weight == 100 and (failed is None or failed.weight == 100):
+            baked[0] += failed is not None
+            baked[1] += 1
+    by_weight = [Counts(weight / 100, n, x, n + survived) for weight, (n, x, survived) in sorted(cells.items())]
+    return SignalCounts(tuple(by_weight), (baked[0], baked[1]))

@@ -1,0 +1,195 @@
+"""Where a rollout stands: frozen values, read from a status and written to one.
+
+What users and gateways read stands in the status' own fields. What only the machine needs stands under `memory`, in
+candidate.memory: clocks, the signals and margins frozen for the attempt, why it holds, how it is ending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from llmops.api.quantities import seconds
+from llmops.api.rollout import CandidateStatus, HistoryEntry, LastHandled, RejectedStatus, Rollout, StableStatus
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What may not change while evidence is gathered, or it would mean nothing."""
+
+    signals: tuple[str, ...]
+    ratio: float
+    points: float
+    false_positive_rate: float
+    false_advance_rate: float
+    window: float  # seconds within which late feedback still comes
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why the weight went to 0, and what follows when every gateway has confirmed it."""
+
+    outcome: str  # Rejected | Superseded | Withdrawn | Retried
+    reason: str
+    message: str
+    at: float  # since when the weight is 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A content on its way to users."""
+
+    digest: str
+    version: str
+    attempt: int
+    frozen: Frozen
+    weight: int = 0
+    step: int = 0
+    since: float = 0.0  # when this phase or step began
+    active: float = 0.0  # seconds of this step in which evidence came
+    evidence_at: float = 0.0  # until when evidence came
+    tries: int = 0  # evaluations that ended in errors
+    score: str | None = None
+    hold: str | None = None
+    bake: tuple[tuple[str, float], ...] = ()  # stable's upper bound by signal, fixed when the bake began
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True)
+class Stable:
+    """What users are served."""
+
+    digest: str
+    version: str
+    since: float
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the rollout stands; phase None is an object never looked at."""
+
+    phase: str | None = None
+    held_from: str | None = None
+    stable: Stable | None = None
+    candidate: Candidate | None = None
+    rejected: tuple[RejectedStatus, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
+    handled: LastHandled = field(default_factory=LastHandled)
+
+    def rejection(self, digest: str) -> RejectedStatus | None:
+        """The rejection of a content, if it stands."""
+        return next((one for one in self.rejected if one.digest == digest), None)
+
+    def tried(self, digest: str) -> int:
+        """The highest attempt of this content that is known of."""
+        known = [one.attempt for one in self.rejected if one.digest == digest]
+        known += [one.attempt for one in self.history if one.digest == digest]
+        return max((attempt or 1 for attempt in known), default=0)
+
+
+class Status(Protocol):
+    """The part of a kind's status that a rollout owns."""
+
+    @property
+    def phase(self) -> Any: ...
+    @property
+    def held_from(self) -> str | None: ...
+    @property
+    def stable(self) -> StableStatus | None: ...
+    @property
+    def candidate(self) -> CandidateStatus | None: ...
+    @property
+    def rejected(self) -> list[RejectedStatus]: ...
+    @property
+    def history(self) -> list[HistoryEntry]: ...
+    @property
+    def last_handled(self) -> LastHandled | None: ...
+
+
+def freeze(rollout: Rollout) -> Frozen:
+    """What counts for a whole attempt. Feedback is waited for as long as the longest minDuration, at most 10 min."""
+    longest = max((seconds(step.min_duration) for step in rollout.steps), default=0.0)
+    return Frozen(
+        signals=tuple(dict.fromkeys(one.signal for one in rollout.online)),
+        ratio=float(rollout.margin.ratio),
+        points=float(rollout.margin.points),
+        false_positive_rate=float(rollout.false_positive_rate),
+        false_advance_rate=float(rollout.false_advance_rate),
+        window=min(max(longest, 1.0), 600.0) if longest else 60.0,
+    )
+
+
+def read(status: Status | None, rollout: Rollout) -> State:
+    """What a status says. A candidate without its memory (edited by hand, or lost) starts its clocks anew."""
+    if status is None or status.phase is None:
+        return State()
+    stable = status.stable
+    return State(
+        phase=status.phase,
+        held_from=status.held_from,
+        stable=Stable(stable.digest, stable.version or "", moment(stable.since)) if stable and stable.digest else None,
+        candidate=_candidate(status.candidate, rollout),
+        rejected=tuple(status.rejected),
+        history=tuple(status.history),
+        handled=status.last_handled or LastHandled(),
+    )
+
+
+def _candidate(told: CandidateStatus | None, rollout: Rollout) -> Candidate | None:
+    if told is None or not told.digest:
+        return None
+    memory = dict(told.memory or {})
+    frozen, ending = memory.get("frozen"), memory.get("ending")
+    return Candidate(
+        digest=told.digest,
+        version=told.version or "",
+        attempt=told.attempt or 1,
+        frozen=Frozen(**{**frozen, "signals": tuple(frozen["signals"])}) if frozen else freeze(rollout),
+        weight=told.weight or 0,
+        step=told.step or 0,
+        since=moment(told.since),
+        active=float(memory.get("active", 0.0)),
+        evidence_at=float(memory.get("evidenceAt", moment(told.since))),
+        tries=int(memory.get("tries", 0)),
+        score=told.score,
+        hold=memory.get("hold"),
+        bake=tuple(sorted((memory.get("bake") or {}).items())),
+        ending=Ending(**ending) if ending else None,
+    )
+
+
+def memory(candidate: Candidate) -> dict[str, Any]:
+    """What `read` needs beside the status' own fields."""
+    told: dict[str, Any] = {
+        "frozen": {**asdict(candidate.frozen), "signals": list(candidate.frozen.signals)},
+        "active": round(candidate.active, 3),
+        "evidenceAt": round(candidate.evidence_at, 3),
+        "tries": candidate.tries or None,
+        "hold": candidate.hold,
+        "bake": dict(candidate.bake) or None,
+        "ending": asdict(candidate.ending) if candidate.ending else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def without_clocks(state: State) -> State:
+    """The state as far as it matters to anyone but the clocks: a change of it is a transition."""
+    if state.candidate is None:
+        return state
+    return replace(state, candidate=replace(state.candidate, active=0.0, evidence_at=0.0))
+
+
+def stamp(at: float) -> str:
+    """Unix seconds as Kubernetes writes a time."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str | None) -> float:
+    """The reverse; 0 where there is none."""
+    if not text:
+        return 0.0
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
