@@ -109,6 +109,7 @@ class Results:
     slices: tuple[SliceResult, ...] = ()
     seconds: float = 0.0
     tokens: int = 0
+    resumed: int = 0  # answers that an earlier pod of this run had brought
 
     def metric(self, name: str) -> MetricResult | None:
         """The metric of that name, if the run measured it."""
@@ -134,6 +135,7 @@ def loads(text: str) -> Results:
             slices=tuple(SliceResult(**one) for one in raw["slices"]),
             seconds=raw["seconds"],
             tokens=raw["tokens"],
+            resumed=raw["resumed"],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"results that cannot be read: {error!r}") from None

@@ -106,6 +106,7 @@ def test_a_killed_run_continues_where_its_log_ends(serve, tmp_path, kill):
     again = len(model.bodies) - before
     assert again <= 26, f"{again} of 40 rows were asked again, where 20 were answered before the kill"
     assert results(tmp_path / "report").metric("exact_match").target.n == 40
+    assert results(tmp_path / "report").resumed == 40 - again
 
 
 def hold_after(model, times):

@@ -39,9 +39,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llmops evaluate", description="One evaluation, as its Job runs it.")
     parser.add_argument("--run", type=Path, required=True, help=f"the folder with {runs.RUN_FILE} and {runs.ROWS_FILE}")
     parser.add_argument("--logs", type=Path, required=True, help="the folder of Inspect's logs; a run resumes from it")
-    parser.add_argument(
-        "--report", required=True, help="namespace/name of a ConfigMap, or a folder (with / or . first)"
-    )
+    parser.add_argument("--report", required=True, help="a ConfigMap's namespace/name, or a folder (/… or .…)")
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _stop)
     folder = given.report.startswith(("/", "."))
@@ -66,10 +64,11 @@ def evaluate(folder: Path, logs: Path, report: Report) -> int:
     run, rows = read(folder)
     started = time.monotonic()
     forget_old(logs, run)
-    arms = ask(run, rows, logs / run.short, report)
+    arms, asked = ask(run, rows, logs / run.short, report)
     from llmops.evaluation.runner.summary import summarise
 
-    report.write(runs.RESULTS, summarise(run, rows, arms, time.monotonic() - started).dumps())
+    resumed = len(rows) * len(arms) - asked
+    report.write(runs.RESULTS, summarise(run, rows, arms, time.monotonic() - started, resumed).dumps())
     return 0
 
 
@@ -97,14 +96,26 @@ def forget_old(logs: Path, run: Run) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def ask(run: Run, rows: Sequence[Row], logs: Path, report: Report) -> Mapping[str, Answers]:
-    """Every row through every arm; rows that an earlier process finished are not asked again."""
+def ask(run: Run, rows: Sequence[Row], logs: Path, report: Report) -> tuple[Mapping[str, Answers], int]:
+    """Every row through every arm, and how many were asked now: those in the log are not asked again."""
     from llmops.evaluation.runner.progress import Progress, Ticker
 
-    progress = Progress(len(rows) * len(run.arms))
+    progress = Progress(len(rows) * len(run.arms), _answered_before(logs))
     with Ticker(progress, lambda text: report.write(runs.PROGRESS, text)):
         found = _inspect(run, rows, logs, progress)
-    return {role: answers(found[role], rows) for role in run.arms}
+    return {role: answers(found[role], rows) for role in run.arms}, progress.asked
+
+
+def _answered_before(logs: Path) -> int:
+    """How many answers the newest logs of an earlier process hold; only for the progress shown."""
+    from inspect_ai.log import list_eval_logs, read_eval_log_sample_summaries
+
+    newest = {log.task: log for log in reversed(list_eval_logs(str(logs)))} if logs.is_dir() else {}
+    try:
+        return sum(not one.error for log in newest.values() for one in read_eval_log_sample_summaries(log))
+    except (OSError, ValueError, KeyError) as error:  # cut off in mid-write: Inspect recovers what it can
+        print(f"an earlier log cannot be counted: {error}", file=sys.stderr)
+        return 0
 
 
 def _inspect(run: Run, rows: Sequence[Row], logs: Path, progress: Progress) -> dict[str, EvalLog]:

@@ -14,9 +14,8 @@ EVERY = 5.0
 class Progress:
     """Counts rows; `resumed` of them were answered before this process started."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.resumed = 0
+    def __init__(self, total: int, resumed: int = 0) -> None:
+        self.total, self.resumed = total, resumed
         self._answered = self._errors = 0
         self._started = time.monotonic()
 
@@ -28,9 +27,14 @@ class Progress:
         """One row ended in an error."""
         self._errors += 1
 
+    @property
+    def asked(self) -> int:
+        """Rows that this process asked."""
+        return self._answered + self._errors
+
     def text(self) -> str:
         """As JSON: done, total, errors and the seconds that the rest will take at the pace so far."""
-        now = self._answered + self._errors
+        now = self.asked
         done = min(self.total, self.resumed + now)
         pace = (time.monotonic() - self._started) / now if now else None
         eta = round(pace * (self.total - done)) if pace is not None else None

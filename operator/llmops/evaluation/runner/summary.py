@@ -56,7 +56,7 @@ class Answers:
     tokens: int = 0
 
 
-def summarise(run: Run, rows: Sequence[Row], arms: Mapping[str, Answers], seconds: float) -> Results:
+def summarise(run: Run, rows: Sequence[Row], arms: Mapping[str, Answers], seconds: float, resumed: int = 0) -> Results:
     """The whole summary."""
     return Results(
         key=run.key,
@@ -65,6 +65,7 @@ def summarise(run: Run, rows: Sequence[Row], arms: Mapping[str, Answers], second
         slices=_slices(run, rows, arms["target"]),
         seconds=round(seconds, 1),
         tokens=sum(arm.tokens for arm in arms.values()),
+        resumed=resumed,
     )
 
 
