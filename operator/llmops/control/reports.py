@@ -1,7 +1,8 @@
 """What the gateways tell the leader: one long poll each, merged into who met what (llmops/api/report.py).
 
-A unit that meets two gateways counts once, where it came first. A failure counts only for a unit whose exposure is
-known, so feedback with an invented id changes nothing. Everything is kept per attempt and bounded; a new leader, or a
+A unit that meets two gateways counts once, where it came first; a failure keeps the variant and the weight of the
+answer that failed. Whoever counts (rollout/ledger.py) leaves out failures of units whose exposure nobody knows, so
+feedback with an invented id changes nothing. Everything is kept per attempt and bounded; a new leader, or a
 gateway that restarted, tells everything again from the start, so nothing here needs to be stored.
 """
 
@@ -10,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import aiohttp
 import orjson
@@ -29,17 +29,6 @@ log = logging.getLogger(__name__)
 WAIT = 10.0  # seconds of a poll without news
 PAUSE = 0.5  # after a poll that failed
 TOKEN = Path("/var/run/secrets/llmops/token")
-
-
-@dataclass
-class UnitRecord:
-    """One user's part in an attempt: the arm and weight of the first meeting, and when each signal first failed."""
-
-    unit: str
-    variant: Literal["stable", "candidate"]
-    weight: int
-    at: float
-    failures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,12 +53,13 @@ class Reports:
 
     def __init__(self, settings: Settings, changed: Callable[[str], None], token: Path = TOKEN) -> None:
         self._settings, self._changed, self._token = settings, changed, token
-        self._units: dict[Attempt, dict[str, UnitRecord]] = {}
+        self._units: dict[Attempt, dict[Hashable, Unit]] = {}
         self._gateways: dict[str, GatewayState] = {}
         self._spend: dict[str, dict[str, Spend]] = {}  # instance -> key -> spend
         self._polls: dict[str, asyncio.Task[None]] = {}
 
-    def units(self, release: str, digest: str, attempt: int) -> list[UnitRecord]:
+    def units(self, release: str, digest: str, attempt: int) -> list[Unit]:
+        """First meetings and first failures, as the gateways told them, each once."""
         return list(self._units.get((release, digest, attempt), {}).values())
 
     def gateways(self) -> list[GatewayState]:
@@ -150,16 +140,10 @@ class Reports:
 
     def _merge(self, unit: Unit) -> None:
         known = self._units.setdefault((unit["release"], unit["digest"], unit["attempt"]), {})
-        record = known.get(unit["unit"])
-        if unit["kind"] == "exposure":
-            if record is None:
-                if len(known) < MAX_UNITS:
-                    known[unit["unit"]] = UnitRecord(unit["unit"], unit["variant"], unit["weight"], unit["at"])
-            elif unit["at"] < record.at:
-                record.variant, record.weight, record.at = unit["variant"], unit["weight"], unit["at"]
-        elif record is not None and unit["signal"]:
-            first = record.failures.get(unit["signal"])
-            record.failures[unit["signal"]] = unit["at"] if first is None else min(first, unit["at"])
+        what = (unit["unit"], unit["signal"] if unit["kind"] == "failure" else unit["variant"], unit["kind"])
+        before = known.get(what)
+        if (before is None and len(known) < 2 * MAX_UNITS) or (before is not None and unit["at"] < before["at"]):
+            known[what] = unit
 
 
 def _addresses(cache: Cache, settings: Settings) -> dict[str, str]:

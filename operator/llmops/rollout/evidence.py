@@ -12,10 +12,10 @@ each failure multiplies the stake by r / (1 + w (r - 1)) in the candidate and by
 The mean over several r is an e-process too, and needs nobody to guess r. That is `harm`.
 
 `no_worse` bets the other way, against "worse than the margin". By ratio: if the candidate is at least m times worse,
-the same bets turned around, (1 + w (m - 1))^n / m^x. By points: if the candidate's rate exceeds stable's by at least d, a
-unit that does not fail pays 1 + c w d, one that fails in the candidate c less, one in stable c w / (1 - w) more: its
-expectation is 1 + c w (d - difference) - c w d P(...) <= 1. Either suffices, since a ratio alone never decides where
-hardly anything fails. Exact margins at a weight w' that is not reached yet: m = 1 + (ratio - 1) / w', d = points / w'.
+the same bets turned around, (1 + w (m - 1))^n / m^x. By points: if the candidate's rate exceeds stable's by at least
+d, a unit that does not fail pays 1 + c w d, one that fails in the candidate c less, one that fails in stable
+c w / (1 - w) more: in expectation at most 1. Either suffices, since a ratio alone never decides where hardly anything
+fails. Exact margins at a weight w' that is not reached yet: m = 1 + (ratio - 1) / w', d = points / w'.
 
 Everything is computed as logarithms: a product over 100,000 units fits no float.
 """

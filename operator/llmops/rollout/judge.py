@@ -113,7 +113,8 @@ def harmful(case: Case) -> Verdict | None:
             return RollBack(
                 Reason.CANDIDATE_WORSE,
                 f"{name}: {candidate} of {case.world.tally.candidate_units} users failed with the candidate, "
-                f"{stable} of {case.world.tally.stable_units} with stable; evidence {evidence.text(e)} against {limit:g}",
+                f"{stable} of {case.world.tally.stable_units} with stable; "
+                f"evidence {evidence.text(e)} against {limit:g}",
             )
     return None
 
@@ -145,8 +146,8 @@ def split_broken(case: Case) -> Verdict | None:
     return Hold(
         Reason.SAMPLE_RATIO_MISMATCH,
         f"{sum(one.candidate for one in counted)} of {sum(one.units for one in counted)} users met the candidate, "
-        f"which is not the published share of {case.candidate.weight}%: look for a cache or proxy before the gateway that "
-        "drops the user's header, then retry or abort",
+        f"which is not the published share of {case.candidate.weight}%: look for a cache or proxy before the gateway "
+        "that drops the user's header, then retry or abort",
     )
 
 

@@ -13,29 +13,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from llmops.api.report import Unit as Record
 from llmops.rollout.evidence import Counts
 
 MAX_PACKED = 40_000
 """Units that are packed, failed ones first: a ConfigMap holds 1 MiB. The gateways hold the rest."""
-
-
-class Record(Protocol):
-    """One line of a gateway's report (llmops.api.report.Unit says what it means)."""
-
-    @property
-    def unit(self) -> str: ...
-    @property
-    def variant(self) -> str: ...
-    @property
-    def weight(self) -> int: ...
-    @property
-    def at(self) -> float: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def signal(self) -> str | None: ...
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -117,8 +100,8 @@ class Ledger:
     def add(self, records: Iterable[Record]) -> None:
         """Take in reports."""
         for record in records:
-            moment = Moment(record.at, record.weight, record.variant == "candidate")
-            self._take(self.units.setdefault(record.unit, Unit()), moment, record.signal, record.kind)
+            moment = Moment(record["at"], record["weight"], record["variant"] == "candidate")
+            self._take(self.units.setdefault(record["unit"], Unit()), moment, record["signal"], record["kind"])
 
     def _take(self, unit: Unit, moment: Moment, signal: str | None, kind: str) -> None:
         self.latest = max(self.latest, moment.at)
