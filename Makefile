@@ -25,7 +25,7 @@ check: venv ## ruff, mypy --strict, the import arrows, generated files up to dat
 	@$(VENV)/bin/ruff format --check -q operator tests demo bench
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
-	@$(PY) -m llmops.api.generate --check
+	@$(PY) -m llmops.desk.generate --check
 
 unit: venv ## Fast tests, no cluster
 	@$(VENV)/bin/pytest -q tests/unit
@@ -37,7 +37,7 @@ bench: venv cluster-up models images ## First figures against docs/targets (JSON
 	@$(PY) -m bench
 
 generate: venv ## CRDs, install.yaml and the reference pages, from the code
-	@$(PY) -m llmops.api.generate
+	@$(PY) -m llmops.desk.generate
 
 format: venv
 	@$(VENV)/bin/ruff check --fix -q operator tests demo bench; $(VENV)/bin/ruff format -q operator tests demo bench

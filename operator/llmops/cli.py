@@ -50,7 +50,7 @@ def process(name: str, argv: list[str]) -> int:
 def crds(_: argparse.Namespace) -> int:
     """Print the CustomResourceDefinitions."""
     from llmops.api.crd import crds as made
-    from llmops.api.generate import as_yaml
+    from llmops.desk.generate import as_yaml
 
     print("---\n".join(as_yaml(crd) for crd in made().values()), end="")
     return 0

@@ -2,5 +2,6 @@
 
 validate.py needs no cluster; look.py (status, wait, explain) only reads; change.py (diff, approve, retry, abort) writes
 annotations that name exactly what they speak of, never a spec; keys.py makes a key that is shown once and stored
-nowhere. Errors are sentences on stderr. Nothing here is imported by any process of the product.
+nowhere; generate.py is `make generate`: crds/ and docs/reference/ from the models and tables. Errors are sentences on
+stderr. Nothing here is imported by any process of the product.
 """

@@ -7,7 +7,7 @@ import pytest
 from llmops.api import KINDS
 from llmops.api.common import RULES_KEY, KubernetesObject, Model
 from llmops.api.crd import Unsayable, crds, root
-from llmops.api.generate import as_yaml, files, stale
+from llmops.desk.generate import as_yaml, files, stale
 from pydantic import Field
 
 

@@ -1,6 +1,6 @@
 """Writes everything that is made from the models and tables: crds/ and docs/reference/. `--check` only compares.
 
-    python -m llmops.api.generate [--check]
+    python -m llmops.desk.generate [--check]
 
 The drift test and `make check` run the comparison, so a generated file can neither be edited nor forgotten.
 """
@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
-from llmops.api import reference
 from llmops.api.crd import crds
+from llmops.desk import reference
 
 HEADER = "# Generated from operator/llmops/api by `make generate`; change the models, not this file.\n"
+CRD_FOLDERS = ("crds", "charts/llmops-operator/files/crds")  # a chart can only read files below itself
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -46,7 +47,8 @@ def as_yaml(value: Any) -> str:
 
 def files() -> dict[str, str]:
     """Every generated file's text by its path in the repository."""
-    made = {f"crds/{name.split('.')[0]}.yaml": HEADER + as_yaml(crd) for name, crd in crds().items()}
+    kinds = {f"{name.split('.')[0]}.yaml": HEADER + as_yaml(crd) for name, crd in crds().items()}
+    made = {f"{folder}/{name}": text for folder in CRD_FOLDERS for name, text in kinds.items()}
     return made | {f"docs/reference/{name}": text for name, text in reference.pages().items()}
 
 
