@@ -1,4 +1,4 @@
-"""The kinds on a real API server: the CRDs are accepted, bad objects refused with the right sentence, good ones taken."""
+"""The kinds on a real API server: the CRDs are taken, bad objects refused with the right sentence, good ones taken."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from tests.admission_table import REPOSITORY, Case, bases, cases, samples
+
 from llmops.api import KINDS, names
 from llmops.api.admission import judge
 from llmops.kube.client import Client
 from llmops.kube.errors import ApiError, Invalid
 from llmops.kube.resources import NAMESPACE, REVISION, Object, Resource
-
-from tests.admission_table import REPOSITORY, Case, bases, cases, samples
 
 pytestmark = pytest.mark.cluster
 
@@ -99,9 +99,7 @@ async def test_defaults_are_what_the_models_say(client: Client) -> None:
 async def test_kubectl_explain_has_a_sentence_for_every_field(client: Client) -> None:
     document = await client.raw(f"/openapi/v3/apis/{names.API_VERSION}")
     for kind in KINDS:
-        schema = next(
-            one for name, one in document["components"]["schemas"].items() if name.endswith(f".{kind.KIND}")
-        )
+        schema = next(one for name, one in document["components"]["schemas"].items() if name.endswith(f".{kind.KIND}"))
         bare = [path for path, inner in _fields(kind.KIND, schema) if not inner.get("description")]
         assert bare == []
 

@@ -1,9 +1,9 @@
 """`llmops validate`'s judge against the table that the real API server is held to in tests/e2e/test_admission.py."""
 
 import pytest
-from llmops.api.admission import judge
-
 from tests.admission_table import Case, bases, cases, samples
+
+from llmops.api.admission import judge
 
 
 @pytest.mark.parametrize("case", [*cases(), *cases("templates")], ids=lambda case: case.name)

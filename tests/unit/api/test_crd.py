@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
+
 from llmops.api import KINDS
 from llmops.api.common import RULES_KEY, KubernetesObject, Model
 from llmops.api.crd import Unsayable, crds, root
 from llmops.desk.generate import as_yaml, files, stale
-from pydantic import Field
 
 
 def _walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from llmops.api import templates
 from llmops.api.templates import Refused, check, compile
 
@@ -73,7 +74,10 @@ def test_the_table_has_enough_attacks() -> None:
     [
         ("Hello {{ question }}!", "Hello Why?!"),
         ("{{ question|upper }}", "WHY?"),
-        ("{% for i in items %}{{ loop.index }}. {{ i.name }}{% if not loop.last %}; {% endif %}{% endfor %}", "1. a; 2. b"),
+        (
+            "{% for i in items %}{{ loop.index }}. {{ i.name }}{% if not loop.last %}; {% endif %}{% endfor %}",
+            "1. a; 2. b",
+        ),
         ("{% if question %}yes{% else %}no{% endif %}", "yes"),
         ("{% set a = question ~ '!' %}{{ a }}", "Why?!"),
         ("{{ missing|default('none') }}", "none"),
