@@ -15,7 +15,7 @@ from .status import status
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description="The cluster of the tests and the demo")
+    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description="The tests' and the demo's cluster")
     parser.add_argument("command", choices=("up", "down", "status", "load"))
     parser.add_argument("targets", nargs="*", help="load: the Dockerfile's targets (default: all)")
     parser.add_argument("--cluster", default="auto", choices=choose.CHOICES)

@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from .debian import CannotInstall
 from .layout import BIN, HERE, KUBERNETES
@@ -32,12 +31,8 @@ class Source:
 
 
 _MAJOR, _MINOR, _ = KUBERNETES.removeprefix("v").split(".")
-_STAMP = " ".join(
-    f"-X k8s.io/component-base/version.{key}={value}"
-    for key, value in (
-        ("gitVersion", KUBERNETES), ("gitMajor", _MAJOR), ("gitMinor", _MINOR), ("gitTreeState", "clean")
-    )  # fmt: skip
-)
+_VERSION = {"gitVersion": KUBERNETES, "gitMajor": _MAJOR, "gitMinor": _MINOR, "gitTreeState": "clean"}
+_STAMP = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in _VERSION.items())
 
 
 def _kubernetes(name: str, seconds: int) -> Source:
@@ -65,11 +60,11 @@ def ensure(sources: tuple[Source, ...], progress: Progress) -> None:
     if not wanted:
         return
     if not shutil.which("go"):
-        raise CannotInstall("please install Go 1.25 or newer (the test cluster is compiled from source), or start Docker")
+        raise CannotInstall("please install Go 1.26 or newer (the cluster is compiled from source), or start Docker")
     total = sum(source.seconds for source in wanted)
-    progress(f"compiling {len(wanted)} programs from Go modules, once a machine: about {total / 60:.0f} min on two cores")
+    progress(f"compiling {len(wanted)} programs from Go modules, once a machine: about {total / 60:.0f} min")
     for source in wanted:
-        with told_while_waiting(progress, f"compiling {source.name}"):
+        with Telling(progress, f"compiling {source.name}"):
             build(source)
 
 
@@ -99,7 +94,7 @@ def build(source: Source) -> None:
     (BIN / f".{source.name}").write_text(pinned(source))
 
 
-class told_while_waiting:  # noqa: N801 - reads as a phrase where it is used
+class Telling:
     """Say a sentence now and again every 30 seconds, until the block ends."""
 
     def __init__(self, progress: Progress, sentence: str) -> None:

@@ -13,5 +13,5 @@ cluster-down: ## Take it away again, whole
 cluster-status: ## What of it runs
 	@$(KIT) status --cluster=$(CLUSTER)
 
-images: ## Build the Dockerfile's targets and load them into the cluster (only what changed)
+images: build/models/minilm.gguf ## Build the Dockerfile's targets and load them into the cluster (only what changed)
 	@$(KIT) load $(TARGETS) --cluster=$(CLUSTER)

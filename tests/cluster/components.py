@@ -18,8 +18,24 @@ from pathlib import Path
 
 from . import certificates
 from .layout import (
-    API, BIN, CGROUP, CHECKOUT, CONTAINERD_SOCKET, DNS_IP, DOMAIN, ETCD, FAKE_PODS, HERE, KUBECONFIG, NODE, NODE_IP,
-    PODS, RUN, SERVICES, STATE, STORE,
+    API,
+    BIN,
+    CGROUP,
+    CHECKOUT,
+    CONTAINERD_SOCKET,
+    DNS_IP,
+    DOMAIN,
+    ETCD,
+    FAKE_PODS,
+    HERE,
+    KUBECONFIG,
+    NODE,
+    NODE_IP,
+    PODS,
+    RUN,
+    SERVICES,
+    STATE,
+    STORE,
 )  # fmt: skip
 from .processes import Program
 
@@ -159,7 +175,8 @@ def volumes() -> Program:
 
 def config_file(name: str, text: str) -> Path:
     """The file's name carries what is in it, so a changed setting changes the command, and that is a restart."""
-    return write(CONFIG / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}-{name}", text)
+    file = CONFIG / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}-{name}"
+    return file if file.exists() else write(file, text)  # kube-proxy ends when its file is written to
 
 
 def write(file: Path, text: str) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -36,7 +35,9 @@ def image_of(target: str) -> str:
 def load(which: str, targets: list[str], progress: Progress) -> None:
     """Build the targets (all of them if none is named) and have the cluster know them."""
     if which == "current":
-        raise given.NotOurs("build and push the images to a registry of yours: docker build --target operator ... and so on")
+        raise given.NotOurs(
+            "your cluster takes images from a registry: build the Dockerfile's targets and push them there"
+        )
     unknown = set(targets) - set(TARGETS)
     if unknown:
         raise RuntimeError(f"no such target: {', '.join(sorted(unknown))}; the Dockerfile has {', '.join(TARGETS)}")
@@ -44,8 +45,8 @@ def load(which: str, targets: list[str], progress: Progress) -> None:
         debian.ensure(progress)
         make_base(progress)
     for target in targets or TARGETS:
-        if target == "demo-models":
-            make_models(progress)
+        if target == "demo-models" and not any(MODELS.glob("*.gguf")):
+            raise RuntimeError(f"no models in {MODELS}; `make models` writes them")
         progress(f"image {target}: building")
         if which == "kind":
             build_with_docker(target)
@@ -75,12 +76,6 @@ def make_base(progress: Progress) -> None:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def make_models(progress: Progress) -> None:
-    """The tiny models' files, written once (tests/models)."""
-    if not any(MODELS.glob("*.gguf")):
-        raise RuntimeError(f"no models in {MODELS}: run `make models` first")
-
-
 def build_with_buildah(target: str) -> None:
     """This machine's package index and authorities are lent to the build and do not stay in the image."""
     pip = IMAGES / "pip.conf"
@@ -102,7 +97,8 @@ def pip_settings() -> str:
     said = configparser.RawConfigParser()
     said.read(["/etc/pip.conf", Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf"])
     found = dict(said["global"]) if said.has_section("global") else {}
-    found |= {key: os.environ[name] for key in PIP_KEYS if (name := "PIP_" + re.sub("-", "_", key).upper()) in os.environ}
+    names = {key: "PIP_" + key.replace("-", "_").upper() for key in PIP_KEYS}
+    found |= {key: os.environ[name] for key, name in names.items() if name in os.environ}
     lines = [f"{key} = {found[key]}" for key in PIP_KEYS if key in found]
     return "\n".join(("[global]", f"cert = {AUTHORITIES}", *lines, ""))
 

@@ -37,7 +37,14 @@ def up(progress: Progress) -> Path:
              f"--kubeconfig={KUBECONFIG}")  # fmt: skip
     kind("export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={KUBECONFIG}")
     # `create --wait` does not wait for the account that every pod needs.
-    command = ("kubectl", f"--kubeconfig={KUBECONFIG}", "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    command = (
+        "kubectl",
+        f"--kubeconfig={KUBECONFIG}",
+        "wait",
+        "--for=create",
+        "serviceaccount/default",
+        "--timeout=60s",
+    )
     subprocess.run(command, check=True, capture_output=True)
     return KUBECONFIG
 

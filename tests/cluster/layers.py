@@ -57,7 +57,8 @@ def find(storage: Path, image: str) -> dict[str, Any]:
 def big_data(storage: Path, record: dict[str, Any], key: str) -> bytes:
     """A document kept with an image; a key that is no plain file name is kept under its base64."""
     name = key if key.isalnum() else "=" + base64.b64encode(key.encode()).decode()
-    return (storage / "overlay-images" / record["id"] / name).read_bytes()
+    file: Path = storage / "overlay-images" / record["id"] / name
+    return file.read_bytes()
 
 
 def build_index(image: str, digest: str, size: int) -> bytes:

@@ -66,7 +66,7 @@ def refuse_overlap() -> None:
         for span in (PODS, SERVICES, FAKE_PODS):
             if ipaddress.ip_network(route["dst"]).overlaps(ipaddress.ip_network(span)):
                 raise AddressesTaken(
-                    f"this machine already routes {route['dst']} to {route.get('dev')}, and the test cluster uses {span}; "
+                    f"this machine routes {route['dst']} to {route.get('dev')}, and the test cluster uses {span}; "
                     "change the ranges in tests/cluster/layout.py"
                 )
 

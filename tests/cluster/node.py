@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from . import binaries, certificates, clean, components, debian, network, scratch
-from .layout import BIN, CONTAINERD_SOCKET, DNS_IP, HERE, IMAGES, KUBECONFIG, NODE, RUN, STATE
+from .layout import BIN, CONTAINERD_SOCKET, DNS_IP, HERE, IMAGES, KUBECONFIG, RUN, STATE
 from .processes import ensure
 from .progress import Progress
 
@@ -95,6 +95,7 @@ def build_fake_nodes(count: int = 2) -> dict[str, object]:
                 "name": f"fake-gpu-{number}",
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
                 "labels": {
+                    "type": "kwok",
                     "kubernetes.io/hostname": f"fake-gpu-{number}",
                     "kubernetes.io/os": "linux",
                     "kubernetes.io/arch": "amd64",

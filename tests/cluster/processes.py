@@ -74,14 +74,14 @@ def ensure(program: Program, timeout: float = 60) -> bool:
     program.pid_file.parent.mkdir(parents=True, exist_ok=True)
     record = {"pid": process.pid, "started": started_at(process.pid), "command": list(program.command)}
     program.pid_file.write_text(json.dumps(record))
-    wait_until_ready(program, timeout, process)
+    wait_until_ready(program, timeout)
     return True
 
 
-def wait_until_ready(program: Program, timeout: float, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_until_ready(program: Program, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while not program.ready():
-        ended = process is not None and process.poll() is not None
+        ended = recorded(program.pid_file) is None
         if ended or time.monotonic() > deadline:
             said = "ended" if ended else f"did not become ready within {timeout:.0f} s"
             log = log_of(program.name)

@@ -66,7 +66,7 @@ def is_abandoned(volume: Object) -> bool:
     """Its claim is gone, and the volume's policy is that the data goes too."""
     ours = volume["metadata"].get("annotations", {}).get(PROVISIONED_BY) == PROVISIONER
     policy = volume["spec"].get("persistentVolumeReclaimPolicy")
-    return ours and policy == "Delete" and volume.get("status", {}).get("phase") == "Released"
+    return bool(ours and policy == "Delete" and volume.get("status", {}).get("phase") == "Released")
 
 
 def volume_name(claim: Object) -> str:
