@@ -51,6 +51,7 @@ class Gateway:
     candidate: str | None = None
     attempt: int = 0
     weight: int = 0
+    stable: str | None = None
 
     def serves(self, candidate: Candidate) -> bool:
         """Whether it sends users to the candidate."""

@@ -1,0 +1,14 @@
+"""PromptRelease: a content goes in, users get it once it is shown to be no worse; or it is remembered as rejected.
+
+    observe.py     the release, its Revisions, its evaluations, what gateways do and counted; one frozen value
+    content.py     what a release is made of: its digest, and what is wrong with it
+    offline.py     the evaluations of a candidate: EvalJobs made from templates, and their verdict
+    memory.py      who met what, kept across restarts in the ConfigMap <release>-evidence
+    plan.py        state -> children: Revisions with their labels, EvalJobs
+    status.py      state -> status and conditions, in words; pure
+    explain.py     status -> the whole story for a person; pure
+    reconcile.py   the turn: observe, look (llmops.rollout), report, apply
+
+The decisions are made by `llmops.rollout.look`; this package brings it what is so and writes down what it says. The
+status is written before anything that depends on it, and the gateways read the split from the status.
+"""

@@ -1,0 +1,150 @@
+"""Everything one turn needs to know about a release, read once into one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from llmops.api import PromptRelease, Reason, Revision, names
+from llmops.control import Key
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX
+from llmops.release import content, memory, offline
+from llmops.rollout.ledger import Tally
+from llmops.rollout.state import State, read
+from llmops.rollout.world import Gateway, Problem, Wanted, World
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One release, as it is."""
+
+    raw: Object
+    release: PromptRelease
+    state: State
+    wanted: Wanted
+    world: World
+    revisions: Mapping[str, Object]  # by digest
+    templates: Mapping[str, Object]  # EvalJobs that gates name
+    jobs: Mapping[str, Object]  # EvalJobs that are children
+    kept: memory.Kept | None
+
+    @property
+    def name(self) -> str:
+        """The release's name."""
+        return self.release.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return self.release.metadata.namespace
+
+
+async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
+    """Read it all; None when the release is gone."""
+    raw = cluster.get(PROMPT_RELEASE, key.namespace, key.name)
+    if raw is None or raw["metadata"].get("deletionTimestamp"):
+        memory.forget(cluster, key.namespace, key.name)
+        return None
+    release = PromptRelease.parse(raw)
+    state = read(release.status, release.spec.rollout)
+    jobs = {one["metadata"]["name"]: one for one in cluster.list(EVAL_JOB, key.namespace, _labels(release))}
+    revisions = {one["spec"]["digest"]: one for one in cluster.list(REVISION, key.namespace, _labels(release))}
+    templates = _templates(release, cluster)
+    kept = await _recall(cluster, release, state, now.timestamp())
+    annotations = release.metadata.annotations
+    world = World(
+        now=now.timestamp(),
+        problem=content.problem(release) or _missing(release, cluster, templates),
+        offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
+        tally=_tally(state, kept, now.timestamp()),
+        gateways=_gateways(release.qualified, cluster, now.timestamp()),
+        approve=annotations.get(names.APPROVE),
+        retry=annotations.get(names.RETRY),
+        abort=annotations.get(names.ABORT),
+        revisions={digest: _state(one) for digest, one in revisions.items()},
+    )
+    wanted = Wanted(content.content_digest(release), release.spec.version, release.spec.rollout, release.spec.suspend)
+    return Seen(raw, release, state, wanted, world, revisions, templates, jobs, kept)
+
+
+def _labels(release: PromptRelease) -> dict[str, str]:
+    return {names.OWNER_KIND: PromptRelease.KIND, names.OWNER_NAME: release.metadata.name}
+
+
+def _state(raw: Object) -> tuple[str, str]:
+    revision = Revision.parse(raw)
+    return revision.state, revision.spec.version or ""
+
+
+def _templates(release: PromptRelease, cluster: Cluster) -> dict[str, Object]:
+    wanted = {gate.eval_job_ref.name for gate in release.spec.rollout.offline}
+    found = {name: cluster.get(EVAL_JOB, release.metadata.namespace, name) for name in wanted}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
+    """The first thing it refers to that is not there, or not ready."""
+    namespace, spec = release.metadata.namespace, release.spec
+    wanted = [(LLM_SERVICE, spec.service_ref.name)]
+    if spec.index_ref is not None:
+        wanted.append((VECTOR_INDEX, spec.index_ref.name))
+    for resource, name in wanted:
+        found = cluster.get(resource, namespace, name)
+        what = f"{resource.kind} {namespace}/{name}"
+        if found is None:
+            return Problem(Reason.REFERENCE_MISSING, f"{what} does not exist: create it, or correct the reference")
+        task = ((found["spec"].get("model") or {}).get("task")) or "Generate"
+        if resource == LLM_SERVICE and task != "Generate":
+            return Problem(Reason.INVALID_SPEC, f"{what} has task {task}, not Generate: refer to one that generates")
+        if not _available(found):
+            return Problem(Reason.REFERENCE_NOT_READY, f"{what} is not available yet: see its conditions")
+    for gate in spec.rollout.offline:
+        if gate.eval_job_ref.name not in templates:
+            what = f"EvalJob {namespace}/{gate.eval_job_ref.name}"
+            return Problem(Reason.REFERENCE_MISSING, f"{what} does not exist: create it, or correct rollout.offline")
+    return None
+
+
+def _available(raw: Object) -> bool:
+    conditions = (raw.get("status") or {}).get("conditions") or []
+    return any(one["type"] == "Available" and one["status"] == "True" for one in conditions)
+
+
+async def _recall(cluster: Cluster, release: PromptRelease, state: State, now: float) -> memory.Kept | None:
+    moving = state.candidate
+    if moving is None or state.phase in ("Pending", "Validating", "Evaluating"):
+        return None
+    metadata = release.metadata
+    return await memory.recall(cluster, metadata.namespace, metadata.name, moving.digest, moving.attempt, now)
+
+
+def _tally(state: State, kept: memory.Kept | None, now: float) -> Tally:
+    if kept is None or state.candidate is None:
+        return Tally()
+    frozen = state.candidate.frozen
+    return kept.ledger.tally(frozen.signals, now, {"Feedback": frozen.window})
+
+
+def _gateways(release: str, cluster: Cluster, now: float) -> tuple[Gateway, ...]:
+    if cluster.reports is None:
+        return ()
+    return tuple(_gateway(release, one, now) for one in cluster.reports.gateways())
+
+
+def _gateway(release: str, told: Any, now: float) -> Gateway:
+    if told.age == float("inf"):
+        return Gateway(told.pod, None)
+    serving = told.serving.get(release) or {}
+    return Gateway(
+        told.pod,
+        now - told.age,
+        serving.get("candidate"),
+        serving.get("attempt") or 0,
+        serving.get("weight") or 0,
+        serving.get("stable"),
+    )

@@ -1,0 +1,100 @@
+"""The evaluations of a candidate: one EvalJob for each template that its gates name, and what they say together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmops.api import EvalJob, names
+from llmops.api.rollout import OfflineGate
+from llmops.rollout.state import State
+from llmops.rollout.world import Offline
+
+Object = dict[str, Any]
+
+
+def applicable(gates: Sequence[OfflineGate], state: State) -> dict[str, list[OfflineGate]]:
+    """The gates by template. A first release has nothing to be worse than: only its absolute minima count."""
+    found: dict[str, list[OfflineGate]] = {}
+    for gate in gates:
+        if gate.max_drop is None or state.stable is not None:
+            found.setdefault(gate.eval_job_ref.name, []).append(gate)
+    return found
+
+
+def job_name(release: str, state: State, place: int) -> str:
+    """`<release>-eval-<digest8>-<attempt>`; a second template and a repetition after errors have names of their own."""
+    moving = state.candidate
+    assert moving is not None
+    second = f"-{place + 1}" if place else ""
+    again = f"-r{moving.tries}" if moving.tries else ""
+    return f"{release}-eval-{moving.digest[:8]}-{moving.attempt}{second}{again}"
+
+
+def build_jobs(
+    release: str, gates: Sequence[OfflineGate], state: State, templates: Mapping[str, Object], over: bool
+) -> list[Object]:
+    """The EvalJobs; `over` once their verdict was acted upon: then nothing that changes later runs them again."""
+    by_template = applicable(gates, state)
+    return [
+        build_job(job_name(release, state, place), release, state, templates[name], chosen, over)
+        for place, (name, chosen) in enumerate(by_template.items())
+        if name in templates
+    ]
+
+
+def build_job(
+    name: str, release: str, state: State, template: Object, gates: Sequence[OfflineGate], over: bool
+) -> Object:
+    """The template with the candidate as its target and the gates as its thresholds."""
+    moving, stable = state.candidate, state.stable
+    assert moving is not None
+    spec = {key: value for key, value in template["spec"].items() if key not in ("schedule", "baseline", "thresholds")}
+    spec["target"] = {"promptRef": {"name": release, "version": moving.digest}}
+    if stable is not None:
+        spec["baseline"] = {"promptRef": {"name": release, "version": stable.digest}}
+    spec["thresholds"] = [_threshold(gate) for gate in gates]
+    spec["suspend"] = over
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": EvalJob.KIND,
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def _threshold(gate: OfflineGate) -> dict[str, Any]:
+    wanted = {"min": gate.min} if gate.min is not None else {"maxDrop": gate.max_drop, "against": "Baseline"}
+    return {"metric": gate.metric, "confidence": gate.confidence, **wanted}
+
+
+def verdict(release: str, gates: Sequence[OfflineGate], state: State, jobs: Mapping[str, Object]) -> Offline:
+    """All of them together: a failure decides at once, everything else when all have ended."""
+    by_template = applicable(gates, state)
+    if state.candidate is None or not by_template:
+        return Offline()
+    told = [_one(jobs.get(job_name(release, state, place))) for place in range(len(by_template))]
+    score = next((one.score for one in told if one.score), None)
+    for word in ("Fail", None, "Error", "Inconclusive", "Pass"):
+        saying = [one for one in told if one.verdict == word]
+        if saying:
+            return Offline(word, "; ".join(one.message for one in saying), score)
+    raise AssertionError("a verdict without a word")
+
+
+def _one(job: Object | None) -> Offline:
+    if job is None:
+        return Offline(None, "its evaluation is about to start")
+    parsed = EvalJob.parse(job)
+    name, status = parsed.metadata.name, parsed.status
+    if status is None or status.observed_generation != parsed.metadata.generation:
+        return Offline(None, f"EvalJob {name} is about to start")
+    ready = status.condition("Ready")
+    says = f"EvalJob {name}: {ready.message}" if ready and ready.message else f"EvalJob {name}"
+    first = status.metrics[0] if status.metrics else None
+    score = f"{first.name} {first.value}" if first and first.value is not None else None
+    if status.phase == "Failed":
+        return Offline("Error", says, score)
+    if status.phase != "Succeeded" or status.verdict is None:
+        return Offline(None, says, score)
+    return Offline(status.verdict, says, score)
