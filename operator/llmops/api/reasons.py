@@ -103,8 +103,14 @@ class Reason(_Told):
     # release
     CANDIDATE_FOUND = "CandidateFound", "The spec has a new content; an attempt at it begins."
     EVALUATING = "Evaluating", "The candidate's evaluations run; no user meets it."
-    EVALUATION_FAILED = "EvaluationFailed", "The candidate did not pass its evaluations: rejected before any user met it."
-    EVALUATION_UNDECIDED = "EvaluationUndecided", "The evaluations can tell neither pass nor fail: more rows are needed."
+    EVALUATION_FAILED = (
+        "EvaluationFailed",
+        "The candidate did not pass its evaluations: rejected before any user met it.",
+    )
+    EVALUATION_UNDECIDED = (
+        "EvaluationUndecided",
+        "The evaluations can tell neither pass nor fail: more rows are needed.",
+    )
     EVALUATION_ERRORS = "EvaluationErrors", "The evaluations ended in errors, again and again; a person has to look."
     STEP_BEGUN = "StepBegun", "A larger share of users meets the candidate from now on."
     GATHERING_EVIDENCE = "GatheringEvidence", "Users meet the candidate; not enough is known yet."

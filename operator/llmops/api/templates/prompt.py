@@ -78,6 +78,11 @@ class Template:
         self.reads: frozenset[str] = frozenset(meta.find_undeclared_variables(charged)) - _OURS
         self._jinja = None if self._parts is not None else _compiled(charged)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it only puts variables into text, so that Jinja2 is not needed to render it."""
+        return self._parts is not None
+
     def render(self, variables: Mapping[str, Any], budget: Budget, functions: Mapping[str, Any]) -> str:
         """The text; Refused or jinja2's TemplateError when it cannot be made of these variables."""
         if self._parts is not None:
@@ -89,17 +94,18 @@ class Template:
 class Prompt:
     """Messages, compiled."""
 
-    __slots__ = ("_messages", "reads")
+    __slots__ = ("_messages", "_plain", "reads")
 
     def __init__(self, messages: Iterable[tuple[str, Template]]) -> None:
         self._messages = tuple(messages)
+        self._plain = all(template.plain for _, template in self._messages)
         self.reads: frozenset[str] = frozenset().union(*(template.reads for _, template in self._messages))
 
     def render(self, variables: Mapping[str, Any]) -> list[dict[str, str]]:
         """The messages of a request; Refused says which message and why."""
         weigh(variables)
         budget = Budget()
-        functions = budget.functions()
+        functions = {} if self._plain else budget.functions()
         return [
             {"role": role, "content": _render(place, template, variables, budget, functions)}
             for place, (role, template) in enumerate(self._messages, start=1)
