@@ -11,8 +11,9 @@ reports.py is the one channel from the gateways. Nothing here knows any kind.
 
 from llmops.control.clock import Clock, SystemClock
 from llmops.control.conditions import Condition, merge, summary
-from llmops.control.key import Controller, Key, LookAgain, Reconcile, Refers
+from llmops.control.key import Controller, Index, Key, LookAgain, Reconcile, Refers
 
 __all__ = [
-    "Clock", "Condition", "Controller", "Key", "LookAgain", "Reconcile", "Refers", "SystemClock", "merge", "summary",
+    "Clock", "Condition", "Controller", "Index", "Key", "LookAgain", "Reconcile", "Refers", "SystemClock", "merge",
+    "summary",
 ]  # fmt: skip

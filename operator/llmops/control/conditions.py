@@ -63,3 +63,17 @@ def summary(
         Condition(ConditionType.RECONCILING, working, done or reason, message if working else ""),
         Condition(ConditionType.STALLED, stalled, done or reason, message if stalled else ""),
     ]
+
+
+def stalled(
+    old: Iterable[Mapping[str, Any]] | None, reason: str, message: str, metadata: Mapping[str, Any], now: datetime
+) -> list[dict[str, Any]]:
+    """The conditions as they were, but Stalled and not Ready, for what the kind's own status does not know of."""
+    kept = [Condition(one["type"], one["status"], one["reason"], one.get("message", "")) for one in old or ()]
+    told: dict[str, Condition] = {
+        ConditionType.READY: Condition(ConditionType.READY, False, reason, message),
+        ConditionType.RECONCILING: Condition(ConditionType.RECONCILING, False, reason),
+        ConditionType.STALLED: Condition(ConditionType.STALLED, True, reason, message),
+    }
+    new = [told.pop(one.type, one) for one in kept] + list(told.values())
+    return merge(old, new, int(metadata.get("generation", 0)), now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,6 +52,17 @@ class Refers:
     keys: Callable[[Object, Cluster], Iterable[Key]]
     labels: str | None = None
     """Follow only these (a label selector), such as llmops.dev/watch=true for ConfigMaps."""
+    keep: Callable[[Object], Object] | None = None
+    """Returns the object without what nobody reads; Pods and Nodes are large."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Makes cluster.find(resource, name, key) a look-up instead of a walk; `keys` says what an object is found by."""
+
+    resource: Resource
+    name: str
+    keys: Callable[[Object], Iterable[Hashable]]
 
 
 @dataclass(frozen=True)
@@ -62,3 +73,4 @@ class Controller:
     reconcile: Reconcile
     owns: tuple[Resource, ...] = ()
     refers: tuple[Refers, ...] = ()
+    indexes: tuple[Index, ...] = ()

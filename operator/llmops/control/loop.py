@@ -1,4 +1,7 @@
-"""The reconcile loop: takes keys, runs their reconcile, plans the next look. The only broad `except` there is."""
+"""The reconcile loop: takes keys, runs their reconcile, plans the next look.
+
+The only broad `except`s there are: around the functions of the kinds, so that one object's fault is that object's.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from llmops.api import names
+from llmops.api.reasons import Reason
 from llmops.control.clock import Clock
-from llmops.control.key import Controller, Key
+from llmops.control.conditions import stalled
+from llmops.control.key import Controller, Key, Refers
 from llmops.control.queue import WorkQueue
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Conflict
+from llmops.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotOurs
 from llmops.kube.resources import Object, Resource
 from llmops.telemetry import metrics
 
@@ -26,10 +31,9 @@ class Loop:
     def __init__(self, controllers: Sequence[Controller], cluster: Cluster, clock: Clock) -> None:
         self._by_kind: Mapping[str, Controller] = {one.resource.kind: one for one in controllers}
         self._owned = {resource for one in controllers for resource in one.owns}
-        self._referred: dict[Resource, list[Controller]] = {}
-        for one in controllers:
-            for refers in one.refers:
-                self._referred.setdefault(refers.resource, []).append(one)
+        self._referred: dict[Resource, list[Refers]] = {}
+        for refers in (refers for one in controllers for refers in one.refers):
+            self._referred.setdefault(refers.resource, []).append(refers)
         self._cluster, self._clock = cluster, clock
         self.queue: WorkQueue[Key] = WorkQueue()
         self.active = False
@@ -40,18 +44,24 @@ class Loop:
         if not self.active:
             return
         metadata = obj["metadata"]
+        namespace = metadata.get("namespace", "")
         if resource.kind in self._by_kind:
-            self.queue.add(Key(resource.kind, metadata["namespace"], metadata["name"]))
+            self.queue.add(Key(resource.kind, namespace, metadata["name"]))
         if resource in self._owned:
             labels = metadata.get("labels") or {}
             kind, name = labels.get(names.OWNER_KIND, ""), labels.get(names.OWNER_NAME, "")
             if kind in self._by_kind and name:
-                self.queue.add(Key(kind, metadata["namespace"], name))
-        for controller in self._referred.get(resource, ()):
-            for refers in controller.refers:
-                if refers.resource == resource:
-                    for key in refers.keys(obj, self._cluster):
-                        self.queue.add(key)
+                self.queue.add(Key(kind, namespace, name))
+        for refers in self._referred.get(resource, ()):
+            self._referrers(refers, obj)
+
+    def _referrers(self, refers: Refers, obj: Object) -> None:
+        try:
+            for key in refers.keys(obj, self._cluster):
+                self.queue.add(key)
+        except Exception:
+            # a kind's fault must not end the watch that told of the change; the resync makes up for the lost turn
+            log.exception("who refers to %s %s?", refers.resource.kind, obj["metadata"]["name"])
 
     def turn(self, key: Key) -> None:
         """From kopf's events and the gateways' reports; ignored while another leads."""
@@ -93,9 +103,29 @@ class Loop:
             # the cache was a moment behind; the event that it waits for brings the next turn anyway
             result = "conflict"
             log.debug("%s: %s; again in %.1f s", key, problem, self.queue.failed(key))
+        except (ApiError, NotOurs) as problem:
+            result = "error"
+            log.warning("%s: %s; again in %.1f s", key, problem, self.queue.failed(key))
+            await self._tell(key, problem)
         except Exception:
             result = "error"
             log.exception("%s: again in %.1f s", key, self.queue.failed(key))
         finally:
             metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.perf_counter() - started)
             metrics.RECONCILES.labels(key.kind, result).inc()
+
+    async def _tell(self, key: Key, problem: Exception) -> None:
+        """Writes what only a person can mend into the object's conditions, where people look."""
+        reason = {NotOurs: Reason.NOT_OURS, Invalid: Reason.API_REFUSED, Forbidden: Reason.API_REFUSED}.get(
+            type(problem)
+        )
+        obj = self._cluster.get(self._by_kind[key.kind].resource, key.namespace, key.name)
+        if reason is None or obj is None:
+            return
+        status = obj.get("status") or {}
+        said = stalled(status.get("conditions"), str(reason), str(problem), obj["metadata"], self._clock.now())
+        try:
+            await self._cluster.report(obj, {**status, "conditions": said})
+            await self._cluster.event(obj, reason, str(problem), "Warning")
+        except ApiError as again:
+            log.debug("%s: not told: %s", key, again)

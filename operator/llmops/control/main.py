@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from llmops.api import Settings
 from llmops.control.clock import SystemClock
+from llmops.control.follow import follow
 from llmops.control.health import serve
 from llmops.control.key import Controller, Key
 from llmops.control.loop import Loop
@@ -27,12 +28,13 @@ from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.lease import Lease, LeaseLost, Times
-from llmops.kube.resources import ENDPOINT_SLICE, PROMPT_RELEASE, Resource
+from llmops.kube.resources import PROMPT_RELEASE
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "llmops-operator"
+ENDING_SECONDS = 10.0  # for kopf to end in order and the lease to be released; then the process ends all the same
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,20 @@ def run(argv: list[str], controllers: Sequence[Controller]) -> int:
     settings = Settings.from_env()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     options = _options(argv, settings)
-    chosen = [one for one in controllers if not options.kinds or one.resource.kind in options.kinds]
+    chosen = _chosen(controllers, options.kinds)
     try:
         asyncio.run(_life(settings, options, chosen))
     except LeaseLost as lost:
         log.error("%s: this process ends, and comes back as a standby", lost)  # noqa: TRY400 - no fault of the code
         return 1
     return 0
+
+
+def _chosen(controllers: Sequence[Controller], kinds: Sequence[str]) -> list[Controller]:
+    known = {one.resource.kind for one in controllers}
+    if unknown := set(kinds) - known:
+        raise SystemExit(f"--kinds: {', '.join(sorted(unknown))} is no kind; write some of {', '.join(sorted(known))}")
+    return [one for one in controllers if not kinds or one.resource.kind in kinds]
 
 
 async def _life(settings: Settings, options: Options, controllers: Sequence[Controller]) -> None:
@@ -72,67 +81,48 @@ async def _life(settings: Settings, options: Options, controllers: Sequence[Cont
             settings, changed=lambda release: loop.turn(Key(PROMPT_RELEASE.kind, *release.split("/", 1)))
         )
         cache.subscribe(loop.changed)
-        _follow(cache, controllers, options, settings)
+        follow(cache, controllers, options.namespaces, settings)
         health = await serve(options.port, alive=list, ready=cache.behind)
-        work = asyncio.create_task(_work(client, cluster, loop, options, settings))
-        watching = asyncio.create_task(
-            watch([one.resource for one in controllers], options.namespaces, loop.turn, stop)
-        )
-        stopping = asyncio.create_task(stop.wait())
+        kinds = [one.resource for one in controllers]
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                _work(client, cluster, loop, options),
+                watch(kinds, options.namespaces, loop.turn, stop),
+                cache.broken(),
+                stop.wait(),
+            )
+        ]
         try:
-            done, _ = await asyncio.wait((work, watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
                 one.result()
         finally:
-            stop.set()
-            work.cancel()
-            await asyncio.gather(work, watching, stopping, return_exceptions=True)
+            stop.set()  # ends kopf in order
+            tasks[0].cancel()  # releases the lease
+            await asyncio.wait(tasks[:2], timeout=ENDING_SECONDS)
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks[2:], return_exceptions=True)
             await health.cleanup()
             await cache.close()
 
 
-async def _work(client: Client, cluster: Cluster, loop: Loop, options: Options, settings: Settings) -> None:
+async def _work(client: Client, cluster: Cluster, loop: Loop, options: Options) -> None:
     """What only a leader does."""
 
     async def leading() -> None:
         await cluster.cache.synced()
         metrics.LEADING.set(1)
         async with asyncio.TaskGroup() as group:
-            group.create_task(loop.run(settings.workers))
+            group.create_task(loop.run(cluster.settings.workers))
             group.create_task(cluster.reports.run(cluster.cache))
 
     if not options.elect:
         return await leading()
     identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    times = Times(duration=settings.lease_seconds, renew_within=settings.lease_seconds * 0.53)
+    times = Times.of(cluster.settings.lease_seconds)
     return await Lease(client, options.lease_namespace, LEASE_NAME, identity, times).lead(leading)
-
-
-def _follow(cache: Cache, controllers: Sequence[Controller], options: Options, settings: Settings) -> None:
-    """Every resource that some controller has, makes or refers to, once; children by our label where that suffices."""
-    wanted: dict[Resource, set[str | None]] = {}
-    for one in controllers:
-        wanted.setdefault(one.resource, set()).add(None)
-        for child in one.owns:
-            wanted.setdefault(child, set()).add(_OURS)
-        for refers in one.refers:
-            wanted.setdefault(refers.resource, set()).add(refers.labels)
-    wanted.setdefault(ENDPOINT_SLICE, set()).add(f"kubernetes.io/service-name={settings.gateway_service}")
-    for resource, selectors in wanted.items():
-        ours = resource.group == "llmops.dev" or None in selectors
-        for selector in [None] if ours else sorted(one for one in selectors if one):
-            for namespace in _where(resource, options, settings):
-                cache.follow(resource, namespace, selector)
-
-
-_OURS = "app.kubernetes.io/managed-by=llmops-operator"
-
-
-def _where(resource: Resource, options: Options, settings: Settings) -> list[str | None]:
-    if not resource.namespaced or not options.namespaces:
-        return [None]
-    extra = {settings.system_namespace} if resource == ENDPOINT_SLICE else set()
-    return [*sorted({*options.namespaces, *extra})]
 
 
 def _count(verb: str, plural: str, result: str) -> None:

@@ -26,7 +26,7 @@ from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-WAIT = 10.0  # seconds of a poll without news
+WAIT = 4.0  # seconds of a poll without news; a report that is much older is of a gateway that does not answer
 PAUSE = 0.5  # after a poll that failed
 TOKEN = Path("/var/run/secrets/llmops/token")
 
@@ -83,7 +83,7 @@ class Reports:
 
     async def run(self, cache: Cache) -> None:
         """Polls whatever gateways the Service has, until cancelled."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT + 10)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT + 6)) as session:
             try:
                 while True:
                     self._follow(_addresses(cache, self._settings), session)
@@ -100,7 +100,7 @@ class Reports:
         for address in addresses.keys() - self._polls.keys():
             self._gateways[address] = GatewayState(addresses[address])
             self._polls[address] = asyncio.create_task(self._poll(address, session))
-        metrics.GATEWAYS.set(sum(one.age < 5 for one in self._gateways.values()))
+        metrics.GATEWAYS.set(sum(one.age < WAIT + 1 for one in self._gateways.values()))
 
     async def _poll(self, address: str, session: aiohttp.ClientSession) -> None:
         instance, cursor, wait = None, 0, 0.0

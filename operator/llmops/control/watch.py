@@ -31,7 +31,6 @@ async def watch(
     settings.batching.idle_timeout = IDLE_SECONDS
     settings.watching.server_timeout = 290
     settings.networking.error_backoffs = OUTAGE_PAUSES
-    settings.persistence.finalizer = "llmops.dev/unused"
 
     for resource in resources:
         _bring_keys(registry, resource, turn)

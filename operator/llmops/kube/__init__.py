@@ -1,7 +1,8 @@
 """kube: the only code that talks to the API server.
 
 Read in this order: resources.py (what there is), client.py (one call each), cache.py (what we follow, kept in memory),
-cluster.py (what a reconcile sees: reads from the cache, writes that skip what is already so), lease.py (who leads).
+store.py (how it is found there), cluster.py (what a reconcile sees: reads from the cache, writes that skip what is
+already so, by compare.py), lease.py (who leads).
 The gateway uses client and cache too, so nothing here knows about reconciling.
 
 Errors (errors.py):
@@ -11,4 +12,5 @@ Errors (errors.py):
               ├─ Invalid       400, 422: the server's own sentence says what to mend
               ├─ Forbidden     401, 403: a right is missing
               └─ Unreachable   no answer in time, 429, 5xx: worth another try
+    NotOurs           a child's name is taken by an object of somebody else's
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -13,11 +13,12 @@ import orjson
 from llmops.api import names
 from llmops.kube import config
 from llmops.kube.errors import Unreachable, error
-from llmops.kube.resources import Object, Resource
+from llmops.kube.resources import LEASE, Object, Resource
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-WATCH_SECONDS = 290  # the server ends a watch after this, so that a silent one cannot stay dead for longer
+WATCH_SECONDS = 290  # the server ends a watch after this
+SILENT_SECONDS = 90  # a watch brings a bookmark a minute (once its kind had an event): longer silence may be death
 MAX_LINE = 64 * 1024 * 1024  # one object in a watch: an etcd object has 1.5 MiB, its JSON may be longer
 
 Counter = Callable[[str, str, str], None]
@@ -30,6 +31,8 @@ class Client:
     def __init__(self, connection: config.Connection, timeout: float = 10.0, count: Counter | None = None) -> None:
         self._connection, self._timeout = connection, timeout
         self._count = count or (lambda verb, plural, result: None)
+        self.write_seconds: Callable[[], float] | None = None
+        """How long a write may still take: a leader's lease sets it (lease.py). None: as long as any call."""
         connector = aiohttp.TCPConnector(ssl=connection.trust or True, limit=0, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, read_bufsize=2**18)
 
@@ -96,50 +99,57 @@ class Client:
 
     async def raw(self, path: str) -> Any:
         """GET of any path, such as /openid/v1/jwks."""
-        return await self._request("GET", path, None, {}, "application/json")
+        return await self._request("GET", path, None, {}, "application/json", self._timeout)
 
     async def watch(
         self, resource: Resource, namespace: str | None, since: str, labels: str = ""
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object]]:
         """(ADDED | MODIFIED | DELETED | BOOKMARK, object) until the server ends it; Expired if `since` is too old."""
         params = {"watch": "1", "resourceVersion": since, "allowWatchBookmarks": "true"}
         params |= {"timeoutSeconds": str(WATCH_SECONDS)} | ({"labelSelector": labels} if labels else {})
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=WATCH_SECONDS + 30)
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=SILENT_SECONDS)
         url = self._connection.server + resource.path(namespace)
+        headers = self._connection.headers()
         try:
-            async with self._session.get(
-                url, params=params, headers=self._connection.headers(), timeout=timeout
-            ) as reply:
+            async with asyncio.timeout(self._timeout):  # the server answers at once, and then keeps on
+                opened = await self._session.get(url, params=params, headers=headers, timeout=timeout)
+            async with opened as reply:
                 if reply.status != 200:
                     raise error(reply.status, _sentence(await reply.read()))
                 async for line in _lines(reply.content):
-                    event = orjson.loads(line)
+                    event = _event(line)
                     if event["type"] == "ERROR":
                         raise error(event["object"].get("code", 500), event["object"].get("message", ""))
                     yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError) as problem:
+        except aiohttp.SocketTimeoutError:
+            return  # silent: a kind of which nothing ever happened, or a dead connection; the next watch tells
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise Unreachable(f"watch {resource.plural}: {problem!r}") from problem
 
     async def _call(
         self, method: str, verb: str, resource: Resource, path: str,
         body: Object | None = None, params: Mapping[str, str] | None = None, content: str = "application/json",
     ) -> Object:  # fmt: skip
-        result = "error"
+        result, seconds = "error", self._timeout
+        if method != "GET" and resource != LEASE and self.write_seconds is not None:
+            seconds = min(seconds, self.write_seconds())
+            if seconds <= 0:
+                raise Unreachable(f"{verb} {path} not sent: this process may not write without the lease")
         try:
-            found: Object = await self._request(method, path, body, params or {}, content)
+            found: Object = await self._request(method, path, body, params or {}, content, seconds)
             result = "ok"
             return found
         finally:
             self._count(verb, resource.plural, result)
 
     async def _request(
-        self, method: str, path: str, body: Object | None, params: Mapping[str, str], content: str
+        self, method: str, path: str, body: Object | None, params: Mapping[str, str], content: str, seconds: float
     ) -> Any:
         data = orjson.dumps(body) if body is not None else None
-        headers = {**self._connection.headers(), "content-type": content, "accept": "application/json"}
+        headers = {**self._connection.headers(), "content-type": content, "accept": "application/json, */*;q=0.5"}
         url = self._connection.server + path
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 async with self._session.request(method, url, data=data, params=params, headers=headers) as reply:
                     answer = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -158,6 +168,13 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             raise Unreachable("a watched object is larger than 64 MiB")
         for line in whole:
             yield line
+
+
+def _event(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as problem:
+        raise Unreachable(f"a watch brought what is not JSON: {line[:100]!r}") from problem
 
 
 def _sentence(answer: bytes) -> str:

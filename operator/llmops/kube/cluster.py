@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,10 @@ class Cluster:
         """From the cache: may be a moment old. For what cannot be undone use fresh()."""
         return self.cache.get(resource, namespace, name)
 
+    def find(self, resource: Resource, index: str, key: Hashable) -> list[Object]:
+        """What a controller's Index knows under this key: who refers to an object, without a walk."""
+        return self.cache.find(resource, index, key)
+
     def list(
         self, resource: Resource, namespace: str | None = None, labels: dict[str, str] | None = None
     ) -> list[Object]:
@@ -66,16 +70,14 @@ class Cluster:
     async def _apply(self, child: Object, owner: Object) -> bool:
         resource, metadata = Resource.of(child), child["metadata"]
         live = self._live(resource, metadata)
+        if live is None:
+            # the cache may be a moment behind, and an apply would silently take over what is there
+            live = await self.fresh(resource, metadata["namespace"], metadata["name"])
         if live is not None:
             _refuse_foreign(live, child, owner)
-            if already(child, live):
+            if _leaving(live, owner) or already(child, live):
                 return False
-        else:
-            # the cache may be a moment behind, and an apply would silently take over what is there
-            live = await self.fresh(resource, metadata.get("namespace"), metadata["name"])
-            if live is not None:
-                _refuse_foreign(live, child, owner)
-        await self.client.apply(resource, child)
+        self.cache.learn(resource, await self.client.apply(resource, child))
         return True
 
     def _live(self, resource: Resource, metadata: Object) -> Object | None:
@@ -123,7 +125,8 @@ class Cluster:
             "status": {**{key: None for key in old if key not in status}, **_exact(old, status)},
         }
         resource, metadata = Resource.of(obj), obj["metadata"]
-        await self.client.patch(resource, metadata["namespace"], metadata["name"], patch, sub="status")
+        new = await self.client.patch(resource, metadata["namespace"], metadata["name"], patch, sub="status")
+        self.cache.learn(resource, new)
         return True
 
     async def event(self, obj: Object, reason: str, message: str, type: str = "Normal") -> None:
@@ -163,16 +166,26 @@ def owner_reference(owner: Object) -> Object:
 
 
 def _refuse_foreign(live: Object, child: Object, owner: Object) -> None:
-    labels = live["metadata"].get("labels") or {}
+    metadata = live["metadata"]
+    what = f"{child['kind']} {child['metadata']['namespace']}/{metadata['name']}"
     wanted = names.labels(owner["kind"], owner["metadata"]["name"])
-    if wanted.items() <= labels.items():
-        return
-    if any(ref.get("uid") == owner["metadata"]["uid"] for ref in live["metadata"].get("ownerReferences") or []):
-        return  # ours, and somebody took a label off: it is put back
-    raise NotOurs(
-        f"{child['kind']} {child['metadata']['namespace']}/{child['metadata']['name']} exists and is not of "
-        f"{owner['kind']} {owner['metadata']['name']}: rename one of the two, or delete that {child['kind']}"
-    )
+    controller = _controller(live)
+    # by the reference too: if somebody took a label off, it is put back
+    if controller != owner["metadata"]["uid"] and not wanted.items() <= (metadata.get("labels") or {}).items():
+        raise NotOurs(
+            f"{what} exists and is not of {owner['kind']} {owner['metadata']['name']}: "
+            f"rename one of the two, or delete that {child['kind']}"
+        )
+
+
+def _leaving(live: Object, owner: Object) -> bool:
+    """Being deleted, or about to be with an earlier owner of that name: its end brings the turn that makes it anew."""
+    return bool(live["metadata"].get("deletionTimestamp")) or _controller(live) not in (None, owner["metadata"]["uid"])
+
+
+def _controller(live: Object) -> str | None:
+    references = live["metadata"].get("ownerReferences") or []
+    return next((str(ref["uid"]) for ref in references if ref.get("controller")), None)
 
 
 def _filled(value: Any) -> Any:
