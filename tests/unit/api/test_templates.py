@@ -65,8 +65,20 @@ def test_what_only_its_variables_make_dear_is_held_by_the_budget(attack: dict[st
     assert _quickest(render) < HELD_SECONDS
 
 
-def test_the_table_has_enough_attacks() -> None:
-    assert len(ATTACKS["refused"]) + len(ATTACKS["held"]) >= 120
+@pytest.mark.parametrize("piece", ATTACKS["filling"], ids=repr)
+def test_the_longest_message_of_anything_is_judged_and_rendered_in_time(piece: str) -> None:
+    filling = (piece * (65_536 // len(piece)))[: 65_536 - 20]
+
+    def judge() -> None:
+        for text in (filling, "{{ text }}" + filling, filling + "{{- text }}"):
+            if not check(_message(text), SCHEMA):
+                compile(_message(text)).render(VARIABLES)
+
+    assert _quickest(judge) < 3 * HELD_SECONDS
+
+
+def test_the_table_has_two_hundred_attacks() -> None:
+    assert sum(map(len, ATTACKS.values())) >= 200
 
 
 @pytest.mark.parametrize(
