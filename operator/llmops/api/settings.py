@@ -58,6 +58,9 @@ class Settings:
     operator_service_account: str = _setting(
         "llmops-operator", "The service account in the system namespace that gateways report to."
     )
+    token_file: str = _setting(
+        "/var/run/secrets/llmops/token", "The projected token (audience llmops) that the operator shows to gateways."
+    )
     log_level: str = _setting("info", "debug, info, warning or error.")
 
     @classmethod

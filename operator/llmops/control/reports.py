@@ -27,8 +27,8 @@ from llmops.telemetry import metrics
 log = logging.getLogger(__name__)
 
 WAIT = 4.0  # seconds of a poll without news; a report that is much older is of a gateway that does not answer
-PAUSE = 0.5  # after a poll that failed
-TOKEN = Path("/var/run/secrets/llmops/token")
+PAUSE = 0.5  # after a poll that failed; doubling
+LONGEST_PAUSE = 4.0
 
 
 @dataclass
@@ -51,8 +51,8 @@ Attempt = tuple[str, str, int]  # release as namespace/name, candidate's digest,
 class Reports:
     """`changed("ns/name")` is called for each release of which something new came."""
 
-    def __init__(self, settings: Settings, changed: Callable[[str], None], token: Path = TOKEN) -> None:
-        self._settings, self._changed, self._token = settings, changed, token
+    def __init__(self, settings: Settings, changed: Callable[[str], None]) -> None:
+        self._settings, self._changed, self._token = settings, changed, Path(settings.token_file)
         self._units: dict[Attempt, dict[Hashable, Unit]] = {}
         self._gateways: dict[str, GatewayState] = {}
         self._spend: dict[str, dict[str, Spend]] = {}  # instance -> key -> spend
@@ -103,22 +103,27 @@ class Reports:
         metrics.GATEWAYS.set(sum(one.age < WAIT + 1 for one in self._gateways.values()))
 
     async def _poll(self, address: str, session: aiohttp.ClientSession) -> None:
-        instance, cursor, wait = None, 0, 0.0
+        ask, pause, told = Poll(instance=None, cursor=0, wait=0.0), PAUSE, ""
         while True:
-            ask = Poll(instance=instance, cursor=cursor, wait=wait)
             try:
-                async with session.post(
-                    f"http://{address}{PATH}", data=orjson.dumps(ask), headers=self._headers()
-                ) as reply:
-                    if reply.status != 200:
-                        raise aiohttp.ClientError(f"{reply.status} {(await reply.text())[:200]}")
-                    report: Report = orjson.loads(await reply.read())
+                report = await self._ask(address, ask, session)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as problem:
-                log.info("gateway %s: %r", address, problem)
-                await asyncio.sleep(PAUSE)
+                if str(problem) != told:
+                    log.warning("gateway %s: %s", address, told := str(problem) or repr(problem))
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
                 continue
             self.take(address, report)
-            instance, cursor, wait = report["instance"], report["cursor"], WAIT
+            ask, pause, told = Poll(instance=report["instance"], cursor=report["cursor"], wait=WAIT), PAUSE, ""
+
+    async def _ask(self, address: str, ask: Poll, session: aiohttp.ClientSession) -> Report:
+        body, headers = orjson.dumps(ask), self._headers()
+        async with session.post(f"http://{address}{PATH}", data=body, headers=headers) as reply:
+            answer = await reply.read()
+        if reply.status != 200:
+            raise ValueError(f"{reply.status} {answer[:300].decode(errors='replace')}")
+        report: Report = orjson.loads(answer)
+        return report
 
     def _headers(self) -> dict[str, str]:
         token = self._token.read_text().strip() if self._token.exists() else ""
