@@ -1,4 +1,4 @@
-"""The evaluations of a candidate: one EvalJob for each template that its gates name, and what they say together. Pure."""
+"""The evaluations of a candidate: an EvalJob for each template that its gates name; what they say together. Pure."""
 
 from __future__ import annotations
 

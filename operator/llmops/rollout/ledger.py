@@ -116,7 +116,7 @@ class Ledger:
         """Count. A failure of a unit whose exposure no gateway knows does not count."""
         known = [unit for unit in self.units.values() if unit.first is not None]
         counts = {name: _count(name, known, now - windows.get(name, 0.0)) for name in signals}
-        return Tally(_shares(known), counts, min(self.latest, now))
+        return Tally(_shares(known), counts, _latest(known, now))
 
     def pack(self) -> str:
         """As text, for a ConfigMap."""
@@ -152,6 +152,12 @@ def _at(unit: Unit) -> float:
 
 def _earlier(one: Moment | None, other: Moment) -> Moment:
     return other if one is None else min(one, other)
+
+
+def _latest(units: Iterable[Unit], now: float) -> float:
+    """When the newest record came to be. What lies ahead of the clock (it was set back) does not count as time."""
+    moments = (moment for unit in units for moment in (unit.first, unit.met, *unit.failed.values()))
+    return max((one.at for one in moments if one is not None and one.at <= now), default=0.0)
 
 
 def _shares(units: Iterable[Unit]) -> tuple[Shares, ...]:

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from bench.evidence import Crowd, advances, log_harm, rolls_back, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.evidence import Crowd, advances, log_harm, rolls_back, run
 from llmops.rollout import evidence
 from llmops.rollout.evidence import Counts
 
@@ -26,13 +26,17 @@ def test_the_bet_on_harm_is_fair_while_the_arms_are_alike(weight: float) -> None
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.4), st.floats(0.5, 30), st.sampled_from([0.25, 0.5, 1.0]))
-def test_the_bet_on_points_never_gains_at_the_margin(weight: float, rate: float, points: float, following: float) -> None:
+def test_the_bet_on_points_never_gains_at_the_margin(
+    weight: float, rate: float, points: float, following: float
+) -> None:
     d = points / 100 / following
     worse = rate + d
     if worse > 1:
         return
+
     def bet(n: int, x: int) -> float:
         return math.exp(evidence.no_worse_by_points([Counts(weight, n, x, 1)], points, following))
+
     mean = weight * worse * bet(1, 1) + (1 - weight) * rate * bet(1, 0)
     mean += (weight * (1 - worse) + (1 - weight) * (1 - rate)) * bet(0, 0)
     assert mean <= 1 + 1e-9
@@ -89,10 +93,12 @@ def test_equal_arms_advance_at_the_demos_margin_within_some_hundred_users() -> N
 def test_a_sound_bake_is_seldom_rolled_back_and_a_bad_one_nearly_always() -> None:
     rng, limit = np.random.default_rng(3), math.log(evidence.rollback_at(1, 0.05))
     worst = evidence.bake_limit(evidence.upper_bound(20, 1000), 1.5, 1.0)
+
     def fires(rate: float) -> bool:
         failed = np.cumsum(rng.random(2000) < rate)
         values = (evidence.bake_harm(int(failed[n - 1]), n, worst) for n in range(20, 2001, 20))
         return any(value is not None and value >= limit for value in values)
+
     assert sum(fires(0.02) for _ in range(200)) <= 10
     assert sum(fires(0.15) for _ in range(50)) >= 48
 
