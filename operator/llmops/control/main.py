@@ -34,7 +34,7 @@ from llmops.telemetry import metrics
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "llmops-operator"
-ENDING_SECONDS = 10.0  # for kopf to end in order and the lease to be released; then the process ends all the same
+ENDING_SECONDS = 10.0  # for work to stop and the lease to be released; then the process ends all the same
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ async def _life(settings: Settings, options: Options, controllers: Sequence[Cont
             asyncio.create_task(work)
             for work in (
                 _work(client, cluster, loop, options),
-                watch(kinds, options.namespaces, loop.turn, stop),
+                watch(kinds, options.namespaces, loop.turn),
                 cache.broken(),
                 stop.wait(),
             )
@@ -98,12 +98,9 @@ async def _life(settings: Settings, options: Options, controllers: Sequence[Cont
             for one in done:
                 one.result()
         finally:
-            stop.set()  # ends kopf in order
-            tasks[0].cancel()  # releases the lease
-            await asyncio.wait(tasks[:2], timeout=ENDING_SECONDS)
             for one in tasks:
                 one.cancel()
-            await asyncio.gather(*tasks[2:], return_exceptions=True)
+            await asyncio.wait(tasks, timeout=ENDING_SECONDS)  # above all for the lease to be released
             await health.cleanup()
             await cache.close()
 
