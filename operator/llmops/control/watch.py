@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from llmops.control.key import Key
 from llmops.kube.resources import Resource
@@ -40,7 +42,7 @@ async def watch(resources: Sequence[Resource], namespaces: Sequence[str], turn: 
                 settings=_settings(),
                 standalone=True,
                 # by itself kopf asks for the user's name, and a pod's user has none
-                identity=kopf.Identity(socket.gethostname()) if hasattr(kopf, "Identity") else socket.gethostname(),
+                identity=Identity(socket.gethostname()),
                 clusterwide=not namespaces,
                 namespaces=list(namespaces),
                 stop_flag=stop,
