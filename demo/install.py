@@ -1,0 +1,100 @@
+"""Puts the operator on the cluster the way a person would: the chart, rendered by Helm, applied; then a namespace and a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from demo.acts import Show
+from demo.stage import NAMESPACE, StageError, apply, kubectl, tell, until
+from llmops.desk import keys
+from tests.cluster import choose
+from tests.cluster.layout import BIN
+
+ROOT = Path(__file__).parents[1]
+SYSTEM = "llmops-system"
+
+
+def operator(fresh: bool = True) -> Show:
+    """Everything before the first model: operator and door running, an empty namespace, a key for its users."""
+    os.environ["KUBECONFIG"] = str(choose.up())
+    if (BIN / "kubectl").exists():
+        os.environ["KUBECTL"] = str(BIN / "kubectl")
+    nodes = kubectl("get", "nodes", "--no-headers").splitlines()
+    tell("cluster", f"Kubernetes {nodes[0].split()[-1]}, {len(nodes)} nodes ({_fake(nodes)} of them fake, with GPUs)")
+    if fresh:
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=180s")
+    install()
+    tell("applied", "charts/llmops-operator: two operators (one leads), two gateways; a namespace shop")
+    key = _namespace_and_key()
+    door = address()
+    tell("door", f"{door}, with a key for team-shop (only its hash is in the cluster)")
+    return Show(door=door, key=key)
+
+
+def install(extra: tuple[str, ...] = ()) -> None:
+    """Renders and applies the chart with this checkout's images, and waits until both Deployments are available."""
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    helm = str(BIN / "helm") if (BIN / "helm").exists() else "helm"
+    version = json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    rendered = subprocess.run(
+        [helm, "template", "llmops", str(ROOT / "charts" / "llmops-operator"), "-n", SYSTEM,
+         "--kube-version", version, "--set", "images.tag=dev", *extra],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if rendered.returncode:
+        raise StageError(f"helm template: {rendered.stderr.strip()}")
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered.stdout)
+    for name in ("llmops-operator", "llmops-gateway"):
+        kubectl("rollout", "status", f"deployment/{name}", "-n", SYSTEM, "--timeout=180s")
+
+
+def address() -> str:
+    """The door's address for this machine: on the own node a Service's address is reachable as it is."""
+    given = os.environ.get("LLMOPS_DOOR")
+    if given:
+        return given
+    ip = kubectl("get", "service", "llmops-gateway", "-n", SYSTEM, "-o", "jsonpath={.spec.clusterIP}")
+    if choose.choose() == "node":
+        return f"http://{ip}/v1"
+    return _forwarded()
+
+
+def _forwarded() -> str:
+    forward = subprocess.Popen(
+        [os.environ.get("KUBECTL", "kubectl"), "port-forward", "-n", SYSTEM, "service/llmops-gateway", ":80"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert forward.stdout is not None
+    line = forward.stdout.readline()  # Forwarding from 127.0.0.1:PORT -> 8080
+    return f"http://127.0.0.1:{line.split(':')[1].split()[0]}/v1"
+
+
+def _namespace_and_key() -> str:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    until("the namespace's default service account", lambda: "default" in kubectl(
+        "get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"), timeout=30)  # fmt: skip
+    key = keys.new_key(NAMESPACE, "team-shop")
+    apply(keys.manifest(key, "team-shop", NAMESPACE, ["*", "prompt:*"]))
+    return key
+
+
+def _fake(nodes: list[str]) -> int:
+    fake = kubectl("get", "nodes", "-l", "type=kwok", "--no-headers", "--ignore-not-found").splitlines()
+    return len(fake) if len(fake) < len(nodes) else 0
+
+
+def look_further() -> str:
+    kubectl_path = os.environ.get("KUBECTL", "kubectl")
+    return f"""
+The cluster is still up. To look further:
+  export KUBECONFIG={os.environ["KUBECONFIG"]}
+  alias kubectl={kubectl_path}
+  kubectl get llmops -n {NAMESPACE}                         everything, with what it says of itself
+  kubectl describe prel {"support-answer"} -n {NAMESPACE}          the release: conditions, evidence, events
+  kubectl get revisions -n {NAMESPACE}                      every version that was tried, and what became of it
+  llmops explain prel support-answer -n {NAMESPACE}         the decision in words, with the numbers to recompute it
+  make demo-down                                   removes the cluster and everything it started"""
