@@ -28,7 +28,6 @@ from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.lease import Lease, LeaseLost, Times
-from llmops.kube.resources import PROMPT_RELEASE
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -77,9 +76,7 @@ async def _life(settings: Settings, options: Options, controllers: Sequence[Cont
         cache = Cache(client)
         cluster = Cluster(client, cache, settings)
         loop = Loop(controllers, cluster, SystemClock())
-        cluster.reports = Reports(
-            settings, changed=lambda release: loop.turn(Key(PROMPT_RELEASE.kind, *release.split("/", 1)))
-        )
+        cluster.reports = Reports(settings, changed=lambda kind, name: loop.turn(Key(kind, *name.split("/", 1))))
         cache.subscribe(loop.changed)
         follow(cache, controllers, options.namespaces, settings)
         health = await serve(options.port, alive=list, ready=cache.behind)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import orjson
 from llmops.api import Settings
 from llmops.api.report import MAX_UNITS, PATH, Poll, Report, Serving, Spend, Unit
 from llmops.kube.cache import Cache
-from llmops.kube.resources import ENDPOINT_SLICE, Object
+from llmops.kube.resources import ENDPOINT_SLICE, LLM_SERVICE, PROMPT_RELEASE
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class GatewayState:
     serving: dict[str, Serving] = field(default_factory=dict)
     services: dict[str, int] = field(default_factory=dict)
     reported: float = float("-inf")
+    ready: bool = True
+    """False while it ends: it is still asked for what its last streams count, and nobody waits for it."""
 
     @property
     def age(self) -> float:
@@ -49,9 +51,9 @@ Attempt = tuple[str, str, int]  # release as namespace/name, candidate's digest,
 
 
 class Reports:
-    """`changed("ns/name")` is called for each release of which something new came."""
+    """`changed(kind, "ns/name")` is called for each release and each service of which something new came."""
 
-    def __init__(self, settings: Settings, changed: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, changed: Callable[[str, str], None]) -> None:
         self._settings, self._changed, self._token = settings, changed, Path(settings.token_file)
         self._units: dict[Attempt, dict[Hashable, Unit]] = {}
         self._gateways: dict[str, GatewayState] = {}
@@ -64,7 +66,7 @@ class Reports:
 
     def gateways(self) -> list[GatewayState]:
         """Every gateway that is ready to serve, also those that never reported."""
-        return list(self._gateways.values())
+        return [one for one in self._gateways.values() if one.ready]
 
     def spend(self, key: str) -> Spend:
         """Of all gateways together since each began."""
@@ -93,14 +95,23 @@ class Reports:
                     task.cancel()
                 await asyncio.gather(*self._polls.values(), return_exceptions=True)
 
-    def _follow(self, addresses: dict[str, str], session: aiohttp.ClientSession) -> None:
+    def _follow(self, addresses: dict[str, GatewayState], session: aiohttp.ClientSession) -> None:
         for address in self._polls.keys() - addresses.keys():
             self._polls.pop(address).cancel()
-            self._gateways.pop(address, None)
-        for address in addresses.keys() - self._polls.keys():
-            self._gateways[address] = GatewayState(addresses[address])
-            self._polls[address] = asyncio.create_task(self._poll(address, session))
-        metrics.GATEWAYS.set(sum(one.age < WAIT + 1 for one in self._gateways.values()))
+            self._gone(self._gateways.pop(address))
+        for address, found in addresses.items():
+            if address not in self._polls:
+                self._gateways[address] = found
+                self._polls[address] = asyncio.create_task(self._poll(address, session))
+            self._gateways[address].ready = found.ready
+        metrics.GATEWAYS.set(sum(one.age < WAIT + 1 for one in self.gateways()))
+
+    def _gone(self, state: GatewayState) -> None:
+        """Who waited for this one need not any more."""
+        for release in state.serving:
+            self._changed(PROMPT_RELEASE.kind, release)
+        for service in state.services:
+            self._changed(LLM_SERVICE.kind, service)
 
     async def _poll(self, address: str, session: aiohttp.ClientSession) -> None:
         ask, pause, told = Poll(instance=None, cursor=0, wait=0.0), PAUSE, ""
@@ -132,16 +143,17 @@ class Reports:
     def take(self, address: str, report: Report) -> None:
         """Merges one report."""
         state = self._gateways.setdefault(address, GatewayState(report["pod"]))
-        news = {unit["release"] for unit in report["units"]}
-        if report["serving"] != state.serving:
-            news |= report["serving"].keys() | state.serving.keys()
+        releases = {unit["release"] for unit in report["units"]} | _differ(state.serving, report["serving"])
+        services = _differ(state.services, report["services"])
         state.serving, state.services, state.pod = report["serving"], report["services"], report["pod"]
         state.reported = time.monotonic()
         self._spend[report["instance"]] = {one["key"]: one for one in report["spend"]}
         for unit in report["units"]:
             self._merge(unit)
-        for release in news:
-            self._changed(release)
+        for release in releases:
+            self._changed(PROMPT_RELEASE.kind, release)
+        for service in services:
+            self._changed(LLM_SERVICE.kind, service)
 
     def _merge(self, unit: Unit) -> None:
         known = self._units.setdefault((unit["release"], unit["digest"], unit["attempt"]), {})
@@ -151,23 +163,25 @@ class Reports:
             known[what] = unit
 
 
-def _addresses(cache: Cache, settings: Settings) -> dict[str, str]:
-    """host:port -> pod name of every ready gateway."""
+def _differ(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
+def _addresses(cache: Cache, settings: Settings) -> dict[str, GatewayState]:
+    """host:port of every gateway that serves, ready or draining."""
     service = {"kubernetes.io/service-name": settings.gateway_service}
-    found: dict[str, str] = {}
+    found: dict[str, GatewayState] = {}
     for piece in cache.list(ENDPOINT_SLICE, settings.system_namespace, service):
-        port = next(
-            (p["port"] for p in piece.get("ports") or [] if p.get("name") in ("http", "", None)), settings.gateway_port
-        )
+        ports = {port.get("name") or "http": port["port"] for port in piece.get("ports") or []}
         for endpoint in piece.get("endpoints") or []:
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
-                found |= {f"{_host(ip)}:{port}": _pod(endpoint) for ip in endpoint["addresses"]}
+            said = endpoint.get("conditions") or {}
+            ready = said.get("ready") is not False
+            if ready or said.get("serving"):
+                pod = str((endpoint.get("targetRef") or {}).get("name", ""))
+                for ip in endpoint["addresses"]:
+                    found[f"{_host(ip)}:{ports.get('http', settings.gateway_port)}"] = GatewayState(pod, ready=ready)
     return found
 
 
 def _host(ip: str) -> str:
     return f"[{ip}]" if ":" in ip else ip
-
-
-def _pod(endpoint: Object) -> str:
-    return str((endpoint.get("targetRef") or {}).get("name", ""))
