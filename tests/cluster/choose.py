@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import given, kind, node
-from .layout import CACHE, KUBECONFIG
+from .layout import CACHE, KUBECONFIG, SUFFIX
 from .progress import Progress
 
 CHOICES = ("auto", "current", "kind", "node")
@@ -56,6 +56,6 @@ def down(wanted: str = "auto") -> None:
 def one_at_a_time() -> Iterator[None]:
     """Two commands at once (two checkouts, a test and a person) wait for each other."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+    with (CACHE / f"lock{SUFFIX}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import network, processes
+from . import components, network, processes
 from .layout import CGROUP, CONTAINERD_SOCKET, RUN, STATE, STORE
 
 # The kubelet first, or it starts again what is being ended.
@@ -28,14 +28,13 @@ def remove_node() -> None:
         processes.stop(RUN / "pids" / f"{name}.json")
     kill_until_none(containers)
     kill_until_none(shims)
+    forget_containers()
     for name in LAST:
         processes.stop(RUN / "pids" / f"{name}.json")
     network.remove()
     unmount()
     remove_cgroups()
-    shutil.rmtree(RUN, ignore_errors=True)
-    shutil.rmtree(STATE, ignore_errors=True)
-    forget_containers()
+    remove_files()
 
 
 def cgroups() -> list[Path]:
@@ -106,6 +105,29 @@ def remove_cgroups() -> None:
 
 
 def forget_containers() -> None:
-    """Drop containerd's per-container files; the image layers stay for the next start."""
-    for plugin in ("io.containerd.grpc.v1.cri", "io.containerd.runtime.v2.task", "io.containerd.runtime.v1.linux"):
-        shutil.rmtree(STORE / plugin, ignore_errors=True)
+    """Have containerd drop its records of the containers just killed; its images stay for the next start."""
+    if not STORE.exists() or not shutil.which("containerd"):
+        return
+    with contextlib.suppress(processes.NotStarted):
+        processes.ensure(components.containerd())
+        for kind in ("tasks", "containers"):
+            names = ctr(kind, "list", "--quiet").split()
+            if names:
+                ctr(kind, "delete", *names)
+
+
+def ctr(*arguments: str) -> str:
+    command = ("ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", *arguments)
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+
+def remove_files() -> None:
+    """Our directories, and the two places of the system that the kubelet and the CNI library insist on."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{STATE}/"):
+            link.unlink()
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if f"{RUN}/" in result.read_text(errors="replace"):
+            result.unlink()
+    shutil.rmtree(RUN, ignore_errors=True)
+    shutil.rmtree(STATE, ignore_errors=True)

@@ -202,6 +202,7 @@ def build_kubelet_config() -> dict[str, object]:
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{CGROUP}",
         "failSwapOn": False,
+        "makeIPTablesUtilChains": False,  # legacy chains that nothing here reads and nobody would remove
         "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE, which a sandboxed machine lacks
         "clusterDNS": [DNS_IP],
         "clusterDomain": DOMAIN,

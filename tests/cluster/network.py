@@ -31,7 +31,7 @@ class AddressesTaken(Exception):
 
 def ensure() -> None:
     """Interface, routes, firewall rules and the CNI configuration; what is there already is left alone."""
-    if not Path(f"/sys/class/net/{INTERFACE}").exists():
+    if not succeeds("ip", "link", "show", INTERFACE):
         refuse_overlap()
         run("ip", "link", "add", INTERFACE, "type", "bridge")
         run("ip", "address", "add", f"{NODE_IP}/32", "dev", INTERFACE)
@@ -73,8 +73,9 @@ def refuse_overlap() -> None:
 
 def remove() -> None:
     """Take back everything `ensure`, the CNI plugin and kube-proxy left in the kernel."""
-    if (BIN / "kube-proxy").exists() and Path(f"/sys/class/net/{INTERFACE}").exists():
+    if (BIN / "kube-proxy").exists() and succeeds("ip", "link", "show", INTERFACE):
         succeeds(str(BIN / "kube-proxy"), "--cleanup")
+        remove_firewall_chain("KUBE-FIREWALL")  # the one chain that --cleanup forgets
     for table, rule in RULES:
         while succeeds("iptables", "-w", "-t", table, "-D", *rule):
             pass
@@ -83,6 +84,13 @@ def remove() -> None:
     succeeds("ip", "link", "del", INTERFACE)
     if FORWARDING_BEFORE.exists():
         FORWARDING.write_text(FORWARDING_BEFORE.read_text())
+
+
+def remove_firewall_chain(chain: str) -> None:
+    for parent in ("INPUT", "OUTPUT"):
+        succeeds("iptables", "-w", "-D", parent, "-j", chain)
+    succeeds("iptables", "-w", "-F", chain)
+    succeeds("iptables", "-w", "-X", chain)
 
 
 def run(*command: str) -> None:
