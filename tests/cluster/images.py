@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from . import debian, given, kind, layers
-from .layout import CACHE, CHECKOUT, IMAGES, RUN
+from .layout import CACHE, CHECKOUT, IMAGES, KUBECONFIG, RUN
 from .progress import Progress
 
 TARGETS = ("operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models")
@@ -41,6 +41,8 @@ def load(which: str, targets: list[str], progress: Progress) -> None:
     unknown = set(targets) - set(TARGETS)
     if unknown:
         raise RuntimeError(f"no such target: {', '.join(sorted(unknown))}; the Dockerfile has {', '.join(TARGETS)}")
+    if not KUBECONFIG.exists():
+        raise RuntimeError("there is no cluster to load images into; `make cluster-up` starts one")
     if which == "node":
         debian.ensure(progress)
         make_base(progress)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .layout import KUBECONFIG, KUBERNETES, STATE
+from .layout import KUBECONFIG, STATE
 from .progress import Progress
 
 NAME = "llmops-operator"
@@ -33,19 +33,11 @@ def up(progress: Progress) -> Path:
     (STATE / "kind").touch()
     if NAME not in kind("get", "clusters").split():
         progress("kind create cluster (the node image is downloaded the first time)")
-        kind("create", "cluster", f"--name={NAME}", f"--image=kindest/node:{KUBERNETES}", "--wait=120s",
-             f"--kubeconfig={KUBECONFIG}")  # fmt: skip
+        kind("create", "cluster", f"--name={NAME}", "--wait=120s", f"--kubeconfig={KUBECONFIG}")
     kind("export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={KUBECONFIG}")
     # `create --wait` does not wait for the account that every pod needs.
-    command = (
-        "kubectl",
-        f"--kubeconfig={KUBECONFIG}",
-        "wait",
-        "--for=create",
-        "serviceaccount/default",
-        "--timeout=60s",
-    )
-    subprocess.run(command, check=True, capture_output=True)
+    wait = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    subprocess.run(("kubectl", f"--kubeconfig={KUBECONFIG}", *wait), check=True, capture_output=True)
     return KUBECONFIG
 
 
