@@ -123,7 +123,8 @@ def test_from_anywhere_a_new_sound_content_reaches_everybody(moves: list[tuple[s
     story.suspend, story.abort, story.retry, story.approve = False, None, None, None
     story.go("Canary", seconds=60)
     assert story.go("Released", seconds=200, users=80) == "Released"
-    assert story.state.stable and story.state.stable.digest == Story.of("four")
+    assert story.state.stable
+    assert story.state.stable.digest == Story.of("four")
 
 
 @settings(max_examples=60, deadline=None)

@@ -27,7 +27,8 @@ def test_a_first_release_goes_to_everybody_once_its_evaluation_passes() -> None:
     assert story.go(seconds=5) == "Evaluating"
     story.offline = Offline("Pass", "good")
     assert story.go("Released") == "Released"
-    assert story.state.stable and story.state.stable.digest == story.digest
+    assert story.state.stable
+    assert story.state.stable.digest == story.digest
 
 
 def test_a_sound_candidate_takes_every_step_and_becomes_stable() -> None:
@@ -40,7 +41,8 @@ def test_a_sound_candidate_takes_every_step_and_becomes_stable() -> None:
         if story.phase == "Released":
             break
     assert weights == [10, 50, 100, 0]
-    assert story.state.stable and story.state.stable.digest == story.digest
+    assert story.state.stable
+    assert story.state.stable.digest == story.digest
     assert [one.outcome for one in story.state.history] == ["Released", "Released"]
 
 
@@ -49,7 +51,8 @@ def test_a_candidate_that_fails_its_evaluation_meets_nobody() -> None:
     story.spec, story.offline = "bad", Offline("Fail", "exact_match 0.2")
     assert story.go("Rejected") == "Rejected"
     assert story.met == []
-    assert story.last and "exact_match" in story.last.message
+    assert story.last
+    assert "exact_match" in story.last.message
 
 
 def test_a_candidate_that_fails_its_users_is_taken_back_and_stable_stays() -> None:
@@ -64,7 +67,8 @@ def test_a_candidate_that_turns_bad_in_the_bake_is_taken_back() -> None:
     story = canary(rollout=with_steps(bake="120s"))
     assert story.go("Baking", users=80) == "Baking"
     assert story.go("Rejected", users=80, bad=0.9) == "Rejected"
-    assert story.state.stable and story.state.stable.digest == Story.of("one")
+    assert story.state.stable
+    assert story.state.stable.digest == Story.of("one")
 
 
 def test_a_rejected_digest_applied_again_stays_rejected_without_work() -> None:
@@ -82,7 +86,8 @@ def test_editing_only_the_rollout_neither_restarts_nor_clears_a_rejection() -> N
     attempt = story.state.candidate
     story.rollout = with_steps(margin={"ratio": "9", "points": "50"})
     story.go(seconds=2, users=10)
-    assert story.state.candidate and attempt
+    assert story.state.candidate
+    assert attempt
     assert story.state.candidate.attempt == attempt.attempt
     assert story.state.candidate.frozen == attempt.frozen
     story.go("Rejected", users=80, bad=0.8)
@@ -97,7 +102,8 @@ def test_a_retry_names_the_attempt_it_speaks_of_and_starts_anew() -> None:
     assert story.go(seconds=3) == "Rejected"
     story.retry = f"{story.digest}/1"
     assert story.go("Canary") == "Canary"
-    assert story.state.candidate and story.state.candidate.attempt == 2
+    assert story.state.candidate
+    assert story.state.candidate.attempt == 2
     assert story.go("Rejected", users=80, bad=0.8) == "Rejected"
     assert story.go(seconds=5) == "Rejected"  # the same annotation does nothing twice
 
@@ -114,7 +120,8 @@ def test_an_approval_of_one_attempt_is_not_inherited_by_the_next() -> None:
     story.go("Rejected")
     story.retry = f"{story.digest}/1"
     assert story.go("Holding", users=200) == "Holding"
-    assert story.state.candidate and story.state.candidate.attempt == 2
+    assert story.state.candidate
+    assert story.state.candidate.attempt == 2
 
 
 def test_a_new_candidate_waits_until_every_gateway_has_left_the_old_one() -> None:
@@ -129,7 +136,8 @@ def test_a_new_candidate_waits_until_every_gateway_has_left_the_old_one() -> Non
     assert story.weight == 0
     story.sync()
     assert story.go("Canary") == "Canary"
-    assert story.state.candidate and story.state.candidate.digest == Story.of("three")
+    assert story.state.candidate
+    assert story.state.candidate.digest == Story.of("three")
 
 
 def test_a_gateway_that_is_never_heard_of_again_cannot_trap_a_rollback() -> None:
@@ -154,8 +162,10 @@ def test_silence_holds_and_users_resume_it() -> None:
     story.go(seconds=5, users=20)
     step = story.state.candidate
     assert story.go("Holding", seconds=400) == "Holding"
-    assert story.last and story.last.reason == Reason.NO_EVIDENCE
-    assert story.state.candidate and step
+    assert story.last
+    assert story.last.reason == Reason.NO_EVIDENCE
+    assert story.state.candidate
+    assert step
     assert story.state.candidate.active <= step.active + 1
     assert story.go("Canary", seconds=5, users=20) == "Canary"
 
@@ -184,7 +194,8 @@ def test_users_in_a_wrong_proportion_hold_until_retried_or_aborted() -> None:
          "at": story.now, "kind": "exposure", "signal": None} for i in range(200)
     )  # type: ignore[misc]  # fmt: skip
     assert story.go("Holding", seconds=3) == "Holding"
-    assert story.last and story.last.reason == Reason.SAMPLE_RATIO_MISMATCH
+    assert story.last
+    assert story.last.reason == Reason.SAMPLE_RATIO_MISMATCH
     story.approve = f"{story.digest}/1/1"
     assert story.go(seconds=10, users=500) == "Holding"
     story.retry = f"{story.digest}/1"
@@ -202,7 +213,8 @@ def test_evaluation_errors_are_retried_and_then_a_person_is_asked() -> None:
     story = Story().released()
     story.spec, story.offline = "two", Offline("Error", "the service answered 503")
     assert story.go("Holding", seconds=10) == "Holding"
-    assert story.state.candidate and story.state.candidate.tries == 2
+    assert story.state.candidate
+    assert story.state.candidate.tries == 2
     story.offline, story.retry = Offline("Pass"), f"{story.digest}/1"
     assert story.go("Canary") == "Canary"
 
@@ -210,7 +222,8 @@ def test_evaluation_errors_are_retried_and_then_a_person_is_asked() -> None:
 def test_something_missing_is_waited_for_and_something_wrong_is_rejected() -> None:
     story = Story(problem=Problem(Reason.REFERENCE_MISSING, "LLMService shop/support does not exist"))
     assert story.go(seconds=3) == "Pending"
-    assert story.last and "shop/support" in story.last.message
+    assert story.last
+    assert "shop/support" in story.last.message
     story.problem = Problem(Reason.TEMPLATE_INVALID, "message 1", final=True)
     assert story.go(seconds=3) == "Rejected"
     story.problem, story.spec = None, "better"
@@ -221,7 +234,8 @@ def test_a_restored_release_finds_its_stable_and_its_rejections_by_their_labels(
     labels = {Story.of("one"): ("stable", "one"), Story.of("bad"): ("rejected", "bad")}
     story = Story(spec="bad", revisions=labels)
     assert story.go(seconds=3) == "Rejected"
-    assert story.state.stable and story.state.stable.digest == Story.of("one")
+    assert story.state.stable
+    assert story.state.stable.digest == Story.of("one")
     story.spec = "two"
     assert story.go("Canary") == "Canary"  # and never straight to everybody
 
@@ -229,7 +243,8 @@ def test_a_restored_release_finds_its_stable_and_its_rejections_by_their_labels(
 def test_a_restore_that_cannot_tell_which_was_stable_holds_until_approved() -> None:
     story = Story(revisions={Story.of("one"): ("retired", "one")}, spec="two")
     assert story.go(seconds=3) == "Holding"
-    assert story.last and story.last.reason == Reason.STABLE_UNKNOWN
+    assert story.last
+    assert story.last.reason == Reason.STABLE_UNKNOWN
     story.approve = f"{story.digest}/1/0"
     assert story.go("Released", seconds=5) == "Released"
 
@@ -238,7 +253,8 @@ def test_without_steps_and_failures_to_compare_the_bake_waits_for_a_person() -> 
     story = Story(rollout=with_steps(steps=[])).released()
     story.spec = "two"
     assert story.go("Holding", seconds=5, users=5) == "Holding"
-    assert story.last and story.last.reason == Reason.NOTHING_TO_COMPARE
+    assert story.last
+    assert story.last.reason == Reason.NOTHING_TO_COMPARE
     story.approve = f"{story.digest}/1/1"
     assert story.go("Released", seconds=3) == "Released"
 
@@ -247,7 +263,8 @@ def test_undecided_after_max_duration_holds_and_an_approval_takes_one_step() -> 
     steps = [{"weight": 10, "minUnits": 100000, "maxDuration": "10s"}, {"weight": 50, "minUnits": 1}]
     story = canary(rollout=with_steps(steps=steps))
     assert story.go("Holding", users=3) == "Holding"
-    assert story.last and story.last.reason == Reason.INCONCLUSIVE
+    assert story.last
+    assert story.last.reason == Reason.INCONCLUSIVE
     story.approve = f"{story.digest}/1/1"
     story.go("Canary", seconds=3, users=3)
     assert (story.phase, story.weight) == ("Canary", 50)
@@ -261,5 +278,6 @@ def test_a_clock_that_jumps_breaks_nothing() -> None:
     story.now += 86400
     story.go(seconds=3, users=30)
     assert story.phase in ("Canary", "Holding")
-    assert story.state.candidate and story.state.candidate.active < 70  # half a minute a jump
+    assert story.state.candidate
+    assert story.state.candidate.active < 70
     assert story.go("Released", users=80) == "Released"
