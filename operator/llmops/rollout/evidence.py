@@ -105,8 +105,14 @@ def _divergence(p: float, q: float) -> float:
 
 
 def bake_limit(stable_upper: float, ratio: float, points: float) -> float:
-    """The failure rate that is still acceptable when there is no second arm any more."""
-    return max(ratio * stable_upper, stable_upper + points / 100)
+    """The failure rate that is still acceptable when there is no second arm any more: by ratio or by points.
+
+    Where stable fails often, a ratio allows nearly everything and leaves nothing to bet on; then points alone count.
+    A candidate like stable is still rolled back as seldom as promised: its rate lies below `stable_upper` itself.
+    """
+    by_points = stable_upper + points / 100
+    either = max(ratio * stable_upper, by_points)
+    return either if either * RATIOS[0] < 1 else by_points
 
 
 def bake_harm(failed: int, units: int, limit: float) -> float | None:

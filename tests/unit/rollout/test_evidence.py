@@ -115,6 +115,12 @@ def test_a_margin_that_forbids_nothing_leaves_nothing_to_bet_on() -> None:
     assert evidence.bake_harm(5, 10, 0.95) is None
 
 
+def test_where_stable_fails_often_points_alone_bound_the_bake() -> None:
+    assert evidence.bake_limit(0.02, 1.5, 1.0) == pytest.approx(0.03)
+    assert evidence.bake_limit(0.4, 3, 20) == pytest.approx(0.6)  # three times 0.4 would forbid nothing
+    assert evidence.bake_harm(90, 100, 0.6) is not None
+
+
 def test_users_in_another_proportion_than_published_are_noticed_and_chance_is_not() -> None:
     assert evidence.sample_ratio([(0.1, 2000, 400)]) > math.log(evidence.MISMATCH_AT)
     assert evidence.sample_ratio([(0.1, 2000, 215), (0.5, 1000, 490)]) < 0
