@@ -87,6 +87,14 @@ class Reason(_Told):
     NO_GATEWAY = "NoGateway", "No gateway has reported yet."
 
     # retrieval
+    BUILDING = "Building", "A Job builds or measures a generation; queries go on with the one before."
+    BUILD_FAILED = "BuildFailed", "The Job failed for good; the message has its words."
+    GATES_FAILED = "GatesFailed", "The new generation missed a gate; it is kept but not served."
+    NOT_BUILT = "NotBuilt", "Nothing has been built yet."
+    SOURCES_INVALID = "SourcesInvalid", "A source is missing or empty; the message names it."
+    EMBEDDER_CHANGED = "EmbedderChanged", "The embedding service is not the one that embedded the passages."
+    ENGINE_STARTING = "EngineStarting", "The vector database does not answer yet."
+    QUERY_SERVER_STARTING = "QueryServerStarting", "No query server is ready yet."
 
     # evaluation
     TEMPLATE = "Template", "The EvalJob has no target: it waits to be filled in by releases."

@@ -52,3 +52,14 @@ GATEWAY_CONTACT_AGE = Gauge(
 GATEWAY_UNITS_DROPPED = Counter(
     "llmops_gateway_units_dropped_total", "Units not kept as evidence because the bound on their number was reached."
 )
+
+# retrieval
+RETRIEVAL_SEARCHES = Counter("llmops_retrieval_searches_total", "Searches by the status they were answered with.", ["status"])
+RETRIEVAL_SECONDS = Histogram(
+    "llmops_retrieval_seconds", "How long a search takes, by stage (embed, search).", ["stage"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+RETRIEVAL_GENERATION = Gauge("llmops_retrieval_generation", "The generation that is searched.")
+RETRIEVAL_EMBEDDING_MATCHES = Gauge(
+    "llmops_retrieval_embedding_matches", "1 while the embedder puts sentences where it put the passages."
+)

@@ -1,0 +1,20 @@
+"""VectorIndex: documents in, a measured, queryable alias out.
+
+    observe.py    the index, its sources' contents, its embedder, and what the Jobs reported
+    work.py       what one Job has to do, as a value; its digests tell which change costs what
+    plan.py       observation -> the cheapest safe action, children, where the index stands; pure
+    outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said
+    gates.py      measurements + gates -> passed or not, in words; pure
+    status.py     observation + plan -> conditions and status; pure
+    children.py   the query server and the Job; engines/ the vector database, one file an engine
+    ingest/       the Job's side: read, chunk, embed, write, measure, and only then move the alias
+    server/       the query server: POST /search
+
+Nothing but ingest/ and server/ talks to the vector database. The alias in it is the one point of commitment: the Job
+moves it as its last step, when every gate has passed; the query servers look at it every second and flip collection,
+embedder and search parameters together, since all three stand in the collection's own properties. So queries never
+see a generation that is being built, and a lost status loses nothing: the Job finds what is there by its digest.
+
+Questions and passages are embedded straight at the embedding service's own Service in this namespace, not through
+the door: an index then needs no key, costs no second hop a question, and goes on while the gateways are replaced.
+"""

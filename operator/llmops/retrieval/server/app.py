@@ -1,0 +1,172 @@
+"""POST /search {text, topK?, filter?, minScore?} -> {generation, index, passages: [{id, text, score, source, metadata}]}."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pymilvus import AsyncMilvusClient
+from pymilvus.exceptions import MilvusException
+
+from llmops.retrieval.embedder import NotEmbedded
+from llmops.retrieval.server.live import Live, Served
+from llmops.telemetry import metrics
+
+MAX_BODY = 256 * 1024
+MAX_TOP_K = 100
+SECONDS = 10.0
+FIELDS = ["text", "document", "source", "metadata"]
+INVALID = frozenset({6, 1100})  # the engine's codes for an expression that cannot be read: Lite's, and Milvus's
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Refused(Exception):
+    """An answer that is not passages."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checked request."""
+
+    text: str
+    top_k: int = 4
+    filter: str = ""
+    min_score: float | None = None
+
+
+class App:
+    """The ASGI application of one index."""
+
+    def __init__(self, index: str, client: AsyncMilvusClient, live: Live) -> None:
+        self._index, self._client, self._live = index, client, live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = (scope["method"], scope["path"])
+        if route == ("POST", "/search"):
+            status, body = await self._search(receive)
+            metrics.RETRIEVAL_SEARCHES.labels(str(status)).inc()
+            return await _reply(send, status, body)
+        if route == ("GET", "/metrics"):
+            return await _reply(send, 200, generate_latest(), CONTENT_TYPE_LATEST)
+        if route == ("GET", "/healthz"):
+            return await _reply(send, 200, b'{"ok":true}')
+        if route == ("GET", "/readyz"):
+            why_not = self._live.why_not
+            served = self._live.served
+            told = {"ready": why_not is None, "problem": why_not, "generation": served.generation if served else None}
+            return await _reply(send, 503 if why_not else 200, orjson.dumps(told))
+        return await _reply(send, 404, _error(f"no {scope['method']} {scope['path']} here: POST /search"))
+
+    async def _search(self, receive: Receive) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(SECONDS):
+                query = parse(await _body(receive))
+                served = self._live.served  # one look: collection and embedder of the same generation
+                why_not = self._live.why_not
+                if served is None or why_not:
+                    raise Refused(503, f"VectorIndex {self._index} cannot be searched: {why_not}")
+                return 200, orjson.dumps(await self._answer(served, query))
+        except Refused as refused:
+            return refused.status, _error(str(refused))
+        except NotEmbedded as problem:
+            return (400 if problem.final else 503), _error(f"the question was not embedded: {problem}")
+        except TimeoutError:
+            self._live.look_now()
+            return 503, _error(f"VectorIndex {self._index} did not answer within {SECONDS:g} s")
+
+    async def _answer(self, served: Served, query: Query) -> dict[str, Any]:
+        started = time.perf_counter()
+        (vector,) = await served.embedder.embed([served.query_prefix + query.text])
+        embedded = time.perf_counter()
+        metrics.RETRIEVAL_SECONDS.labels("embed").observe(embedded - started)
+        if len(vector) != served.space.dimensions:
+            self._live.mismatch = (
+                f"{served.embedder.model} gives {len(vector)} numbers where the passages have {served.space.dimensions}"
+            )
+            raise Refused(503, self._live.mismatch)
+        passages = await self._passages(served, query, vector)
+        metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
+        return {"generation": served.generation, "index": self._index, "passages": passages}
+
+    async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
+        search = dict(served.told.get("search") or {})
+        if "ef" in search:
+            search["ef"] = max(search["ef"], query.top_k)  # the engine refuses less
+        try:
+            found = (await self._client.search(
+                served.collection, [vector], limit=query.top_k, filter=query.filter, output_fields=FIELDS,
+                search_params={"params": search}, timeout=SECONDS,
+            ))[0]  # fmt: skip
+        except MilvusException as problem:
+            if query.filter and problem.code in INVALID:
+                raise Refused(400, f"filter cannot be read: {problem.message}") from None
+            self._live.look_now()
+            raise Refused(503, f"the engine did not answer: {problem.message}") from None
+        scored = [_passage(one, str(served.told.get("metric", "Cosine"))) for one in found]
+        return [one for one in scored if query.min_score is None or one["score"] >= query.min_score]
+
+
+def _passage(found: Any, metric: str) -> dict[str, Any]:
+    """Higher scores are nearer, whatever the metric."""
+    distance, entity = float(found["distance"]), found["entity"]
+    return {
+        "id": found["id"],
+        "text": entity["text"],
+        "score": round(1 / (1 + distance) if metric == "L2" else distance, 6),
+        "source": entity["document"],
+        "metadata": entity.get("metadata") or {},
+    }
+
+
+def parse(body: bytes) -> Query:
+    """The request, or Refused with what to write."""
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(400, 'the body is not JSON: send {"text": "…", "topK": 4}') from None
+    if not isinstance(given, dict) or not isinstance(given.get("text"), str) or not given["text"].strip():
+        raise Refused(400, 'text is missing: send {"text": "…", "topK": 4}')
+    top_k, filter_, least = given.get("topK", 4), given.get("filter") or "", given.get("minScore")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
+        raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
+    if not isinstance(filter_, str) or len(filter_) > 4096:
+        raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    if least is not None:
+        with contextlib.suppress(TypeError, ValueError):
+            return Query(given["text"], top_k, filter_, float(least))
+        raise Refused(400, "minScore must be a number")
+    return Query(given["text"], top_k, filter_)
+
+
+async def _body(receive: Receive) -> bytes:
+    whole = b""
+    while True:
+        message = await receive()
+        whole += message.get("body", b"")
+        if len(whole) > MAX_BODY:
+            raise Refused(413, f"the body is longer than {MAX_BODY} bytes")
+        if not message.get("more_body"):
+            return whole
+
+
+def _error(sentence: str) -> bytes:
+    return orjson.dumps({"error": {"message": sentence}})
+
+
+async def _reply(send: Send, status: int, body: bytes, content: str = "application/json") -> None:
+    headers = [(b"content-type", content.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,142 @@
+"""What is served now. The alias is looked at every second; a new generation is loaded, its embedder checked, and then
+collection, embedder and search parameters are swapped in one assignment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from pymilvus import AsyncMilvusClient
+from pymilvus.client.types import LoadState
+from pymilvus.exceptions import MilvusException
+
+from llmops.retrieval import space
+from llmops.retrieval.embedder import Embedder, NotEmbedded
+from llmops.retrieval.space import Space
+from llmops.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+PROPERTY = "llmops"
+EVERY = 1.0
+PROBE_EVERY = 10.0  # looks between two checks of the embedder
+
+
+NO_ALIAS = frozenset({100, 1600})
+"""The engine's codes where an alias is not there: Lite's, and Milvus's."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One generation, with everything a search in it needs."""
+
+    collection: str
+    told: Mapping[str, Any]
+    embedder: Embedder
+    space: Space
+    query_prefix: str
+
+    @property
+    def generation(self) -> int:
+        return int(self.told["generation"])
+
+
+class Live:
+    """Follows one alias."""
+
+    def __init__(self, client: AsyncMilvusClient, session: aiohttp.ClientSession, alias: str) -> None:
+        self._client, self._session, self._alias = client, session, alias
+        self.served: Served | None = None
+        self.problem: str | None = "no generation has passed its gates yet"
+        self.mismatch: str | None = None
+        self._probed = -PROBE_EVERY
+        self._look_now = asyncio.Event()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be searched; None where it can."""
+        return self.mismatch or (self.problem if self.served is None else None)
+
+    def look_now(self) -> None:
+        """A search failed: the engine may have been restarted, and have nothing loaded."""
+        self._look_now.set()
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.look()
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._look_now.wait()
+            except TimeoutError:
+                pass
+            self._look_now.clear()
+
+    async def look(self) -> None:
+        """Once: never raises, since serving goes on with what is known."""
+        try:
+            served = await self._find()
+            if served is not None:
+                await self._check(served)
+                self._swap(served)
+                self.problem = None
+        except (MilvusException, NotEmbedded, asyncio.TimeoutError, ValueError, KeyError) as problem:
+            told = f"the index cannot be looked at: {_told(problem)}"
+            if told != self.problem:
+                log.warning("%s", told)
+            self.problem = told
+
+    async def _find(self) -> Served | None:
+        """What the alias points to, loaded."""
+        try:
+            collection = (await self._client.describe_alias(self._alias))["collection_name"]
+        except MilvusException as problem:
+            if problem.code in NO_ALIAS:
+                return None
+            raise
+        properties = (await self._client.describe_collection(collection)).get("properties") or {}
+        told = json.loads(properties[PROPERTY])
+        if (await self._client.get_load_state(collection))["state"] != LoadState.Loaded:
+            await self._client.load_collection(collection)
+        if self.served is not None and (self.served.collection, self.served.told) == (collection, told):
+            return self.served
+        embedding = told["embedding"]
+        embedder = Embedder(self._session, embedding["url"], embedding["model"])
+        return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"])
+
+    async def _check(self, served: Served) -> None:
+        """Does the embedder still put sentences where it put the passages? Every few seconds, and before a flip."""
+        now = asyncio.get_running_loop().time()
+        if served is self.served and now - self._probed < PROBE_EVERY:
+            return
+        try:
+            today = await served.embedder.space(served.told["embedding"]["document_prefix"])
+        except NotEmbedded:
+            if served is not self.served:
+                raise
+            return  # away for the moment: searches say so themselves
+        self._probed = now
+        differs = served.space.differs(today)
+        if differs and served is not self.served and self.served is not None:
+            raise ValueError(f"generation {served.generation} is not served: {_mismatch(served, differs)}")
+        self.mismatch = _mismatch(served, differs) if differs else None
+        metrics.RETRIEVAL_EMBEDDING_MATCHES.set(0 if differs else 1)
+
+    def _swap(self, served: Served) -> None:
+        if served is not self.served:
+            log.info("serving generation %s (%s)", served.generation, served.collection)
+            metrics.RETRIEVAL_GENERATION.set(served.generation)
+            self.served = served
+
+
+def _mismatch(served: Served, differs: str) -> str:
+    return f"{served.embedder.model} no longer embeds as it did for generation {served.generation}: {differs}"
+
+
+def _told(problem: BaseException) -> str:
+    return str(getattr(problem, "message", "") or problem or type(problem).__name__)

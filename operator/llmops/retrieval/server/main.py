@@ -1,0 +1,54 @@
+"""The query server's process: until SIGTERM, then what is being answered is finished."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+import aiohttp
+import uvicorn
+from pymilvus import AsyncMilvusClient
+
+from llmops.api.settings import Settings
+from llmops.retrieval.server.app import App
+from llmops.retrieval.server.live import Live
+
+
+def main(argv: list[str]) -> int:
+    """Serve one index."""
+    parser = argparse.ArgumentParser(prog="llmops retrieve", description="The query server of one VectorIndex.")
+    parser.add_argument("--index", required=True, help="namespace/name, for answers and errors")
+    parser.add_argument("--engine", required=True, help="the engine's address, such as http://faq-index-engine:19530")
+    parser.add_argument("--alias", required=True, help="the alias that points to the served generation")
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8080)
+    logging.basicConfig(
+        level=Settings.from_env().log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints a traceback for every error that we handle
+    asyncio.run(_serve(parser.parse_args(argv)))
+    return 0
+
+
+async def _serve(given: argparse.Namespace) -> None:
+    timeout = aiohttp.ClientTimeout(total=30, connect=3)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        client = AsyncMilvusClient(uri=given.engine, timeout=5)  # connects at the first call: the engine may be away
+        live = Live(client, session, given.alias)
+        config = uvicorn.Config(
+            App(given.index, client, live), host=given.host, port=given.port, lifespan="off", access_log=False,
+            log_level="warning", timeout_graceful_shutdown=15,
+        )  # fmt: skip
+        following = asyncio.create_task(live.follow())
+        try:
+            await uvicorn.Server(config).serve()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

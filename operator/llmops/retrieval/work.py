@@ -1,0 +1,148 @@
+"""What one index Job has to do, as a value that travels as JSON, and the digests that say which change costs what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from llmops.api import digest, short
+
+WORK_FILE = "work.json"
+QUESTIONS_FILE = "questions.jsonl"
+OUTCOME = "outcome.json"
+PROGRESS = "progress.json"
+FAILURE = "failure.txt"
+CONFIG_ERROR = 3  # exit status of a Job whose work is wrong: no retry helps
+
+
+@dataclass(frozen=True)
+class SourceWork:
+    """One source, and the digest of the content that it had when the work was made."""
+
+    name: str
+    format: str
+    id_field: str
+    text_field: str
+    sha256: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingWork:
+    """Who embeds: the service's own address, the name it knows itself by, and the digest of its revision."""
+
+    url: str
+    model: str
+    revision: str
+    query_prefix: str = ""
+    document_prefix: str = ""
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The work's digests, by what a change in them costs; `documents` apart from `chunking` since vectors of
+    unchanged passages can be copied over, and `space` since then none can."""
+
+    space: str
+    chunking: str
+    documents: str
+    index: str
+    search: str
+
+    @property
+    def collection(self) -> str:
+        """The identity of a generation's content and index: equal means that nothing needs to be built."""
+        return digest({"space": self.space, "chunking": self.chunking, "documents": self.documents, "index": self.index})
+
+    @property
+    def key(self) -> str:
+        """The identity of the whole: equal means that nothing needs to be done."""
+        return digest(asdict(self))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a Job needs to know."""
+
+    index: str  # namespace/name
+    alias: str
+    engine: str
+    sources: tuple[SourceWork, ...]
+    chunking: Mapping[str, Any]
+    embedding: EmbeddingWork
+    index_type: str
+    metric: str
+    parameters: Mapping[str, Any]
+    search: Mapping[str, int]
+    gates: tuple[Mapping[str, Any], ...] = ()
+    questions_sha256: str = ""
+    auto_tune: bool = False
+    keep_generations: int = 2
+    max_delete_percent: int = 30
+    copy_vectors: bool = field(default=False)
+
+    @property
+    def parts(self) -> Parts:
+        """Each digest lists the fields that matter for it; what is in none (keepGenerations…) costs nothing."""
+        embedding = self.embedding
+        return Parts(
+            space=digest({
+                "model": embedding.model, "revision": embedding.revision, "prefix": embedding.document_prefix,
+                "metric": self.metric,
+            }),
+            chunking=digest(self.chunking),
+            documents=digest({"sources": [asdict(one) for one in self.sources]}),
+            index=digest({"type": self.index_type, "parameters": self.parameters}),
+            search=digest({
+                "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,
+                "tune": self.auto_tune or None, "prefix": embedding.query_prefix,
+            }),
+        )  # fmt: skip
+
+    @property
+    def short(self) -> str:
+        """As in the names of the Job and its ConfigMaps."""
+        return short(self.parts.key)
+
+    @property
+    def prefix(self) -> str:
+        """How the names of this index's collections begin."""
+        return f"{_letters(self.index.split('/', 1)[1])}__g"
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+
+def loads(text: str) -> Work:
+    """What `dumps` wrote; ValueError says what does not fit."""
+    raw = json.loads(text)
+    try:
+        sources = tuple(SourceWork(**one) for one in raw.pop("sources"))
+        return Work(
+            sources=sources, embedding=EmbeddingWork(**raw.pop("embedding")), gates=tuple(raw.pop("gates")), **raw
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"work that cannot be read: {error!r}") from None
+
+
+def alias_of(namespace: str, name: str) -> str:
+    """The alias: engines know no namespaces and few characters; the hash keeps a-b and a_b apart."""
+    mark = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:8]
+    return f"{_letters(namespace)}_{_letters(name)}_{mark}"
+
+
+def _letters(name: str) -> str:
+    text = re.sub("[^A-Za-z0-9]", "_", name)
+    return text if text[0].isalpha() else f"n{text}"
+
+
+Questions = list[tuple[str, list[str]]]
+"""Each question with the documents (or passages) that answer it."""
+
+Action = Literal["Nothing", "MeasureAgain", "Rebuild"]
