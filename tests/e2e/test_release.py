@@ -19,11 +19,11 @@ from llmops.api.report import Report, Unit
 from llmops.control import Key, SystemClock
 from llmops.control.loop import Loop
 from llmops.control.reports import Reports
+from llmops.desk.explain import explained
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION
-from llmops.release.explain import explain
 from llmops.release.reconcile import CONTROLLER
 from llmops.rollout.split import bucket, meets_candidate, unit_hash
 
@@ -239,9 +239,8 @@ async def test_a_better_prompt_reaches_everybody_and_a_worse_one_is_taken_back(
     assert (conditions["Available"].status, conditions["Stalled"].status) == ("True", "True")
     assert conditions["Healthy"].status == "False"
     await until(lambda: labels(operator) == {"1.0.0": "retired", "2.0.0": "stable", "3.0.0": "rejected"})
-    words = explain(operator.seen.get(PROMPT_RELEASE, namespace, "answer") or {})
+    words = "\n".join(explained(operator.seen.get(PROMPT_RELEASE, namespace, "answer") or {}))
     assert "failed with the candidate" in words
-    print(words)
 
 
 async def test_the_operator_killed_in_the_canary_goes_on_with_the_same_evidence(

@@ -6,9 +6,9 @@
     memory.py      who met what, kept across restarts in the ConfigMap <release>-evidence
     plan.py        state -> children: Revisions with their labels, EvalJobs
     status.py      state -> status and conditions, in words; pure
-    explain.py     status -> the whole story for a person; pure
     reconcile.py   the turn: observe, look (llmops.rollout), report, apply
 
-The decisions are made by `llmops.rollout.look`; this package brings it what is so and writes down what it says. The
-status is written before anything that depends on it, and the gateways read the split from the status.
+The decisions are made by `llmops.rollout`; this package brings it what is so and writes down what it says. The status
+is written before anything that depends on it, the gateways read the split from it, and `llmops explain` tells the
+whole story from it.
 """
