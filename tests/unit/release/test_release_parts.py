@@ -1,0 +1,242 @@
+"""What a release is made of, what its evaluations are asked, and what its children and status say. No cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from llmops.api import EvalJob, PromptRelease, Reason
+from llmops.release import content, offline
+from llmops.release.observe import Seen
+from llmops.release.plan import build_revision, label, plan, revision_name
+from llmops.release.status import due, status
+from llmops.rollout.machine import look
+from llmops.rollout.state import Candidate, Stable, State, freeze, read
+from llmops.rollout.world import Gateway, Outcome, Wanted, World
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+Object = dict[str, Any]
+
+
+def raw(**spec: Any) -> Object:
+    return {
+        "apiVersion": "llmops.dev/v1alpha1",
+        "kind": "PromptRelease",
+        "metadata": {"name": "answer", "namespace": "shop", "uid": "u", "generation": 3, "resourceVersion": "7"},
+        "spec": {
+            "serviceRef": {"name": "support"},
+            "version": "2.0.0",
+            "messages": [{"role": "user", "content": "{{ question }}"}],
+            "variables": {"type": "object", "properties": {"question": {"type": "string", "maxLength": 100}}},
+            **spec,
+        },
+    }
+
+
+def parsed(**spec: Any) -> PromptRelease:
+    return PromptRelease.parse(raw(**spec))
+
+
+def digest(**spec: Any) -> str:
+    return content.content_digest(parsed(**spec))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "9.9.9"},
+        {"rollout": {"bake": "1h"}},
+        {"access": {"from": "All"}},
+        {"historyLimit": 3},
+        {"suspend": True},
+        {"parameters": {}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_only_says_how_makes_no_new_version(change: Object) -> None:
+    assert digest(**change) == digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": [{"role": "user", "content": "Q: {{ question }}"}]},
+        {"parameters": {"temperature": 0}},
+        {"serviceRef": {"name": "other"}},
+        {"indexRef": {"name": "faq"}},
+        {"variables": {"type": "object"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_users_could_notice_makes_a_new_version(change: Object) -> None:
+    assert digest(**change) != digest()
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "sentence"),
+    [
+        ({"messages": [{"role": "user", "content": "{{ order_id }}"}]}, Reason.TEMPLATE_INVALID, "order_id"),
+        ({"messages": [{"role": "user", "content": "{% if %}"}]}, Reason.TEMPLATE_INVALID, "message 1"),
+        ({"variables": {"type": 7}}, Reason.TEMPLATE_INVALID, "spec.variables.type is no JSON Schema"),
+        ({"indexRef": {"name": "faq", "query": "{{ nothing }}"}}, Reason.TEMPLATE_INVALID, "indexRef.query"),
+        ({"rollout": {"shadow": {"percent": 5}}}, Reason.UNSUPPORTED, "rollout.shadow"),
+        ({"rollout": {"online": [{"signal": "Latency", "max": "1s"}]}}, Reason.UNSUPPORTED, "Latency"),
+        ({"serviceRef": {"name": "a", "revision": "b"}}, Reason.UNSUPPORTED, "serviceRef.revision"),
+        ({"messages": None, "steps": [{"name": "a", "messages": [{"role": "user", "content": "x"}]}]},
+         Reason.UNSUPPORTED, "spec.steps"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_place(spec: Object, reason: Reason, sentence: str) -> None:
+    problem = content.problem(parsed(**spec))
+    assert problem is not None
+    assert (problem.reason, problem.final) == (reason, reason is Reason.TEMPLATE_INVALID)
+    assert sentence in problem.message
+    assert "PromptRelease shop/answer" in problem.message
+
+
+def test_a_sound_release_has_no_problem_and_may_read_its_passages() -> None:
+    assert content.problem(parsed()) is None
+    said = "{{ question }} {{ context }}"
+    assert content.problem(parsed(messages=[{"role": "user", "content": said}], indexRef={"name": "faq"})) is None
+
+
+GATES = parsed(
+    rollout={
+        "offline": [
+            {"evalJobRef": {"name": "quality"}, "metric": "exact_match", "min": "0.6"},
+            {"evalJobRef": {"name": "quality"}, "metric": "exact_match", "maxDrop": "0.02"},
+            {"evalJobRef": {"name": "safety"}, "metric": "f1", "maxDrop": "0.1"},
+        ]
+    }
+)
+TEMPLATES = {name: {"spec": {"metrics": [{"name": "f1"}], "schedule": "@daily"}} for name in ("quality", "safety")}
+
+
+def state(phase: str = "Evaluating", stable: str | None = "a" * 64, **candidate: Any) -> State:
+    moving = Candidate(digest(), "2.0.0", 1, freeze(GATES.spec.rollout), **candidate)
+    return State(phase, stable=Stable(stable, "1.0.0", NOW.timestamp()) if stable else None, candidate=moving)
+
+
+def job(name: str, verdict: str | None, phase: str = "Succeeded") -> Object:
+    told = {"observedGeneration": 1, "phase": phase, "verdict": verdict}
+    return {"metadata": {"name": name, "generation": 1}, "spec": {}, "status": told}
+
+
+def test_each_template_becomes_one_evaluation_with_its_gates_as_thresholds() -> None:
+    jobs = offline.build_jobs("answer", GATES.spec.rollout.offline, state(), TEMPLATES, over=False)
+    first, second = (EvalJob.parse(one) for one in jobs)
+    assert first.metadata.name == f"answer-eval-{digest()[:8]}-1"
+    assert second.metadata.name == f"answer-eval-{digest()[:8]}-1-2"
+    assert [(one.min, one.max_drop) for one in first.spec.thresholds] == [("0.6", None), (None, "0.02")]
+    assert first.spec.target
+    assert first.spec.target.prompt_ref
+    assert first.spec.target.prompt_ref.version == digest()
+    assert first.spec.schedule is None
+
+
+def test_a_first_release_is_asked_only_for_absolute_minima() -> None:
+    jobs = offline.build_jobs("answer", GATES.spec.rollout.offline, state(stable=None), TEMPLATES, over=False)
+    assert len(jobs) == 1
+    assert "baseline" not in jobs[0]["spec"]
+    assert [one.get("maxDrop") for one in jobs[0]["spec"]["thresholds"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("Pass", "Pass", "Pass"), ("Pass", "Fail", "Fail"), ("Pass", None, None), ("Fail", None, "Fail"),
+        ("Inconclusive", "Pass", "Inconclusive"), ("Error", "Inconclusive", "Error"), ("Error", None, None),
+    ],
+)  # fmt: skip
+def test_a_failure_decides_at_once_and_the_rest_when_all_have_ended(
+    one: str | None, other: str | None, together: str | None
+) -> None:
+    names = [offline.job_name("answer", state(), place) for place in (0, 1)]
+    jobs = {name: job(name, said) for name, said in zip(names, (one, other), strict=True)}
+    assert offline.verdict("answer", GATES.spec.rollout.offline, state(), jobs).verdict == together
+
+
+def test_a_verdict_about_an_older_spec_of_the_evaluation_does_not_count() -> None:
+    name = offline.job_name("answer", state(), 0)
+    stale = {**job(name, "Pass"), "metadata": {"name": name, "generation": 2}}
+    gates = GATES.spec.rollout.offline[:2]
+    assert offline.verdict("answer", gates, state(), {name: stale}).verdict is None
+
+
+def seen(state: State, revisions: dict[str, Object] | None = None, jobs: dict[str, Object] | None = None,
+         gateways: tuple[Gateway, ...] = ()) -> Seen:  # fmt: skip
+    release = raw(rollout=GATES.spec.rollout.wire(), historyLimit=2)
+    spec = PromptRelease.parse(release)
+    wanted = Wanted(content.content_digest(spec), "2.0.0", spec.spec.rollout)
+    world = World(NOW.timestamp(), gateways=gateways)
+    return Seen(release, spec, state, wanted, world, revisions or {}, TEMPLATES, jobs or {}, None)
+
+
+def outcome(state: State) -> Outcome:
+    return Outcome(state, Reason.EVALUATING, "it runs")
+
+
+def revision(digest: str, at: str = "2026-01-01T00:00:00Z") -> Object:
+    metadata = {"name": revision_name("answer", digest), "creationTimestamp": at, "labels": {}}
+    return {"metadata": metadata, "spec": {"digest": digest, "version": "x", "content": {"old": True}}}
+
+
+def test_the_candidates_revision_is_made_when_it_is_evaluated_and_not_before() -> None:
+    assert plan(seen(state("Validating")), outcome(state("Validating"))).children == ()
+    kinds = [one["kind"] for one in plan(seen(state()), outcome(state())).children]
+    assert kinds == ["Revision", "EvalJob", "EvalJob"]
+
+
+def test_a_revision_that_exists_keeps_its_content_and_only_changes_its_label() -> None:
+    kept = build_revision(seen(state(), {"a" * 64: revision("a" * 64)}), "a" * 64, state())
+    assert kept["spec"]["content"] == {"old": True}
+    assert kept["metadata"]["labels"] == {"llmops.dev/state": "stable"}
+
+
+def test_labels_tell_what_became_of_each_content() -> None:
+    assert [label(one, state()) for one in ("a" * 64, digest(), "c" * 64)] == ["stable", "candidate", "retired"]
+
+
+def test_old_revisions_beyond_the_limit_go_oldest_first_and_stable_never() -> None:
+    digests = ["a" * 64, *(character * 64 for character in "cdef")]
+    known = {one: revision(one, f"2026-01-0{place}T00:00:00Z") for place, one in enumerate(digests, 1)}
+    gone = plan(seen(state(), known), outcome(state())).old_revisions
+    assert gone == (revision_name("answer", "c" * 64), revision_name("answer", "d" * 64))
+
+
+def test_an_evaluation_that_was_acted_upon_is_suspended_and_a_foreign_running_one_ended() -> None:
+    moving = state("Canary", weight=10, step=1)
+    mine, old = f"answer-eval-{digest()[:8]}-1", "answer-eval-ffffffff-1"
+    planned = plan(seen(moving, jobs={mine: job(mine, "Pass"), old: job(old, None, "Running")}), outcome(moving))
+    jobs = [one for one in planned.children if one["kind"] == "EvalJob"]
+    assert [(one["metadata"]["name"], one["spec"]["suspend"]) for one in jobs] == [(mine, True)]
+    assert planned.old_jobs == (old,)
+
+
+def test_a_status_written_is_read_back_as_the_same_state() -> None:
+    first = seen(State())
+    told = status(first, look(State(), first.wanted, first.world), NOW)
+    again = PromptRelease.parse({**first.raw, "status": told})
+    assert read(again.status, first.wanted.rollout) == look(State(), first.wanted, first.world).state
+
+
+def test_transitions_are_written_at_once_and_clocks_every_ten_seconds() -> None:
+    old = status(seen(state()), outcome(state()), NOW) | {"observedGeneration": 3}
+    same = status(seen(state(active=4.0)), outcome(state(active=4.0)), NOW)
+    assert not due(old, same, 3, NOW.replace(second=5))
+    assert due(old, same, 3, NOW.replace(second=11))
+    assert due(old, status(seen(state()), outcome(state("Canary")), NOW), 3, NOW)
+    assert due(old, same, 4, NOW)
+
+
+def test_synced_is_said_only_of_what_gateways_say() -> None:
+    moving = state("Canary", weight=10, step=1)
+    def synced(*gateways: Gateway) -> str:
+        conditions = status(seen(moving, gateways=gateways), outcome(moving), NOW)["conditions"]
+        return next(str(one["status"]) for one in conditions if one["type"] == "GatewaySynced")
+    at = NOW.timestamp()
+    assert synced() == "Unknown"
+    assert synced(Gateway("g", at, digest(), 1, 10, "a" * 64)) == "True"
+    assert synced(Gateway("g", at, digest(), 1, 0, "a" * 64)) == "False"
