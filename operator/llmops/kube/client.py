@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import aiohttp
 import orjson
 
 from llmops.api import names
-from llmops.kube import config
+from llmops.kube import config, fence
 from llmops.kube.errors import Unreachable, error
 from llmops.kube.resources import LEASE, Object, Resource
 
@@ -31,10 +32,21 @@ class Client:
     def __init__(self, connection: config.Connection, timeout: float = 10.0, count: Counter | None = None) -> None:
         self._connection, self._timeout = connection, timeout
         self._count = count or (lambda verb, plural, result: None)
-        self.write_seconds: Callable[[], float] | None = None
-        """How long a write may still take: a leader's lease sets it (lease.py). None: as long as any call."""
-        connector = aiohttp.TCPConnector(ssl=connection.trust or True, limit=0, keepalive_timeout=60)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, read_bufsize=2**18)
+        self._write_seconds: Callable[[], float] = lambda: timeout
+        self._session = self._open(None)
+        self._fenced: aiohttp.ClientSession | None = None
+
+    def limit_writes(self, seconds: Callable[[], float]) -> None:
+        """From now on a write may take only `seconds()`, and none is sent when that is not positive (lease.py)."""
+        self._write_seconds = seconds
+        if self._fenced is None:
+            self._fenced = self._open(fence.factory(lambda: self._write_seconds() > 0))
+
+    def _open(self, sockets: Callable[[aiohttp.AddrInfoType], socket.socket] | None) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            ssl=self._connection.trust or True, limit=0, keepalive_timeout=60, socket_factory=sockets
+        )
+        return aiohttp.ClientSession(connector=connector, read_bufsize=2**18)
 
     @classmethod
     async def connect(cls, timeout: float = 10.0, count: Counter | None = None) -> Client:  # noqa: ASYNC109 - of each call
@@ -49,6 +61,8 @@ class Client:
 
     async def close(self) -> None:
         await self._session.close()
+        if self._fenced is not None:
+            await self._fenced.close()
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
@@ -99,7 +113,7 @@ class Client:
 
     async def raw(self, path: str) -> Any:
         """GET of any path, such as /openid/v1/jwks."""
-        return await self._request("GET", path, None, {}, "application/json", self._timeout)
+        return await self._request("GET", path, None, {}, "application/json", self._timeout, self._session)
 
     async def watch(
         self, resource: Resource, namespace: str | None, since: str, labels: str = ""
@@ -130,27 +144,27 @@ class Client:
         self, method: str, verb: str, resource: Resource, path: str,
         body: Object | None = None, params: Mapping[str, str] | None = None, content: str = "application/json",
     ) -> Object:  # fmt: skip
-        result, seconds = "error", self._timeout
-        if method != "GET" and resource != LEASE and self.write_seconds is not None:
-            seconds = min(seconds, self.write_seconds())
-            if seconds <= 0:
-                raise Unreachable(f"{verb} {path} not sent: this process may not write without the lease")
+        result = "error"
+        session, seconds = self._session, self._timeout
+        if self._fenced is not None and method != "GET" and resource != LEASE:
+            session, seconds = self._fenced, min(seconds, self._write_seconds())
         try:
-            found: Object = await self._request(method, path, body, params or {}, content, seconds)
+            found: Object = await self._request(method, path, body, params or {}, content, seconds, session)
             result = "ok"
             return found
         finally:
             self._count(verb, resource.plural, result)
 
     async def _request(
-        self, method: str, path: str, body: Object | None, params: Mapping[str, str], content: str, seconds: float
-    ) -> Any:
+        self, method: str, path: str, body: Object | None, params: Mapping[str, str], content: str, seconds: float,
+        session: aiohttp.ClientSession,
+    ) -> Any:  # fmt: skip
         data = orjson.dumps(body) if body is not None else None
         headers = {**self._connection.headers(), "content-type": content, "accept": "application/json, */*;q=0.5"}
         url = self._connection.server + path
         try:
             async with asyncio.timeout(seconds):
-                async with self._session.request(method, url, data=data, params=params, headers=headers) as reply:
+                async with session.request(method, url, data=data, params=params, headers=headers) as reply:
                     answer = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise Unreachable(f"{method} {path}: {problem!r}") from problem

@@ -3,7 +3,7 @@
 Two leaders at once cannot be. All times are of a clock that never jumps and that counts while the machine sleeps; a
 follower counts the silence it saw itself, so clocks of machines need not agree. From before a renewal was sent, the
 leader may write for `duration` less `retry`, no longer: each of its writes gets what is left of that as its deadline
-(Client.write_seconds), so also a process that was stopped and wakes up later writes nothing more. It gives up, and
+(Client.limit_writes), so also a process that was stopped and wakes up later writes nothing more. It gives up, and
 the process ends, when it could not renew for `renew_within`. So, with `call` the deadline of a call for the lease:
 
     duration > renew_within + 2 x call + retry         (checked when built)
@@ -76,7 +76,7 @@ class Lease:
 
         LeaseLost if it could not be renewed; `work` is cancelled first.
         """
-        self._client.write_seconds = self.left
+        self._client.limit_writes(self.left)
         while not await self._acquired():  # noqa: ASYNC110 - the event is on the server
             await asyncio.sleep(self._times.retry)
         self.leading = True

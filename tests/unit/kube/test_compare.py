@@ -29,8 +29,14 @@ SAME = {
         pod(env=[{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]),
         pod(env=[{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]),
     ),
-    "a label of somebody else's": ({"metadata": {"labels": {"a": "1"}}}, {"metadata": {"labels": {"a": "1", "b": "2"}}}),
-    "a volume's empty source": ({"volumes": [{"name": "t", "emptyDir": {}}]}, {"volumes": [{"name": "t", "emptyDir": {}}]}),
+    "a label of somebody else's": (
+        {"metadata": {"labels": {"a": "1"}}},
+        {"metadata": {"labels": {"a": "1", "b": "2"}}},
+    ),
+    "a volume's empty source": (
+        {"volumes": [{"name": "t", "emptyDir": {}}]},
+        {"volumes": [{"name": "t", "emptyDir": {}}]},
+    ),
 }
 
 DIFFERENT = {
@@ -41,7 +47,7 @@ DIFFERENT = {
     "a limit that was taken away": (pod(resources={"limits": {"memory": "1Gi"}}), pod(resources={})),
     "a switch": ({"hostNetwork": False}, {"hostNetwork": True}),
     "replicas, from some to none": ({"replicas": 0}, {"replicas": 2}),
-    "a text that only looks like a quantity": (pod(env=[{"name": "V", "value": "1.10"}]), pod(env=[{"name": "V", "value": "1.1"}])),
+    "a text that only looks like a quantity": ({"version": "1.10"}, {"version": "1.1"}),
     "one more label in a selector": ({"selector": {"a": "1"}}, {"selector": {"a": "1", "b": "2"}}),
     "one more label in what a policy chooses": (
         {"podSelector": {"matchLabels": {"a": "1"}}},
@@ -51,7 +57,7 @@ DIFFERENT = {
         {"ingress": [{"from": [{"podSelector": {"matchLabels": {"a": "1"}}}]}]},
         {"ingress": [{"from": [{"podSelector": {"matchLabels": {"a": "1"}}}]}, {}]},
     ),
-    "a policy that shut nobody out any more": ({"ingress": [{"from": [{"podSelector": {"a": "b"}}]}]}, {"ingress": [{}]}),
+    "a policy that shuts nobody out": ({"ingress": [{"from": [{"podSelector": {"a": "b"}}]}]}, {"ingress": [{}]}),
     "a right more": ({"rules": [{"verbs": ["get"]}]}, {"rules": [{"verbs": ["get", "list"]}]}),
     "a missing part": ({"spec": {"a": {"b": "c"}}}, {"spec": None}),
     "another type": ({"a": {"b": 1}}, {"a": [1]}),

@@ -1,0 +1,123 @@
+"""Leaders that are killed, stopped and ended in order, as processes of their own: who writes when, as etcd saw it.
+
+Every write to the cluster has a number in one sequence. So the question has an exact answer without any clock: was
+the writer the holder of the lease at that number?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tests.e2e import contender
+
+from llmops.kube.client import Client
+from llmops.kube.resources import CONFIG_MAP, LEASE
+from llmops.kube.store import version_of
+
+pytestmark = pytest.mark.cluster
+
+TAKEOVERS = int(os.environ.get("LLMOPS_TAKEOVERS", "9"))
+FAULTS = (signal.SIGSTOP, signal.SIGKILL, signal.SIGTERM)
+
+
+@dataclass
+class Contest:
+    """What etcd saw: (version, holder) of the lease, and (version, writer) of the journal."""
+
+    namespace: str
+    holders: list[tuple[int, str]] = field(default_factory=list)
+    writes: list[tuple[int, str]] = field(default_factory=list)
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def holder(self) -> str:
+        return self.holders[-1][1] if self.holders else ""
+
+    async def start(self) -> None:
+        self.processes.append(
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", contender.__name__, self.namespace,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(["operator", "."])},
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+
+    async def watch(self, client: Client, resource: Any, since: str, into: list[tuple[int, str]]) -> None:
+        async for kind, obj in client.watch(resource, self.namespace, since):
+            if kind in ("ADDED", "MODIFIED"):
+                async with self.changed:
+                    who = obj["spec"].get("holderIdentity") if resource == LEASE else obj.get("data", {}).get("writer")
+                    into.append((version_of(obj), who or ""))
+                    self.changed.notify_all()
+
+    async def led_by_another_than(self, before: str) -> str:
+        """Waits until another one leads and has written."""
+        async with asyncio.timeout(60), self.changed:
+            await self.changed.wait_for(
+                lambda: self.holder not in ("", before) and self.writes and self.writes[-1][1] == self.holder
+            )
+            return self.holder
+
+    def strangers(self) -> list[tuple[int, str, str]]:
+        """Writes whose writer did not hold the lease: (version, writer, holder)."""
+        holders = iter([*self.holders, (sys.maxsize, "")])
+        now, (then, after) = "", next(holders)
+        found = []
+        for version, writer in self.writes:
+            while then < version:
+                now, (then, after) = after, next(holders)
+            if writer != now:
+                found.append((version, writer, now))
+        return found
+
+
+@pytest.fixture
+async def contest(cluster: Any, namespace: str) -> AsyncIterator[Contest]:
+    contest = Contest(namespace)
+    async with await Client.connect() as client:
+        journal = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": contender.JOURNAL, "namespace": namespace},
+        }
+        since = (await client.create(CONFIG_MAP, journal))["metadata"]["resourceVersion"]
+        watches = [
+            asyncio.create_task(contest.watch(client, LEASE, since, contest.holders)),
+            asyncio.create_task(contest.watch(client, CONFIG_MAP, since, contest.writes)),
+        ]
+        yield contest
+        for process in contest.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        for one in watches:
+            one.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def test_whoever_writes_holds_the_lease_however_leaders_are_stopped_killed_or_ended(contest: Contest) -> None:
+    for _ in range(3):
+        await contest.start()
+    leader = ""
+    for fault in itertools.islice(itertools.cycle(FAULTS), TAKEOVERS):
+        leader = await contest.led_by_another_than(leader)
+        process = next(one for one in contest.processes if one.pid == int(leader.split("-")[0]))
+        process.send_signal(fault)
+        await contest.led_by_another_than(leader)
+        if fault == signal.SIGSTOP:
+            process.send_signal(signal.SIGCONT)  # it wakes in the middle of a write, and must not send it
+        async with asyncio.timeout(20):
+            await process.wait()  # who lost the lease ends by itself
+        await contest.start()
+    assert contest.strangers() == []
+    assert len({who for _, who in contest.writes}) > TAKEOVERS

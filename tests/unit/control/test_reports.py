@@ -1,0 +1,102 @@
+"""What the leader makes of the gateways' reports."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmops.api import Settings
+from llmops.api.report import Report, Unit
+from llmops.control.reports import Reports
+
+RELEASE, DIGEST = "shop/answer", "d" * 64
+
+
+def unit(name: str, at: float, variant: Any = "stable", signal: str | None = None) -> Unit:
+    return Unit(
+        release=RELEASE, digest=DIGEST, attempt=1, unit=name, variant=variant, weight=5, at=at,
+        kind="failure" if signal else "exposure", signal=signal,
+    )  # fmt: skip
+
+
+def report(*units: Unit, instance: str = "one", **parts: Any) -> Report:
+    told: Any = {"instance": instance, "pod": f"gateway-{instance}", "cursor": len(units), "units": list(units)}
+    return {**told, "serving": {}, "services": {}, "spend": [], **parts}  # type: ignore[no-any-return]
+
+
+def reports() -> tuple[Reports, list[tuple[str, str]]]:
+    turns: list[tuple[str, str]] = []
+    return Reports(Settings(), lambda kind, name: turns.append((kind, name))), turns
+
+
+def test_a_unit_that_met_two_gateways_counts_once_where_it_came_first() -> None:
+    seen, _ = reports()
+    seen.take("a:1", report(unit("u", at=20.0)))
+    seen.take("b:1", report(unit("u", at=10.0), instance="two"))
+    assert [(one["unit"], one["at"]) for one in seen.units(RELEASE, DIGEST, 1)] == [("u", 10.0)]
+
+
+def test_a_failure_told_before_its_exposure_is_not_lost() -> None:
+    seen, _ = reports()
+    seen.take("b:1", report(unit("u", at=11.0, signal="Feedback"), instance="two"))
+    seen.take("a:1", report(unit("u", at=10.0)))
+    assert {one["kind"] for one in seen.units(RELEASE, DIGEST, 1)} == {"exposure", "failure"}
+
+
+UNITS = st.lists(
+    st.builds(unit, st.sampled_from("uvw"), st.floats(0, 9), st.sampled_from(["stable", "candidate"]),
+              st.sampled_from([None, "Errors"])), max_size=12,
+)  # fmt: skip
+
+
+@given(UNITS, st.randoms(use_true_random=False))
+def test_any_order_any_gateway_and_any_repetition_give_the_same_units(units: list[Unit], chance: random.Random) -> None:
+    """So a new leader that asks again from the start decides as the old one would have."""
+    plain, mixed = reports()[0], reports()[0]
+    plain.take("a:1", report(*units))
+    again = [*units, *units]
+    chance.shuffle(again)
+    for address, some in zip(itertools.cycle("ab"), (again[i : i + 3] for i in range(0, len(again), 3)), strict=False):
+        mixed.take(address, report(*some, instance=address))
+    assert counted(plain) == counted(mixed)
+
+
+def counted(seen: Reports) -> set[tuple[Any, ...]]:
+    """Two records of one moment are as good as each other, whatever they say besides."""
+    return {(one["unit"], one["kind"], one["signal"], one["at"]) for one in seen.units(RELEASE, DIGEST, 1)}
+
+
+def test_turns_are_given_to_whom_something_changed_for_and_to_nobody_else() -> None:
+    seen, turns = reports()
+    serving = {RELEASE: {"stable": DIGEST, "candidate": None, "attempt": 0, "weight": 0}}
+    seen.take("a:1", report(serving=serving, services={"shop/support": 1, "shop/minilm": 2}))
+    assert sorted(turns) == [
+        ("LLMService", "shop/minilm"), ("LLMService", "shop/support"), ("PromptRelease", RELEASE),
+    ]  # fmt: skip
+    turns.clear()
+    seen.take("a:1", report(serving=serving, services={"shop/support": 0, "shop/minilm": 2}))
+    assert turns == [("LLMService", "shop/support")]
+    turns.clear()
+    seen.take("a:1", report(unit("u", at=1.0), serving=serving, services={"shop/support": 0, "shop/minilm": 2}))
+    assert turns == [("PromptRelease", RELEASE)]
+
+
+def test_spend_is_the_sum_over_gateways_of_their_newest_word() -> None:
+    seen, _ = reports()
+    for instance, tokens in (("one", 10), ("one", 25), ("two", 100)):
+        spent = [{"key": "shop/app", "requests": 1, "tokens": tokens, "cost": 0.5}]
+        seen.take(f"{instance}:1", report(instance=instance, spend=spent))
+    assert seen.spend("shop/app") == {"key": "shop/app", "requests": 2, "tokens": 125, "cost": 1.0}
+
+
+def test_the_units_of_attempts_that_ended_are_forgotten_on_request() -> None:
+    seen, _ = reports()
+    seen.take("a:1", report(unit("u", at=1.0)))
+    seen.forget(RELEASE, keep=(DIGEST, 1))
+    assert seen.units(RELEASE, DIGEST, 1)
+    seen.forget(RELEASE)
+    assert not seen.units(RELEASE, DIGEST, 1)
