@@ -71,6 +71,7 @@ def ensure(program: Program, timeout: float = 60) -> bool:
             program.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={**os.environ, **program.environment}, cwd="/",
         )  # fmt: skip
+    process.returncode = 0  # it outlives this command, and Python need not warn that nobody waits for it
     program.pid_file.parent.mkdir(parents=True, exist_ok=True)
     record = {"pid": process.pid, "started": started_at(process.pid), "command": list(program.command)}
     program.pid_file.write_text(json.dumps(record))
