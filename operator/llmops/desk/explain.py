@@ -66,19 +66,23 @@ def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterat
 
 
 def _evidence(evidence: dict[str, Any]) -> Iterator[str]:
-    counts = f"stable {evidence.get('stable', '?')}, candidate {evidence.get('candidate', '?')} failed"
-    harm = f"harm {evidence.get('eValue', '?')} (rolled back at {evidence.get('rollbackAt', '?')})"
-    fine = (
-        f"no worse {evidence['notWorse']} (may advance at {evidence.get('advanceAt', '?')})"
-        if "notWorse" in evidence
-        else ""
-    )
-    yield f"{evidence['signal']}: {counts}; {harm}" + (f"; {fine}" if fine else "")
+    candidate, stable = _failed(evidence.get("candidate")), _failed(evidence.get("stable"))
+    yield f"{evidence['signal']}: {candidate} failed with the candidate, {stable} with stable."
+    yield f"  evidence of harm {evidence.get('eValue', '?')}; taken back at {evidence.get('rollbackAt', '?')}"
+    if "notWorse" in evidence:
+        yield f"  evidence of being no worse {evidence['notWorse']}; goes on from {evidence.get('advanceAt', '?')}"
     for row in evidence.get("weights") or []:
         yield (
             f"  at {row['weight']}%: n={row.get('failures', 0)} failed of N={row.get('units', 0)},"
             f" of them x={row.get('candidateFailures', 0)} in the candidate"
         )
+
+
+def _failed(counted: str | None) -> str:
+    """`7/90` as people say it."""
+    failed, _, units = (counted or "?/?").partition("/")
+    share = f" ({int(failed) / int(units):.1%})" if failed.isdigit() and units.isdigit() and int(units) else ""
+    return f"{failed} of {units} users{share}"
 
 
 def _version(what: dict[str, Any]) -> str:

@@ -148,7 +148,8 @@ def test_a_status_of_an_older_generation_satisfies_nobody() -> None:
 def test_explain_tells_the_evidence_with_its_numbers_and_what_can_be_done() -> None:
     said = "\n".join(explained(CANARY))
     assert "version 2.0.0 (ababababab) is on its way, attempt 3: 10% of users; 412 met it." in said
-    assert "Errors: stable 3/1204, candidate 2/412 failed; harm 0.4 (rolled back at 40)" in said
+    assert "Errors: 2 of 412 users (0.5%) failed with the candidate, 3 of 1204 users (0.2%) with stable." in said
+    assert "evidence of harm 0.4; taken back at 40" in said
     assert "n=5 failed of N=1616, of them x=2 in the candidate" in said
     assert "llmops approve promptrelease answer -n shop" in said
 
