@@ -47,9 +47,7 @@ class Embedder:
     async def _ask(self, texts: Sequence[str]) -> list[list[float]]:
         body = orjson.dumps({"model": self.model, "input": list(texts), "encoding_format": "float"})
         try:
-            async with self._session.post(
-                self._url, data=body, headers={"content-type": "application/json"}
-            ) as reply:
+            async with self._session.post(self._url, data=body, headers={"content-type": "application/json"}) as reply:
                 answer = await reply.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise NotEmbedded(f"{self.model} does not answer at {self._url}: {type(problem).__name__}") from problem

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from llmops.api import digest, short
 
@@ -57,7 +57,9 @@ class Parts:
     @property
     def collection(self) -> str:
         """The identity of a generation's content and index: equal means that nothing needs to be built."""
-        return digest({"space": self.space, "chunking": self.chunking, "documents": self.documents, "index": self.index})
+        return digest(
+            {"space": self.space, "chunking": self.chunking, "documents": self.documents, "index": self.index}
+        )
 
     @property
     def key(self) -> str:
@@ -144,5 +146,3 @@ def _letters(name: str) -> str:
 
 Questions = list[tuple[str, list[str]]]
 """Each question with the documents (or passages) that answer it."""
-
-Action = Literal["Nothing", "MeasureAgain", "Rebuild"]

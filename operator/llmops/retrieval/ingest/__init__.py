@@ -1,4 +1,4 @@
-"""The index Job's side: `llmops index` builds one generation, measures it, and moves the alias only if every gate passed.
+"""The index Job's side, `llmops index`: one generation built and measured; the alias moves if every gate passed.
 
     read.py       the mounted sources -> documents, checked against the digests that the work was made of
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens

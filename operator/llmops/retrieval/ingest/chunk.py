@@ -51,10 +51,10 @@ def _cutter(chunking: Mapping[str, Any], count: Count) -> Callable[[str], list[s
         return lambda text: [text]
     if strategy == "Fixed":
         return lambda text: _fixed(text, most, overlap, count)
-    import semchunk
+    from semchunk.semchunk import chunkerify
 
-    chunker = semchunk.chunkerify(count, most)
-    return lambda text: list(chunker(text, overlap=overlap or None))
+    chunker = chunkerify(count, most)
+    return lambda text: [str(one) for one in chunker(text, overlap=overlap or None)]
 
 
 def _fixed(text: str, most: int, overlap: int, count: Count) -> list[str]:

@@ -1,4 +1,5 @@
-"""POST /search {text, topK?, filter?, minScore?} -> {generation, index, passages: [{id, text, score, source, metadata}]}."""
+"""POST /search {text, topK?, filter?, minScore?}
+-> {generation, index, passages: [{id, text, score, source, metadata}]}."""
 
 from __future__ import annotations
 
@@ -152,7 +153,7 @@ def parse(body: bytes) -> Query:
 
 
 async def _body(receive: Receive) -> bytes:
-    whole = b""
+    whole: bytes = b""
     while True:
         message = await receive()
         whole += message.get("body", b"")

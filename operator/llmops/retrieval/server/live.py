@@ -85,7 +85,7 @@ class Live:
                 await self._check(served)
                 self._swap(served)
                 self.problem = None
-        except (MilvusException, NotEmbedded, asyncio.TimeoutError, ValueError, KeyError) as problem:
+        except (TimeoutError, MilvusException, NotEmbedded, ValueError, KeyError) as problem:
             told = f"the index cannot be looked at: {_told(problem)}"
             if told != self.problem:
                 log.warning("%s", told)

@@ -1,0 +1,228 @@
+"""The query server and the index Job with what it needs, as functions that read like the YAML. The engine's own
+children are in engines/."""
+
+from __future__ import annotations
+
+import json
+
+from llmops.api import Settings, VectorIndex, names
+from llmops.kube.resources import Object
+from llmops.retrieval import work as works
+from llmops.retrieval.pods import RESTRICTED, RESTRICTED_POD, TMP, selector
+from llmops.retrieval.work import Questions, Work
+
+PORT = 8080
+SERVER, BUILD = "query", "build"
+TRIES = 6
+DEADLINE = 6 * 3600
+WORK_KEY = f"{names.GROUP}/work-key"
+
+
+def server_name(index: VectorIndex) -> str:
+    """Of the query server's Deployment, Service and NetworkPolicy."""
+    return f"{index.metadata.name}-index"
+
+
+def job_name(index: VectorIndex, work: Work) -> str:
+    """Of the Job and of the ConfigMap with its outcome."""
+    return f"{index.metadata.name}-index-{work.short}"
+
+
+def input_name(index: VectorIndex, work: Work) -> str:
+    """Of the ConfigMap that hands the work over."""
+    return f"{job_name(index, work)}-in"
+
+
+def account_name(index: VectorIndex) -> str:
+    """The Job's service account, Role and RoleBinding."""
+    return f"{index.metadata.name}-index-build"
+
+
+def build_server(index: VectorIndex, engine: str, settings: Settings) -> list[Object]:
+    """Deployment, Service, and who may ask."""
+    labels, name = selector(index, SERVER), server_name(index)
+    door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.system_namespace}}}
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                "revisionHistoryLimit": 2,
+                "template": {"metadata": {"labels": labels}, "spec": _server_pod(index, engine, settings)},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "podSelector": {"matchLabels": labels},
+                "policyTypes": ["Ingress"],
+                # the door, which checks spec.access, and this namespace
+                "ingress": [{"from": [door, {"podSelector": {}}], "ports": [{"port": PORT, "protocol": "TCP"}]}],
+            },
+        },
+    ]
+
+
+def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
+    alias = works.alias_of(index.metadata.namespace, index.metadata.name)
+    whole = names.qualified(index.metadata.namespace, index.metadata.name)
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": RESTRICTED_POD,
+        "terminationGracePeriodSeconds": 30,
+        "containers": [
+            {
+                "name": "query",
+                "image": settings.image_retrieval,
+                "imagePullPolicy": settings.image_pull_policy,
+                "args": ["retrieve", "--index", whole, "--engine", engine, "--alias", alias, "--port", str(PORT)],
+                "ports": [{"name": "http", "containerPort": PORT}],
+                "startupProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "failureThreshold": 60,
+                                 "periodSeconds": 1},
+                "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2},
+                "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10,
+                                  "timeoutSeconds": 5},
+                # the endpoints forget the pod before it stops listening
+                "lifecycle": {"preStop": {"exec": {"command": ["sleep", "3"]}}},
+                "resources": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
+                "securityContext": RESTRICTED,
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [TMP],
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }  # fmt: skip
+
+
+def build_rights(index: VectorIndex, work: Work) -> list[Object]:
+    """Who the Job is, and the one thing it may: write its outcome into the one ConfigMap made for it."""
+    name, namespace = account_name(index), index.metadata.namespace
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": job_name(index, work), "annotations": {WORK_KEY: work.parts.key}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name},
+            "automountServiceAccountToken": False,
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": name},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "resources": ["configmaps"],
+                    "resourceNames": [job_name(index, work)],
+                    "verbs": ["get", "patch"],
+                }
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        },
+    ]
+
+
+def build_input(index: VectorIndex, work: Work, questions: Questions) -> Object:
+    """The work, frozen, and the labelled questions."""
+    rows = "".join(
+        json.dumps({"question": question, "documents": documents}, ensure_ascii=False) + "\n"
+        for question, documents in questions
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": input_name(index, work)},
+        "immutable": True,
+        "data": {works.WORK_FILE: work.dumps(), works.QUESTIONS_FILE: rows},
+    }
+
+
+def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
+    """A disrupted pod does not count; a work that is wrong fails at once, as no retry helps; one writer at a time."""
+    rules = [
+        {"action": "FailJob", "onExitCodes": {"containerName": "index", "operator": "In",
+                                              "values": [works.CONFIG_ERROR]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]  # fmt: skip
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job_name(index, work), "annotations": {WORK_KEY: work.parts.key}},
+        "spec": {
+            "backoffLimit": TRIES,
+            "activeDeadlineSeconds": DEADLINE,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": rules},
+            "template": {
+                "metadata": {"labels": selector(index, BUILD)},
+                "spec": _job_pod(index, work, settings),
+            },
+        },
+    }
+
+
+def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
+    report = names.qualified(index.metadata.namespace, job_name(index, work))
+    sources = [one for one in index.spec.sources if one.config_map_ref is not None]
+    mounts = [{"name": f"source-{at}", "mountPath": f"/sources/{one.name}"} for at, one in enumerate(sources)]
+    volumes: list[Object] = [
+        {"name": f"source-{at}", "configMap": {"name": one.config_map_ref.name}}
+        for at, one in enumerate(sources)
+        if one.config_map_ref is not None
+    ]
+    api = "/var/run/secrets/kubernetes.io/serviceaccount"
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": account_name(index),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": RESTRICTED_POD,
+        "containers": [
+            {
+                "name": "index",
+                "image": settings.image_retrieval,
+                "imagePullPolicy": settings.image_pull_policy,
+                "args": ["index", "--work", "/etc/llmops/work", "--sources", "/sources", "--report", report],
+                "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}},
+                "securityContext": RESTRICTED,
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [
+                    {"name": "work", "mountPath": "/etc/llmops/work"}, *mounts, TMP,
+                    {"name": "api", "mountPath": api, "readOnly": True},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "work", "configMap": {"name": input_name(index, work)}},
+            *volumes,
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "api", "projected": {"sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            ]}},
+        ],
+    }  # fmt: skip

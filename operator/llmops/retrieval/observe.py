@@ -1,0 +1,328 @@
+"""Everything one reconcile needs to know about a VectorIndex, read once into one frozen value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.api import EvalJob, LLMService, Settings, VectorIndex, names
+from llmops.api.vectorindex import Source
+from llmops.control import Key
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, EVAL_JOB, JOB, LLM_SERVICE, POD, VECTOR_INDEX, Object
+from llmops.retrieval import outcome
+from llmops.retrieval.children import BUILD, WORK_KEY, server_name
+from llmops.retrieval.engines import ENGINES
+from llmops.retrieval.outcome import Outcome
+from llmops.retrieval.pods import PART
+from llmops.retrieval.work import (
+    FAILURE,
+    OUTCOME,
+    PROGRESS,
+    EmbeddingWork,
+    Parts,
+    Questions,
+    SourceWork,
+    Work,
+    alias_of,
+)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that the spec refers to and that cannot be used; `exists` where waiting may help."""
+
+    sentence: str
+    exists: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Job that was begun: what it reported, how it ended."""
+
+    key: str
+    job: Object | None
+    results: Object | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it left behind, if it came to its end."""
+        text = self._data.get(OUTCOME)
+        try:
+            return outcome.loads(text) if text else None
+        except ValueError:
+            return None  # of another version: it is measured again
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed for good, in its own words or the Job controller's."""
+        ended = self.ended
+        if ended is None or ended["type"] != "Failed":
+            return None
+        return str(self._data.get(FAILURE) or ended.get("message") or "the Job failed")
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(self._data.get(PROGRESS) or "{}")
+        return found
+
+    @property
+    def ended(self) -> Mapping[str, Any] | None:
+        conditions = ((self.job or {}).get("status") or {}).get("conditions") or []
+        return next(
+            (one for one in conditions if one["type"] in ("Complete", "Failed") and one["status"] == "True"), None
+        )
+
+    @property
+    def _data(self) -> Mapping[str, str]:
+        return (self.results or {}).get("data") or {}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One VectorIndex, as it is."""
+
+    raw: Object
+    index: VectorIndex
+    settings: Settings
+    sources: tuple[SourceWork, ...] = ()
+    source_problem: str | None = None
+    followed: bool = True  # whether every change of a source reaches us by itself
+    embedder: EmbeddingWork | Missing | None = None
+    questions: Questions | Missing | None = None
+    engine_ready: bool = False
+    servers_ready: int = 0
+    runs: tuple[Run, ...] = ()
+    building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
+    trouble: str | None = None  # why a pod of ours does not start
+
+    @property
+    def served(self) -> Parts | None:
+        """What the served generation was made of, by the status."""
+        memory = self.index.status.memory if self.index.status else None
+        parts = (memory or {}).get("parts")
+        return Parts(**parts) if parts else None
+
+    @property
+    def work(self) -> Work | None:
+        """What the spec asks for, all of it known; None while something is missing."""
+        if self.source_problem or not isinstance(self.embedder, EmbeddingWork) or not isinstance(self.questions, list):
+            return None
+        return _work(self, self.embedder, self.questions)
+
+    def run(self, key: str) -> Run | None:
+        return next((one for one in self.runs if one.key == key), None)
+
+
+async def observe(key: Key, cluster: Cluster) -> Seen | None:
+    """Read it all; None when the index is gone."""
+    raw = cluster.get(VECTOR_INDEX, key.namespace, key.name)
+    if raw is None or raw["metadata"].get("deletionTimestamp"):
+        return None
+    index = VectorIndex.model_validate(raw)
+    engine = ENGINES.get((index.spec.engine.type, index.spec.engine.mode))
+    if engine is None:
+        return Seen(raw, index, cluster.settings)
+    sources, problem, followed = await _sources(index, cluster)
+    questions, questions_followed = await _questions(index, cluster)
+    labels = names.labels(VECTOR_INDEX.kind, key.name)
+    pods = cluster.list(POD, key.namespace, labels)
+    return Seen(
+        raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
+        questions, _available(cluster, key.namespace, engine.deployment(index)) > 0,
+        _available(cluster, key.namespace, server_name(index)), await _runs(index, cluster), _building(pods),
+        _trouble(pods),
+    )  # fmt: skip
+
+
+def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
+    index, spec = seen.index, seen.index.spec
+    engine = ENGINES[spec.engine.type, spec.engine.mode]
+    asked = json.dumps(questions, ensure_ascii=False).encode()
+    return Work(
+        index=names.qualified(index.metadata.namespace, index.metadata.name),
+        alias=alias_of(index.metadata.namespace, index.metadata.name),
+        engine=engine.address(index, seen.settings),
+        sources=seen.sources,
+        chunking=spec.chunking.wire(),
+        embedding=embedder,
+        index_type=spec.index.type,
+        metric=spec.index.metric,
+        parameters={**_PARAMETERS.get(spec.index.type, {}), **spec.index.parameters},
+        search={**_SEARCH.get(spec.index.type, {}), **spec.index.search.wire()},
+        gates=tuple(gate.wire() for gate in spec.rollout.gates),
+        questions_sha256=hashlib.sha256(asked).hexdigest() if questions else "",
+        auto_tune=spec.rollout.auto_tune_search,
+        keep_generations=spec.rollout.keep_generations,
+        max_delete_percent=spec.refresh.max_delete_percent,
+    )
+
+
+_PARAMETERS: dict[str, dict[str, int]] = {
+    "HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "IVF_SQ8": {"nlist": 128},
+}  # fmt: skip
+_SEARCH = {"HNSW": {"ef": 64}, "IVF_FLAT": {"nprobe": 16}, "IVF_SQ8": {"nprobe": 16}}
+
+
+async def _sources(index: VectorIndex, cluster: Cluster) -> tuple[tuple[SourceWork, ...], str | None, bool]:
+    """Their identities, the first problem, and whether all are followed."""
+    found: list[SourceWork] = []
+    followed = True
+    for source in index.spec.sources:
+        if source.config_map_ref is None:
+            continue
+        reference = source.config_map_ref
+        seen, labelled = await _config_map(cluster, index.metadata.namespace, reference.name)
+        followed = followed and labelled
+        where = f"source {source.name}: ConfigMap {index.metadata.namespace}/{reference.name}"
+        if seen is None:
+            return (), f"{where} does not exist", followed
+        data = {key: text for key, text in seen.items() if reference.key in (None, key)}
+        if not data:
+            has = ", ".join(sorted(seen)) or "none"
+            return (
+                (),
+                f"{where} has no {f'data key {reference.key!r}' if reference.key else 'data'} (its keys: {has})",
+                followed,
+            )
+        found.append(_source(source, data))
+    return tuple(found), None, followed
+
+
+def _source(source: Source, data: Mapping[str, str]) -> SourceWork:
+    whole = json.dumps(sorted(data.items()), ensure_ascii=False)
+    return SourceWork(
+        name=source.name,
+        format=source.format,
+        id_field=source.fields.id,
+        text_field=source.fields.text,
+        sha256=hashlib.sha256(whole.encode()).hexdigest(),
+        key=source.config_map_ref.key if source.config_map_ref else None,
+    )
+
+
+async def _config_map(cluster: Cluster, namespace: str, name: str) -> tuple[Mapping[str, str] | None, bool]:
+    """Its data, and whether we are told of its changes; what is not labelled is asked for."""
+    found = cluster.get(CONFIG_MAP, namespace, name) or await cluster.fresh(CONFIG_MAP, namespace, name)
+    if found is None:
+        return None, False
+    return found.get("data") or {}, (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
+
+
+def _embedder(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
+    """The embedding service's own Service in this namespace, and the identity of what runs behind it."""
+    spec, namespace = index.spec.embedding, index.metadata.namespace
+    what = f"LLMService {namespace}/{spec.service_ref.name}"
+    raw = cluster.get(LLM_SERVICE, namespace, spec.service_ref.name)
+    if raw is None:
+        return Missing(f"{what} does not exist; create it, with model.task Embed")
+    service = LLMService.model_validate(raw)
+    if service.spec.model is None:
+        return Missing(f"{what} is somebody else's API; embedding through spec.external is not available yet")
+    if service.spec.model.task != "Embed":
+        return Missing(f"{what} has the task {service.spec.model.task}; an index needs one with task Embed")
+    status = raw.get("status") or {}
+    digest = (status.get("stable") or {}).get("digest")
+    available = any(one["type"] == "Available" and one["status"] == "True" for one in status.get("conditions") or [])
+    if not digest or not available:
+        return Missing(f"{what} does not serve yet", exists=True)
+    return EmbeddingWork(
+        url=f"http://{spec.service_ref.name}-llm.{namespace}.svc.{cluster.settings.cluster_domain}/v1",
+        model=names.qualified(namespace, spec.service_ref.name),
+        revision=digest,
+        query_prefix=spec.query_prefix,
+        document_prefix=spec.document_prefix,
+        batch_size=spec.batch_size,
+    )
+
+
+async def _questions(index: VectorIndex, cluster: Cluster) -> tuple[Questions | Missing, bool]:
+    """The labelled questions of the Retrieval gates' EvalJob, and whether their changes reach us."""
+    wanted = {gate.eval_job_ref.name for gate in index.spec.rollout.gates if gate.eval_job_ref}
+    if not wanted:
+        return [], True
+    name, namespace = min(wanted), index.metadata.namespace
+    raw = cluster.get(EVAL_JOB, namespace, name)
+    if raw is None:
+        return Missing(f"EvalJob {namespace}/{name} does not exist; its dataset has the gate's questions"), True
+    dataset = EvalJob.model_validate(raw).spec.dataset
+    if dataset is None or (dataset.inline is None and dataset.config_map_ref is None):
+        return Missing(
+            f"EvalJob {namespace}/{name} needs a dataset with configMapRef or inline to measure an index"
+        ), True
+    followed = True
+    rows: list[Any]
+    try:
+        if dataset.inline is not None:
+            rows = list(dataset.inline)
+        else:
+            assert dataset.config_map_ref is not None
+            data, followed = await _config_map(cluster, namespace, dataset.config_map_ref.name)
+            if data is None or dataset.config_map_ref.key not in data:
+                where = f"ConfigMap {namespace}/{dataset.config_map_ref.name}"
+                return Missing(f"{where} with key {dataset.config_map_ref.key!r}, the questions of EvalJob {name}, "
+                               "does not exist"), followed  # fmt: skip
+            lines = data[dataset.config_map_ref.key].split("\n")
+            rows = [json.loads(line) for line in lines if line.strip()]
+        return [_question(row, dataset.fields.input, dataset.fields.target) for row in rows[: dataset.limit]], followed
+    except (ValueError, KeyError, TypeError) as problem:
+        return Missing(f"the questions of EvalJob {namespace}/{name} cannot be read: {problem!r}"), followed
+
+
+def _question(row: Mapping[str, Any], input_: str, target: str) -> tuple[str, list[str]]:
+    relevant = row.get("relevant", row.get(target))
+    documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
+    if not documents:
+        raise ValueError(f"a row has no field {target!r} with the documents that answer it")
+    return str(row[input_]), documents
+
+
+def _available(cluster: Cluster, namespace: str, name: str) -> int:
+    found = cluster.get(DEPLOYMENT, namespace, name)
+    return int(((found or {}).get("status") or {}).get("availableReplicas") or 0)
+
+
+async def _runs(index: VectorIndex, cluster: Cluster) -> tuple[Run, ...]:
+    """Every Job and every ConfigMap of outcomes, paired by the work they are of."""
+    namespace, labels = index.metadata.namespace, names.labels(VECTOR_INDEX.kind, index.metadata.name)
+    jobs = _by_key(cluster.list(JOB, namespace, labels))
+    results = _by_key(cluster.list(CONFIG_MAP, namespace, labels))
+    runs = []
+    for key in sorted({*jobs, *results}):
+        run = Run(key, jobs.get(key), results.get(key))
+        if run.ended and run.outcome is None and run.results is not None:
+            # the Job's end may reach the cache before the outcome that was written before it
+            run = Run(key, run.job, await cluster.fresh(CONFIG_MAP, namespace, run.results["metadata"]["name"]))
+        runs.append(run)
+    return tuple(runs)
+
+
+def _by_key(objects: list[Object]) -> dict[str, Object]:
+    told = {(one["metadata"].get("annotations") or {}).get(WORK_KEY): one for one in objects}
+    return {key: one for key, one in told.items() if key}
+
+
+def _building(pods: list[Object]) -> frozenset[str]:
+    return frozenset(
+        str(pod["metadata"]["labels"].get("job-name"))
+        for pod in pods
+        if pod["metadata"]["labels"].get(PART) == BUILD
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    )
+
+
+def _trouble(pods: list[Object]) -> str | None:
+    """In the kubelet's or the scheduler's words."""
+    for pod in pods:
+        status, name = pod.get("status") or {}, pod["metadata"]["name"]
+        for one in status.get("containerStatuses") or []:
+            waiting = (one.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason", "ContainerCreating") not in ("ContainerCreating", "PodInitializing"):
+                return f"pod {name}: {waiting['reason']}: {waiting.get('message', '')}"
+        for one in status.get("conditions") or []:
+            if (one["type"], one["status"]) == ("PodScheduled", "False"):
+                return f"pod {name}: {one.get('reason')}: {one.get('message', '')}"
+    return None

@@ -1,0 +1,238 @@
+"""Observation -> the cheapest safe action, the children, and where the index stands. Pure.
+
+The order of the questions matters: what this version cannot do is said before anything is begun, a broken source
+before a missing embedder (sources are the user's to mend), and whatever is wrong, what is served goes on being served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from llmops.api import Reason, names
+from llmops.kube.resources import Object
+from llmops.retrieval import children
+from llmops.retrieval.engines import ENGINES
+from llmops.retrieval.observe import Missing, Run, Seen
+from llmops.retrieval.outcome import Outcome
+from llmops.retrieval.work import Parts, Work
+
+LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at sources without the label llmops.dev/watch
+LOOK_AT_RUNNING = 30.0  # events come by themselves; this is for one that was lost
+STOPPING = 1.0
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What is served is what is wanted."""
+
+
+@dataclass(frozen=True)
+class MeasureAgain:
+    """The collection stays; its gates are asked again, and the new search parameters serve if they pass."""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A new generation; with `copy_vectors` only passages with a new text are embedded."""
+
+    copy_vectors: bool
+
+
+Action = Nothing | MeasureAgain | Rebuild
+
+
+def cheapest(served: Parts | None, wanted: Parts) -> Action:
+    """What a change costs."""
+    if served is None or served.space != wanted.space or served.chunking != wanted.chunking:
+        return Rebuild(copy_vectors=False)
+    if served.collection != wanted.collection:
+        return Rebuild(copy_vectors=True)
+    return Nothing() if served == wanted else MeasureAgain()
+
+
+class State(StrEnum):
+    """Where an index stands."""
+
+    UNSUPPORTED = "Unsupported"
+    BAD_SOURCES = "BadSources"
+    WAITING = "Waiting"
+    STARTING = "Starting"
+    BUILDING = "Building"
+    SERVED = "Served"
+    REJECTED = "Rejected"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What should be, and what to say about it."""
+
+    state: State
+    reason: Reason
+    sentence: str
+    children: tuple[Object, ...] = ()
+    keep: tuple[Object, ...] = ()  # besides children: Jobs and ConfigMaps that are left as they are
+    work: Work | None = None
+    run: Run | None = None
+    look_after: float | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.run.outcome if self.run else None
+
+
+def plan(seen: Seen) -> Plan:
+    """What to do about `seen`."""
+    told = unsupported(seen)
+    if told:
+        return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told)
+    stands = tuple(_standing(seen))
+    decided = _decide(seen)
+    return replace(decided, children=(*stands, *decided.children))
+
+
+def _decide(seen: Seen) -> Plan:
+    later = None if seen.followed else LOOK_AT_UNFOLLOWED
+    if seen.source_problem:
+        return Plan(State.BAD_SOURCES, Reason.SOURCES_INVALID, seen.source_problem, keep=_all(seen), look_after=later)
+    for one in (seen.embedder, seen.questions):
+        if isinstance(one, Missing):
+            reason = Reason.REFERENCE_NOT_READY if one.exists else Reason.REFERENCE_MISSING
+            return Plan(State.WAITING, reason, one.sentence, keep=_all(seen), look_after=later or LOOK_AT_RUNNING)
+    work = seen.work
+    assert work is not None  # each of its parts was asked for above
+    if not seen.index.spec.refresh.on_source_change:
+        work = _with_old_sources(seen, work)
+    return replace(_with_work(seen, work), look_after=later) if _settled(seen, work) else _with_work(seen, work)
+
+
+def _with_old_sources(seen: Seen, work: Work) -> Work:
+    """onSourceChange false: when nothing but the sources' contents has changed, what is served is what is wanted."""
+    memory = (seen.index.status.memory if seen.index.status else None) or {}
+    old = {one["name"]: one["sha256"] for one in memory.get("sources") or []}
+    sources = tuple(replace(one, sha256=old.get(one.name, one.sha256)) for one in work.sources)
+    pinned = replace(work, sources=sources)
+    return pinned if seen.served == pinned.parts else work
+
+
+def _settled(seen: Seen, work: Work) -> bool:
+    run = seen.run(work.parts.key)
+    return run is not None and (run.outcome is not None or run.failure is not None)
+
+
+def _with_work(seen: Seen, work: Work) -> Plan:
+    key = work.parts.key
+    run = seen.run(key) or Run(key, None, None)
+    interrupted = [one for one in seen.runs if one.key != key and one.job and not one.ended and one.outcome is None]
+    if interrupted:
+        # That Job may be moving the alias at this moment. It is stopped, and no outcome of before is believed any
+        # more: the wanted work is done again, which costs a measurement where the collection is still there.
+        return Plan(State.BUILDING, Reason.BUILDING, "stopping the build of what is no longer wanted", work=work,
+                    look_after=STOPPING)  # fmt: skip
+    if run.outcome is not None:
+        return _finished(seen, work, run, run.outcome)
+    if run.failure is not None:
+        sentence = f"Job {children.job_name(seen.index, work)}: {run.failure}"
+        return Plan(State.FAILED, Reason.BUILD_FAILED, sentence, keep=_kept(seen, key), work=work, run=run)
+    if run.ended:  # somebody deleted its outcome: the Job goes, and it is measured again
+        return Plan(State.BUILDING, Reason.BUILDING, "measuring again: the outcome was deleted", work=work,
+                    look_after=STOPPING)  # fmt: skip
+    return _build(seen, work, run)
+
+
+def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
+    keep = _kept(seen, run.key)
+    if outcome.served:
+        sentence = f"generation {outcome.generation} with {outcome.rows} passages is served"
+        return Plan(State.SERVED, Reason.AS_WANTED, sentence, keep=keep, work=work, run=run)
+    sentence = f"generation {outcome.generation} is not served: {outcome.failed}"
+    return Plan(State.REJECTED, Reason.GATES_FAILED, sentence, keep=keep, work=work, run=run)
+
+
+def _build(seen: Seen, work: Work, run: Run) -> Plan:
+    keep = _kept(seen, run.key)
+    if seen.index.spec.suspend and run.job is None:
+        return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new is built", keep=keep, work=work)
+    if run.job is None and not seen.engine_ready:
+        sentence = seen.trouble or "the vector database is starting"
+        return Plan(State.STARTING, Reason.ENGINE_STARTING, sentence, keep=keep, work=work, look_after=LOOK_AT_RUNNING)
+    if run.job is None and seen.building:
+        return Plan(State.BUILDING, Reason.BUILDING, "an earlier build is coming to its end", keep=keep, work=work,
+                    look_after=STOPPING)  # fmt: skip
+    action = cheapest(seen.served, work.parts)
+    work = replace(work, copy_vectors=isinstance(action, Rebuild) and action.copy_vectors)
+    begun = [*children.build_rights(seen.index, work)]
+    if run.job is None:
+        questions = seen.questions if isinstance(seen.questions, list) else []
+        begun += [
+            children.build_input(seen.index, work, questions),
+            children.build_job(seen.index, work, seen.settings),
+        ]
+    return Plan(
+        State.BUILDING, Reason.BUILDING, _told(seen, action, run), keep=keep, work=work, run=run,
+        children=tuple(begun), look_after=LOOK_AT_RUNNING,
+    )  # fmt: skip
+
+
+def _told(seen: Seen, action: Action, run: Run) -> str:
+    if seen.trouble:
+        return seen.trouble
+    if run.progress.get("stage") == "Embedding":
+        told = run.progress
+        return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}"
+    if run.progress.get("stage") == "Measuring":
+        return f"measuring generation {run.progress['generation']}"
+    if isinstance(action, Rebuild):
+        how = "copying the vectors of unchanged passages" if action.copy_vectors else "embedding every passage"
+        return f"building a new generation, {how}"
+    return "measuring what is built"
+
+
+def _standing(seen: Seen) -> list[Object]:
+    """The engine and the query server: there whatever the build does."""
+    engine = ENGINES[seen.index.spec.engine.type, seen.index.spec.engine.mode]
+    built = engine.children(seen.index, seen.settings)
+    return [*built, *children.build_server(seen.index, engine.address(seen.index, seen.settings), seen.settings)]
+
+
+def _kept(seen: Seen, wanted: str) -> tuple[Object, ...]:
+    """What the wanted work and the served one left."""
+    served = seen.served
+    return _of(seen, {wanted, served.key if served else wanted})
+
+
+def _all(seen: Seen) -> tuple[Object, ...]:
+    return _of(seen, {one.key for one in seen.runs})
+
+
+def _of(seen: Seen, keys: set[str]) -> tuple[Object, ...]:
+    found: list[Object] = []
+    for run in seen.runs:
+        if run.key in keys:
+            found += [one for one in (run.job, run.results) if one is not None]
+            if run.job is not None:  # and its input, by its name
+                found.append({"kind": "ConfigMap", "metadata": {"name": f"{run.job['metadata']['name']}-in"}})
+    return tuple(found)
+
+
+def unsupported(seen: Seen) -> str | None:
+    """What this version cannot do, named; nothing is ignored in silence."""
+    spec = seen.index.spec
+    if (spec.engine.type, spec.engine.mode) not in ENGINES:
+        return (f"engine {spec.engine.type} in mode {spec.engine.mode} is not available yet: "
+                "write spec.engine.type Milvus, mode Lite")  # fmt: skip
+    for source in spec.sources:
+        if source.config_map_ref is None:
+            return f"source {source.name}: only configMapRef is available yet"
+        if source.format not in ("Auto", "Markdown", "Text", "Jsonl"):
+            return f"source {source.name}: format {source.format} is not available yet (Markdown, Text and Jsonl are)"
+    if spec.refresh.schedule:
+        return (
+            "spec.refresh.schedule is not available yet: remove it; sources labelled " + names.WATCH + " are followed"
+        )
+    if spec.refresh.delete_policy != "OnCompleteListing":
+        return "spec.refresh.deletePolicy Never is not available yet: write OnCompleteListing"
+    if len({gate.eval_job_ref.name for gate in spec.rollout.gates if gate.eval_job_ref}) > 1:
+        return "Retrieval gates of several EvalJobs are not available yet: let all refer to one"
+    return None

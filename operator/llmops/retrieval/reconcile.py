@@ -1,0 +1,120 @@
+"""The story of a VectorIndex's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmops import control
+from llmops.api import Reason, names
+from llmops.control import Clock, Key, LookAgain
+from llmops.kube.cluster import Cluster
+from llmops.kube.errors import Invalid, NotOurs
+from llmops.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVAL_JOB,
+    JOB,
+    LLM_SERVICE,
+    NETWORK_POLICY,
+    POD,
+    PVC,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    VECTOR_INDEX,
+    Object,
+)
+from llmops.retrieval.observe import observe
+from llmops.retrieval.plan import Plan, State, plan
+from llmops.retrieval.status import status
+
+# outcomes before Jobs: cut off in between, what is left says too little and never too much
+PRUNED = (CONFIG_MAP, JOB)
+
+
+async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
+    """Observe, plan, apply, report; only then remove what is no longer needed."""
+    seen = await observe(key, cluster)
+    if seen is None:
+        return LookAgain.never()
+    wanted = plan(seen)
+    if wanted.state is not State.UNSUPPORTED:
+        try:
+            await cluster.apply(wanted.children, owner=seen.raw)
+        except (NotOurs, Invalid) as refusal:
+            reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
+            wanted = Plan(State.FAILED, reason, str(refusal), keep=wanted.keep)
+    told = status(seen, wanted, clock.now())
+    written = await cluster.report(seen.raw, told)
+    if wanted.state is not State.UNSUPPORTED and wanted.reason not in (Reason.NOT_OURS, Reason.API_REFUSED):
+        # only now: what is served is remembered, so an older outcome may go
+        await cluster.prune(seen.raw, keep=(*wanted.children, *wanted.keep), resources=PRUNED)
+    if written:
+        await _tell(seen.raw, told, cluster)
+    return LookAgain.never() if wanted.look_after is None else LookAgain.after(wanted.look_after)
+
+
+async def _tell(raw: Object, told: Object, cluster: Cluster) -> None:
+    """An event when Ready changes its mind, or another generation is served."""
+    old = raw.get("status") or {}
+    before = {one["type"]: one for one in old.get("conditions") or []}.get("Ready") or {}
+    ready = next(one for one in told["conditions"] if one["type"] == "Ready")
+    flipped = (old.get("generation") or {}).get("active") != told["generation"].get("active")
+    if flipped or (before.get("status"), before.get("reason")) != (ready["status"], ready["reason"]):
+        stalled = any(one["type"] == "Stalled" and one["status"] == "True" for one in told["conditions"])
+        await cluster.event(raw, ready["reason"], ready["message"], "Warning" if stalled else "Normal")
+
+
+def _indexes(namespace: str, cluster: Cluster) -> list[Object]:
+    return cluster.list(VECTOR_INDEX, namespace)
+
+
+def _key(index: Object) -> Key:
+    return Key(VECTOR_INDEX.kind, index["metadata"]["namespace"], index["metadata"]["name"])
+
+
+def _by_embedder(service: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes that this service embeds for."""
+    metadata = service["metadata"]
+    for one in _indexes(metadata["namespace"], cluster):
+        if one["spec"]["embedding"]["serviceRef"]["name"] == metadata["name"]:
+            yield _key(one)
+
+
+def _by_questions(job: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes that this EvalJob's questions measure."""
+    metadata = job["metadata"]
+    for one in _indexes(metadata["namespace"], cluster):
+        if metadata["name"] in _questions_of(one):
+            yield _key(one)
+
+
+def _by_config_map(config_map: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes that read documents, or an EvalJob's questions, from this ConfigMap."""
+    metadata = config_map["metadata"]
+    for one in _indexes(metadata["namespace"], cluster):
+        read = {(source.get("configMapRef") or {}).get("name") for source in one["spec"]["sources"]}
+        for name in _questions_of(one):
+            job = cluster.get(EVAL_JOB, metadata["namespace"], name)
+            dataset = ((job or {}).get("spec") or {}).get("dataset") or {}
+            read.add((dataset.get("configMapRef") or {}).get("name"))
+        if metadata["name"] in read:
+            yield _key(one)
+
+
+def _questions_of(index: Object) -> set[str]:
+    gates = (index["spec"].get("rollout") or {}).get("gates") or []
+    return {gate["evalJobRef"]["name"] for gate in gates if gate.get("evalJobRef")}
+
+
+CONTROLLER = control.Controller(
+    resource=VECTOR_INDEX,
+    reconcile=reconcile,
+    owns=(DEPLOYMENT, SERVICE, NETWORK_POLICY, PVC, JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
+    refers=(
+        control.Refers(CONFIG_MAP, _by_config_map, labels=f"{names.WATCH}=true"),
+        control.Refers(LLM_SERVICE, _by_embedder),
+        control.Refers(EVAL_JOB, _by_questions),
+    ),
+)

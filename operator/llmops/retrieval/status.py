@@ -1,0 +1,161 @@
+"""Observation + plan -> the VectorIndex's status. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from llmops.api import ConditionType, Reason
+from llmops.control import conditions
+from llmops.control.conditions import Condition
+from llmops.retrieval import children
+from llmops.retrieval.observe import Missing, Seen
+from llmops.retrieval.outcome import Outcome
+from llmops.retrieval.plan import Plan, State
+from llmops.retrieval.work import EmbeddingWork, Work, alias_of
+
+STUCK = frozenset({State.UNSUPPORTED, State.BAD_SOURCES, State.REJECTED, State.FAILED})
+
+
+def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
+    """The whole status. What is served is remembered from the moment its outcome was seen."""
+    old = dict(seen.raw.get("status") or {})
+    meta = seen.index.metadata
+    kept = {name: old[name] for name in ("rows", "measured", "embedding", "lastRefresh", "memory") if name in old}
+    generation = {name: value for name, value in (old.get("generation") or {}).items() if name not in _PASSING}
+    if plan.outcome is not None and plan.outcome.served and plan.work is not None:
+        kept = _served(seen, plan.outcome, plan.work)
+        generation = _generation(plan.outcome, generation)
+    if plan.state is State.BUILDING and plan.run is not None and plan.work is not None:
+        building = plan.run.progress.get("generation")
+        generation |= {"buildingDigest": plan.run.key, **({"building": building} if building else {})}
+    if plan.state is State.REJECTED and plan.run is not None:
+        generation["rejected"] = [plan.run.key]
+    told = {
+        "endpoint": f"http://{children.server_name(seen.index)}.{meta.namespace}:{children.PORT}",
+        "alias": alias_of(meta.namespace, meta.name),
+        "phase": str(plan.state),
+        **kept,
+        "generation": {"rejected": [], **generation},
+        "measured": kept.get("measured") or {},
+    }
+    active = generation.get("active")
+    found = _conditions(seen, plan, active, kept)
+    told["conditions"] = conditions.merge(old.get("conditions") or [], found, meta.generation, now)
+    return told
+
+
+_PASSING = ("building", "buildingDigest", "rejected")
+
+
+def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
+    return {
+        "rows": outcome.rows,
+        "measured": dict(outcome.measured),
+        "embedding": {
+            "model": work.embedding.model,
+            "dimensions": outcome.dimensions,
+            "fingerprint": outcome.fingerprint,
+        },
+        "lastRefresh": outcome.at,
+        "memory": {
+            "parts": dict(outcome.parts),
+            "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
+            "revision": work.embedding.revision,
+        },
+    }
+
+
+def _generation(outcome: Outcome, old: dict[str, Any]) -> dict[str, Any]:
+    previous = outcome.previous or (old.get("previous") if old.get("name") == outcome.collection else old.get("name"))
+    told = {"active": outcome.generation, "name": outcome.collection, "digest": outcome.key, "previous": previous}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:
+    if plan.state is State.UNSUPPORTED:
+        return conditions.summary(ready=False, available=False, reason=plan.reason, message=plan.sentence, stalled=True)
+    return [
+        *_summary(seen, plan, active),
+        _engine_ready(seen),
+        _sources_read(seen, plan),
+        _built(plan, active),
+        _gates_passed(plan),
+        _embedding_matches(seen, active, kept),
+    ]
+
+
+def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
+    """Ready speaks of this spec, Available of whether questions are answered at all."""
+    available = active is not None and seen.servers_ready > 0 and seen.engine_ready
+    ready, reason, sentence = plan.state is State.SERVED and available, plan.reason, plan.sentence
+    if plan.state is State.SERVED and not available:
+        reason = Reason.QUERY_SERVER_STARTING if seen.engine_ready else Reason.ENGINE_STARTING
+        starting = "query server" if seen.engine_ready else "vector database"
+        sentence = seen.trouble or f"generation {active} is chosen; the {starting} is starting"
+    stalled = plan.state in STUCK
+    if active is not None and plan.state is not State.SERVED:
+        sentence += f"; generation {active} goes on serving" if available else ""
+    told = conditions.summary(ready=ready, available=available, reason=reason, message=sentence, stalled=stalled)
+    served = f"generation {active} answers" if available else "nothing answers yet"
+    said = Condition(ConditionType.AVAILABLE, available, Reason.AS_WANTED if available else reason, served)
+    return [said if one.type == ConditionType.AVAILABLE else one for one in told]
+
+
+def _engine_ready(seen: Seen) -> Condition:
+    if seen.engine_ready:
+        return Condition(ConditionType.ENGINE_READY, True, Reason.AS_WANTED, "the vector database answers")
+    return Condition(
+        ConditionType.ENGINE_READY, False, Reason.ENGINE_STARTING, seen.trouble or "the vector database is starting"
+    )
+
+
+def _sources_read(seen: Seen, plan: Plan) -> Condition:
+    if seen.source_problem:
+        return Condition(ConditionType.SOURCES_READ, False, Reason.SOURCES_INVALID, seen.source_problem)
+    if plan.outcome is not None:
+        return Condition(
+            ConditionType.SOURCES_READ,
+            True,
+            Reason.AS_WANTED,
+            f"{plan.outcome.rows} passages of {len(seen.sources)} sources",
+        )
+    if plan.state is State.FAILED:
+        return Condition(ConditionType.SOURCES_READ, None, plan.reason, plan.sentence)
+    return Condition(ConditionType.SOURCES_READ, None, plan.reason, "not all read yet")
+
+
+def _built(plan: Plan, active: int | None) -> Condition:
+    if plan.outcome is not None:
+        one = plan.outcome
+        told = f"{one.collection} in {one.seconds:g} s; {one.embedded} of {one.rows} passages were embedded"
+        return Condition(ConditionType.BUILT, True, Reason.AS_WANTED, told)
+    reason = plan.reason if active is not None or plan.state is not State.WAITING else Reason.NOT_BUILT
+    return Condition(ConditionType.BUILT, False, reason, plan.sentence)
+
+
+def _gates_passed(plan: Plan) -> Condition:
+    if plan.outcome is None:
+        return Condition(ConditionType.GATES_PASSED, None, plan.reason, "nothing is measured yet")
+    told = "; ".join(gate.sentence for gate in plan.outcome.gates) or "no gates were asked for"
+    if plan.outcome.served:
+        return Condition(ConditionType.GATES_PASSED, True, Reason.AS_WANTED, told)
+    return Condition(ConditionType.GATES_PASSED, False, Reason.GATES_FAILED, told)
+
+
+def _embedding_matches(seen: Seen, active: int | None, kept: dict[str, Any]) -> Condition:
+    """By the revision behind the service; the query server itself asks the service every few seconds."""
+    memory = kept.get("memory") or {}
+    if isinstance(seen.embedder, Missing):
+        reason = Reason.REFERENCE_NOT_READY if seen.embedder.exists else Reason.REFERENCE_MISSING
+        return Condition(ConditionType.EMBEDDING_MATCHES, None, reason, seen.embedder.sentence)
+    if active is None or not isinstance(seen.embedder, EmbeddingWork) or "revision" not in memory:
+        return Condition(ConditionType.EMBEDDING_MATCHES, None, Reason.NOT_BUILT, "nothing is embedded yet")
+    then, today, name = memory["revision"][:10], seen.embedder.revision[:10], seen.embedder.model
+    if then != today or (kept.get("embedding") or {}).get("model") != name:
+        return Condition(
+            ConditionType.EMBEDDING_MATCHES, False, Reason.EMBEDDER_CHANGED,
+            f"generation {active} was embedded by revision {then} and {name} is at {today} now: a new generation is "
+            f"built; until it is served, questions are answered only while {name} still gives the same vectors",
+        )  # fmt: skip
+    return Condition(ConditionType.EMBEDDING_MATCHES, True, Reason.AS_WANTED, f"{name} embedded generation {active}")
