@@ -12,6 +12,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from tests.e2e import contender
 
 from llmops.kube.client import Client
+from llmops.kube.lease import Lease, LeaseLost, Times
 from llmops.kube.resources import CONFIG_MAP, LEASE
 from llmops.kube.store import version_of
 
@@ -121,3 +123,70 @@ async def test_whoever_writes_holds_the_lease_however_leaders_are_stopped_killed
         await contest.start()
     assert contest.strangers() == []
     assert len({who for _, who in contest.writes}) > TAKEOVERS
+
+
+QUICK = Times(duration=2.5, renew_within=1.0, call=0.5, retry=0.2)
+
+
+async def test_two_candidates_never_lead_at_once_however_often_one_fails(client: Client, namespace: str) -> None:
+    """Thirty leaderships among three candidates; every third leader is cut off from the API server instead of ending."""
+    leading: list[str] = []
+    terms = 0
+
+    async def work() -> None:
+        nonlocal terms
+        terms += 1
+        name = asyncio.current_task().get_name()  # type: ignore[union-attr]
+        leading.append(name)
+        assert len(leading) == 1, leading
+        try:
+            await asyncio.sleep(0.3)
+        finally:
+            leading.remove(name)
+
+    async def candidate(name: str) -> None:
+        while terms < 30:
+            lease = Lease(client, namespace, "test", f"{name}-{terms}", QUICK)
+            await lease.lead(work)
+
+    async with asyncio.timeout(120):
+        await asyncio.gather(*(candidate(name) for name in "abc"))
+    assert terms >= 30
+
+
+async def test_a_leader_cut_off_stops_before_another_starts(client: Client, namespace: str) -> None:
+    cut = await Client.connect(timeout=0.4)
+    stopped, started = asyncio.Event(), asyncio.Event()
+    times: dict[str, float] = {}
+
+    async def old() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            times["old stopped"] = time.monotonic()
+            stopped.set()
+
+    async def new() -> None:
+        times["new started"] = time.monotonic()
+        started.set()
+
+    first = asyncio.create_task(Lease(cut, namespace, "test", "old", QUICK).lead(old))
+    await asyncio.sleep(0.5)
+    second = asyncio.create_task(Lease(client, namespace, "test", "new", QUICK).lead(new))
+    cut._connection.server = "https://127.0.0.1:1"  # nothing answers there
+    with pytest.raises(LeaseLost):
+        await first
+    await asyncio.wait_for(started.wait(), 10)
+    await second
+    assert times["old stopped"] < times["new started"]
+    await cut.close()
+
+
+async def test_a_leader_that_ends_in_order_is_followed_at_once(client: Client, namespace: str) -> None:
+    async def nothing() -> None:
+        return None
+
+    await Lease(client, namespace, "test", "one", Times()).lead(nothing)
+    started = time.monotonic()
+    await asyncio.wait_for(Lease(client, namespace, "test", "two", Times()).lead(nothing), 5)
+    assert time.monotonic() - started < 3

@@ -1,102 +1,32 @@
-"""The shared machinery against the real API server, with a controller of ConfigMaps in place of a kind."""
+"""kube/ against the real API server: what is written, what is not, and what memory holds afterwards."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
+from tests.e2e.widgets import WIDGET, child, service, until, widget
 
-from llmops.api import Settings
-from llmops.control import Controller, Key, LookAgain, SystemClock
-from llmops.control.loop import Loop
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.errors import Conflict, NotFound, NotOurs
-from llmops.kube.lease import Lease, LeaseLost, Times
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, SERVICE
+from llmops.kube.resources import CONFIG_MAP, SERVICE, Resource
 
 pytestmark = pytest.mark.cluster
 
-Object = dict[str, Any]
 
-
-class Counting:
-    """Counts what the client writes."""
-
-    def __init__(self) -> None:
-        self.writes: list[str] = []
-
-    def __call__(self, verb: str, plural: str, result: str) -> None:
-        if verb not in ("get", "list"):
-            self.writes.append(f"{verb} {plural}")
-
-
-@pytest.fixture
-def counted() -> Counting:
-    return Counting()
-
-
-@pytest.fixture
-async def client(cluster: Any, counted: Counting) -> AsyncIterator[Client]:
-    async with await Client.connect(count=counted) as client:
-        yield client
-
-
-@pytest.fixture
-async def seen(client: Client, namespace: str) -> AsyncIterator[Cluster]:
-    cache = Cache(client)
-    for resource in (EVAL_JOB, CONFIG_MAP, SERVICE):
-        cache.follow(resource, namespace)
-    await cache.synced(10)
-    yield Cluster(client, cache, Settings())
-    await cache.close()
-
-
-async def until(test: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Waits until `test` is true, looking fifty times a second; what it gave."""
-    async with asyncio.timeout(seconds):
-        while not (found := test()):
-            await asyncio.sleep(0.02)
-    return found
-
-
-def owner(namespace: str, name: str = "template") -> Object:
-    return {
-        "apiVersion": EVAL_JOB.api_version,
-        "kind": EVAL_JOB.kind,
-        "metadata": {"namespace": namespace, "name": name},
-        "spec": {"dataset": {"inline": [{"input": "a", "target": "b"}]}, "metrics": [{"name": "exact_match"}]},
-    }
-
-
-def child(name: str = "child", **data: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data or {"a": "1"}}
-
-
-def service() -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "child"},
-        "spec": {"selector": {"app": "x"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
-    }
-
-
-async def test_an_apply_of_what_is_already_so_writes_nothing(seen: Cluster, namespace: str, counted: Counting) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
+async def test_an_apply_of_what_is_already_so_writes_nothing(seen: Cluster, namespace: str, writes: list[str]) -> None:
+    made = await seen.client.create(WIDGET, widget(namespace))
     assert (await seen.apply([child(), service()], made)).written == 2
     await until(lambda: seen.get(SERVICE, namespace, "child") and seen.get(CONFIG_MAP, namespace, "child"))
-    counted.writes.clear()
+    writes.clear()
     assert (await seen.apply([child(), service()], made)).skipped == 2
-    assert counted.writes == []
+    assert writes == []
 
 
 async def test_a_field_that_we_no_longer_set_is_removed(seen: Cluster, namespace: str) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
+    made = await seen.client.create(WIDGET, widget(namespace))
     await seen.apply([child(a="1", b="2")], made)
     await until(lambda: seen.get(CONFIG_MAP, namespace, "child"))
     await seen.apply([child(a="1")], made)
@@ -104,17 +34,15 @@ async def test_a_field_that_we_no_longer_set_is_removed(seen: Cluster, namespace
 
 
 async def test_somebody_elses_object_of_that_name_is_not_taken_over(seen: Cluster, namespace: str) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
-    foreign = child()
-    foreign["metadata"]["namespace"] = namespace
-    await seen.client.create(CONFIG_MAP, foreign)
-    with pytest.raises(NotOurs, match=r"ConfigMap .*/child exists and is not of EvalJob template: rename"):
+    made = await seen.client.create(WIDGET, widget(namespace))
+    await seen.client.create(CONFIG_MAP, child(namespace=namespace))
+    with pytest.raises(NotOurs, match=r"ConfigMap .*/child exists and is not of Widget one: rename"):
         await seen.apply([child(a="ours")], made)
     assert (await seen.client.get(CONFIG_MAP, namespace, "child"))["data"] == {"a": "1"}
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_only_that(seen: Cluster, namespace: str) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
+    made = await seen.client.create(WIDGET, widget(namespace))
     await seen.apply([child("one"), child("two")], made)
     await until(lambda: seen.get(CONFIG_MAP, namespace, "one") and seen.get(CONFIG_MAP, namespace, "two"))
     assert await seen.prune(made, keep=[child("one")], resources=[CONFIG_MAP]) == 1
@@ -123,24 +51,24 @@ async def test_what_is_no_longer_wanted_is_pruned_and_only_that(seen: Cluster, n
 
 
 async def test_a_status_is_written_once_and_never_over_a_newer_object(
-    seen: Cluster, namespace: str, counted: Counting
+    seen: Cluster, namespace: str, writes: list[str]
 ) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
+    made = await seen.client.create(WIDGET, widget(namespace))
     assert await seen.report(made, {"phase": "Pending"})
-    fresh = await seen.client.get(EVAL_JOB, namespace, "template")
-    counted.writes.clear()
+    fresh = await seen.client.get(WIDGET, namespace, "one")
+    writes.clear()
     assert not await seen.report(fresh, {"phase": "Pending"})
-    assert counted.writes == []
+    assert writes == []
     with pytest.raises(Conflict):
         await seen.report(made, {"phase": "Running"})
 
 
 async def test_a_status_field_that_is_gone_is_removed(seen: Cluster, namespace: str) -> None:
-    made = await seen.client.create(EVAL_JOB, owner(namespace))
+    made = await seen.client.create(WIDGET, widget(namespace))
     await seen.report(made, {"phase": "Running", "progress": {"done": 1, "total": 2}})
-    fresh = await seen.client.get(EVAL_JOB, namespace, "template")
+    fresh = await seen.client.get(WIDGET, namespace, "one")
     await seen.report(fresh, {"phase": "Succeeded"})
-    status = (await seen.client.get(EVAL_JOB, namespace, "template"))["status"]
+    status = (await seen.client.get(WIDGET, namespace, "one"))["status"]
     assert status["phase"] == "Succeeded"
     assert "progress" not in status
 
@@ -151,9 +79,7 @@ async def test_a_deletion_that_the_watch_lost_is_told_by_the_list_that_follows(c
     cache.subscribe(lambda _, obj, deleted: gone.append(obj["metadata"]["name"]) if deleted else None)
     cache.follow(CONFIG_MAP, namespace)
     await cache.synced(10)
-    one = child("vanishes")
-    one["metadata"]["namespace"] = namespace
-    await client.create(CONFIG_MAP, one)
+    await client.create(CONFIG_MAP, child("vanishes", namespace))
     await until(lambda: cache.get(CONFIG_MAP, namespace, "vanishes"))
     (reflector,) = cache._reflectors[CONFIG_MAP]
     reflector.task.cancel()
@@ -164,101 +90,56 @@ async def test_a_deletion_that_the_watch_lost_is_told_by_the_list_that_follows(c
     await cache.close()
 
 
-async def test_an_edited_or_deleted_child_is_put_back_within_two_seconds(seen: Cluster, namespace: str) -> None:
-    async def reconcile(key: Key, cluster: Cluster, _: Any) -> LookAgain:
-        found = cluster.get(EVAL_JOB, key.namespace, key.name)
-        if found is not None:
-            await cluster.apply([child(a="right")], owner=found)
-        return LookAgain.never()
-
-    loop = Loop([Controller(EVAL_JOB, reconcile, owns=(CONFIG_MAP,))], seen, SystemClock())
-    seen.cache.subscribe(loop.changed)
-    running = asyncio.create_task(loop.run(workers=2))
-    await seen.client.create(EVAL_JOB, owner(namespace))
-    await until(lambda: seen.get(CONFIG_MAP, namespace, "child"))
-
-    def right() -> bool:
-        return (seen.get(CONFIG_MAP, namespace, "child") or {}).get("data") == {"a": "right"}
-
-    for damage in ("edit", "delete"):
-        started = time.monotonic()
-        if damage == "edit":
-            await seen.client.patch(CONFIG_MAP, namespace, "child", {"data": {"a": "wrong"}})
-        else:
-            await seen.client.delete(CONFIG_MAP, namespace, "child")
-        await until(lambda: not right() or time.monotonic() - started > 0.5)
-        await until(right)
-        assert time.monotonic() - started < 2, damage
-    running.cancel()
-
-
-QUICK = Times(duration=2.5, renew_within=1.0, call=0.5, retry=0.2)
-
-
-async def test_two_candidates_never_lead_at_once_however_often_one_fails(client: Client, namespace: str) -> None:
-    """Thirty leaderships among three candidates; every third leader is cut off from the API server instead of ending."""
-    leading: list[str] = []
-    terms = 0
-
-    async def work() -> None:
-        nonlocal terms
-        terms += 1
-        name = asyncio.current_task().get_name()  # type: ignore[union-attr]
-        leading.append(name)
-        assert len(leading) == 1, leading
-        try:
-            await asyncio.sleep(0.3)
-        finally:
-            leading.remove(name)
-
-    async def candidate(name: str) -> None:
-        while terms < 30:
-            lease = Lease(client, namespace, "test", f"{name}-{terms}", QUICK)
-            await lease.lead(work)
-
-    async with asyncio.timeout(120):
-        await asyncio.gather(*(candidate(name) for name in "abc"))
-    assert terms >= 30
-
-
-async def test_a_leader_cut_off_stops_before_another_starts(client: Client, namespace: str) -> None:
-    cut = await Client.connect(timeout=0.4)
-    stopped, started = asyncio.Event(), asyncio.Event()
-    times: dict[str, float] = {}
-
-    async def old() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            times["old stopped"] = time.monotonic()
-            stopped.set()
-
-    async def new() -> None:
-        times["new started"] = time.monotonic()
-        started.set()
-
-    first = asyncio.create_task(Lease(cut, namespace, "test", "old", QUICK).lead(old))
-    await asyncio.sleep(0.5)
-    second = asyncio.create_task(Lease(client, namespace, "test", "new", QUICK).lead(new))
-    cut._connection.server = "https://127.0.0.1:1"  # nothing answers there
-    with pytest.raises(LeaseLost):
-        await first
-    await asyncio.wait_for(started.wait(), 10)
-    await second
-    assert times["old stopped"] < times["new started"]
-    await cut.close()
-
-
-async def test_a_leader_that_ends_in_order_is_followed_at_once(client: Client, namespace: str) -> None:
-    async def nothing() -> None:
-        return None
-
-    await Lease(client, namespace, "test", "one", Times()).lead(nothing)
-    started = time.monotonic()
-    await asyncio.wait_for(Lease(client, namespace, "test", "two", Times()).lead(nothing), 5)
-    assert time.monotonic() - started < 3
-
-
 async def test_a_missing_object_is_not_found_and_says_which(client: Client, namespace: str) -> None:
     with pytest.raises(NotFound, match="absent"):
         await client.get(CONFIG_MAP, namespace, "absent")
+
+
+async def test_a_write_of_ours_is_in_memory_when_its_call_returns(seen: Cluster, namespace: str) -> None:
+    """So that the next turn neither writes it again nor fails on an old version."""
+    made = await seen.client.create(WIDGET, widget(namespace))
+    await seen.apply([child()], made)
+    assert seen.get(CONFIG_MAP, namespace, "child")
+    await until(lambda: seen.get(WIDGET, namespace, "one"))
+    for phase in ("Pending", "Running", "Succeeded"):
+        assert await seen.report(seen.get(WIDGET, namespace, "one") or {}, {"phase": phase})
+
+
+async def test_a_child_of_an_earlier_owner_of_that_name_is_left_to_the_garbage_collector(
+    seen: Cluster, namespace: str
+) -> None:
+    before = await seen.client.create(WIDGET, widget(namespace))
+    await seen.apply([child(a="old")], before)
+    await seen.client.delete(WIDGET, namespace, "one")
+    now = await seen.client.create(WIDGET, widget(namespace))
+    await seen.apply([child(a="new")], now)
+    await until(lambda: seen.get(CONFIG_MAP, namespace, "child") is None, 30)
+    assert (await seen.apply([child(a="new")], now)).written == 1
+
+
+async def test_an_object_that_leaves_one_of_two_streams_stays_until_it_left_both(
+    client: Client, namespace: str
+) -> None:
+    cache = Cache(client)
+    for labels in ("one=yes", "two=yes"):
+        cache.follow(CONFIG_MAP, namespace, labels)
+    await cache.synced(10)
+    both = child("both", namespace)
+    both["metadata"]["labels"] = {"one": "yes", "two": "yes"}
+    await client.create(CONFIG_MAP, both)
+    await until(lambda: cache.get(CONFIG_MAP, namespace, "both"))
+    await client.patch(CONFIG_MAP, namespace, "both", {"metadata": {"labels": {"one": None}}, "data": {"a": "2"}})
+    await until(lambda: (cache.get(CONFIG_MAP, namespace, "both") or {})["data"] == {"a": "2"})
+    await client.patch(CONFIG_MAP, namespace, "both", {"metadata": {"labels": {"two": None}}})
+    await until(lambda: cache.get(CONFIG_MAP, namespace, "both") is None)
+    await cache.close()
+
+
+async def test_a_kind_that_is_not_installed_is_named_with_what_to_do(client: Client, namespace: str) -> None:
+    cache = Cache(client)
+    cache.follow(Resource("llmops.dev", "v1alpha1", "nothings", "Nothing"), namespace)
+    await until(lambda: "kubectl apply" in cache.behind()[0])
+    assert cache.behind()[0].startswith("nothings: Nothing (llmops.dev/v1alpha1) is not installed in this cluster")
+    with pytest.raises(TimeoutError, match="nothings"):
+        await cache.synced(0.1)
+    await cache.close()

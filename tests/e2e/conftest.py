@@ -1,0 +1,51 @@
+"""What tests of the machinery stand on: a client that counts its writes, and a cluster as a reconcile sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.e2e import widgets
+
+from llmops.api import Settings
+from llmops.kube.cache import Cache
+from llmops.kube.client import Client
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, SERVICE
+
+
+@pytest.fixture(scope="session")
+def taught(cluster: Any) -> Any:
+    """The cluster knows Widgets."""
+    cluster.apply(widgets.DEFINITION)
+    cluster.kubectl(
+        "wait", "--for=condition=Established", "--timeout=60s", f"crd/{widgets.DEFINITION['metadata']['name']}"
+    )
+    return cluster
+
+
+@pytest.fixture
+def writes() -> list[str]:
+    """What the client wrote, as `verb plural`."""
+    return []
+
+
+@pytest.fixture
+async def client(cluster: Any, writes: list[str]) -> AsyncIterator[Client]:
+    def count(verb: str, plural: str, result: str) -> None:
+        if verb not in ("get", "list"):
+            writes.append(f"{verb} {plural}")
+
+    async with await Client.connect(count=count) as client:
+        yield client
+
+
+@pytest.fixture
+async def seen(taught: Any, client: Client, namespace: str) -> AsyncIterator[Cluster]:
+    cache = Cache(client)
+    for resource in (widgets.WIDGET, CONFIG_MAP, SERVICE):
+        cache.follow(resource, namespace)
+    await cache.synced(10)
+    yield Cluster(client, cache, Settings())
+    await cache.close()
