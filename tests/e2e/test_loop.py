@@ -1,4 +1,4 @@
-"""control/ against the real API server: turns, repairs, faults of a kind's own code, and a restart that writes nothing."""
+"""control/ against the real API server: turns, repairs, faults of a kind's code, a restart that writes nothing."""
 
 from __future__ import annotations
 
