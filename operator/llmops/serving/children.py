@@ -5,63 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 from llmops.api import names
-from llmops.kube.resources import LLM_SERVICE
+from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, VECTOR_INDEX
 from llmops.serving.engines import ENGINES
-from llmops.serving.observe import Seen, fetch_name
-from llmops.serving.sources import MOUNT, Source
+from llmops.serving.observe import Seen
+from llmops.serving.revision import Resolved
+from llmops.serving.sources import MOUNT, Source, download_name
 
 Object = dict[str, Any]
 
 CONTAINER = "engine"
+FETCHER = "fetch"
+PART = "llmops.dev/part"
 RESTRICTED_POD = {
     "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
     "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
 }  # fmt: skip
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 TMP = {"name": "tmp", "mountPath": "/tmp"}
+HOSTNAME = "kubernetes.io/hostname"
+PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.product-name"}
+"""The label that each vendor's discovery puts on nodes."""
 
 
 def selector(seen: Seen) -> dict[str, str]:
-    return {**names.labels(LLM_SERVICE.kind, seen.service.metadata.name), "llmops.dev/part": "engine"}
+    return {**names.labels(LLM_SERVICE.kind, seen.service.metadata.name), PART: "engine"}
 
 
-def build_deployment(seen: Seen, image: str, source: Source, accelerators: int) -> Object:
-    spec, engine = seen.service.spec, ENGINES[seen.service.spec.engine.type]  # type: ignore[union-attr]
+def claim_name(seen: Seen) -> str:
+    return f"{seen.child}-models"
+
+
+def build_deployment(seen: Seen, source: Source, resolved: Resolved) -> Object:
+    # one more and none fewer; where accelerators are full one more cannot start, so one fewer instead
+    full = resolved.accelerators > 0
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": seen.child},
         "spec": {
-            "replicas": spec.replicas,
+            "replicas": seen.service.spec.replicas,
             "selector": {"matchLabels": selector(seen)},
-            # one more at a time and none fewer; where accelerators are full that cannot start, so one fewer instead
             "strategy": {
                 "type": "RollingUpdate",
-                "rollingUpdate": {
-                    "maxUnavailable": 1 if accelerators else 0,
-                    "maxSurge": 0 if accelerators else 1,
-                },
+                "rollingUpdate": {"maxUnavailable": 1 if full else 0, "maxSurge": 0 if full else 1},
             },
-            "progressDeadlineSeconds": engine.startup_seconds + 300,
+            "progressDeadlineSeconds": ENGINES[seen.engine.type].startup_seconds + 300,
             "revisionHistoryLimit": 2,
-            "template": build_template(seen, image, source, accelerators),
+            "template": build_template(seen, source, resolved),
         },
-    }  # fmt: skip
+    }
 
 
-def build_template(seen: Seen, image: str, source: Source, accelerators: int) -> Object:
-    spec, engine = seen.service.spec, ENGINES[seen.service.spec.engine.type]  # type: ignore[union-attr]
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
-    if source.volume:
-        volumes.append({"name": "models", **source.volume})
-    if engine.shared_memory:
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": engine.shared_memory}})
-    placing: Object = {}
-    if spec.accelerator is not None:
-        placing["tolerations"] = [{"key": spec.accelerator.resource, "operator": "Exists", "effect": "NoSchedule"}]
-        if spec.accelerator.product:
-            placing["nodeSelector"] = {"nvidia.com/gpu.product": spec.accelerator.product}
-    own_fetch = source.download is not None and not source.shared
+def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
+    engine = ENGINES[seen.engine.type]
+    fetchers = [build_fetcher(seen, source, resolved)] if source.download and not source.shared else []
     return {
         "metadata": {"labels": selector(seen), "annotations": {"llmops.dev/revision": seen.digest[:10]}},
         "spec": {
@@ -69,44 +66,71 @@ def build_template(seen: Seen, image: str, source: Source, accelerators: int) ->
             "enableServiceLinks": False,
             "securityContext": RESTRICTED_POD,
             "terminationGracePeriodSeconds": engine.pre_stop_seconds + engine.drain_seconds + 15,
-            "topologySpreadConstraints": [
-                {
-                    "maxSkew": 1,
-                    "topologyKey": "kubernetes.io/hostname",
-                    "whenUnsatisfiable": "ScheduleAnyway",
-                    "labelSelector": {"matchLabels": selector(seen)},
-                }
-            ],
-            **placing,
-            "initContainers": [build_fetcher(seen, source)] if own_fetch else [],
-            "containers": [build_container(seen, image, source, accelerators)],
-            "volumes": volumes,
+            **build_placing(seen),
+            **build_spreading(seen, source),
+            **({"initContainers": fetchers} if fetchers else {}),
+            "containers": [build_container(seen, source, resolved)],
+            "volumes": build_volumes(source, engine.shared_memory),
         },
     }
 
 
-def build_container(seen: Seen, image: str, source: Source, accelerators: int) -> Object:
-    spec, engine = seen.service.spec, ENGINES[seen.service.spec.engine.type]  # type: ignore[union-attr]
-    assert spec.engine is not None
-    mounts = [TMP]
+def build_placing(seen: Seen) -> Object:
+    """Where pods may run: the download's too, so that its volume binds where they will."""
+    asked = seen.service.spec.accelerator
+    if asked is None:
+        return {}
+    placing: Object = {"tolerations": [{"key": asked.resource, "operator": "Exists", "effect": "NoSchedule"}]}
+    if asked.product:
+        vendor = asked.resource.split("/")[0]
+        placing["nodeSelector"] = {PRODUCT.get(vendor, f"{asked.resource}.product"): asked.product}
+    return placing
+
+
+def build_spreading(seen: Seen, source: Source) -> Object:
+    """Replicas on different nodes where that can be; all on one where their volume is."""
+    chosen = {"matchLabels": selector(seen)}
+    if source.one_node:
+        term = {"topologyKey": HOSTNAME, "labelSelector": chosen}
+        return {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    spread = {
+        "maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": chosen,
+    }  # fmt: skip
+    return {"topologySpreadConstraints": [spread]}
+
+
+def build_volumes(source: Source, shared_memory: str | None) -> list[Object]:
+    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
     if source.volume:
-        mounts.append({"name": "models", "mountPath": MOUNT, "readOnly": True})  # type: ignore[dict-item]
+        volumes.append({"name": "models", **source.volume})
+    if shared_memory:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}})
+    return volumes
+
+
+def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
+    spec, engine = seen.service.spec, ENGINES[seen.engine.type]
+    mounts: list[Object] = [TMP]
+    if source.volume:
+        mounts.append({"name": "models", "mountPath": MOUNT, "readOnly": True})
     if engine.shared_memory:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
-    devices = {spec.accelerator.resource: str(accelerators)} if spec.accelerator and accelerators else {}
-    path = engine.health
+    devices: Object = {}
+    if spec.accelerator and resolved.accelerators:
+        devices = {spec.accelerator.resource: str(resolved.accelerators)}
     env = [{"name": key, "value": value} for key, value in (engine.env or {}).items()]
+    stop = {"lifecycle": {"preStop": {"sleep": {"seconds": engine.pre_stop_seconds}}}}
     return {
         "name": CONTAINER,
-        "image": image,
+        "image": resolved.image,
         "imagePullPolicy": seen.settings.image_pull_policy,
-        "args": engine.args(seen.service, source.path, accelerators),
-        "env": [*env, *(one.wire() for one in spec.engine.env)],
+        "args": engine.args(seen.service, source.path, resolved.accelerators),
+        "env": [*env, *(one.wire() for one in seen.engine.env)],
         "ports": [{"name": "http", "containerPort": engine.port}],
-        "startupProbe": _probe(path, periodSeconds=1, failureThreshold=engine.startup_seconds),
-        "livenessProbe": _probe(path, periodSeconds=10, failureThreshold=6),
+        "startupProbe": _probe(engine.health, periodSeconds=1, failureThreshold=engine.startup_seconds),
+        "livenessProbe": _probe(engine.health, periodSeconds=10, failureThreshold=6),
         "readinessProbe": _probe(engine.ready, periodSeconds=2, failureThreshold=2),
-        **({"lifecycle": _sleep(engine.pre_stop_seconds)} if engine.pre_stop_seconds else {}),
+        **(stop if engine.pre_stop_seconds else {}),
         "resources": {
             "requests": {**engine.requests, **spec.resources.requests, **devices},
             "limits": {**spec.resources.limits, **devices},
@@ -121,20 +145,14 @@ def _probe(path: str, **times: int) -> Object:
     return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5, **times}
 
 
-def _sleep(seconds: int) -> Object:
-    return {"preStop": {"exec": {"command": ["sleep", str(seconds)]}}}
-
-
-def build_fetcher(seen: Seen, source: Source) -> Object:
+def build_fetcher(seen: Seen, source: Source, resolved: Resolved) -> Object:
     """The container that downloads the weights: in the shared Job, or before each engine."""
-    model = seen.service.spec.model
-    assert model is not None
-    sha256 = (model.revision or "").removeprefix("sha256:") if (model.revision or "").startswith("sha256:") else ""
+    check = [f"--sha256={source.sha256}"] if source.sha256 else []
     return {
-        "name": "fetch",
-        "image": seen.settings.image_operator,
+        "name": FETCHER,
+        "image": resolved.fetch_image,
         "imagePullPolicy": seen.settings.image_pull_policy,
-        "args": ["fetch", str(source.download), source.path, *([f"--sha256={sha256}"] if sha256 else [])],
+        "args": ["fetch", str(source.download), source.path, *check],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -143,13 +161,13 @@ def build_fetcher(seen: Seen, source: Source) -> Object:
 
 
 def build_claim(seen: Seen) -> Object:
-    cache = seen.service.spec.model.cache  # type: ignore[union-attr]
+    cache = seen.model.cache
     assert cache is not None
     storage = {"storageClassName": cache.storage_class} if cache.storage_class else {}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": f"{seen.child}-models"},
+        "metadata": {"name": claim_name(seen)},
         "spec": {
             "accessModes": [cache.access_mode],
             "resources": {"requests": {"storage": str(cache.size)}},
@@ -158,32 +176,33 @@ def build_claim(seen: Seen) -> Object:
     }
 
 
-def build_fetch_job(seen: Seen, source: Source) -> Object:
+def build_download(seen: Seen, source: Source, resolved: Resolved) -> Object:
     """Exit status 2 is a fault of the address: no second try; an evicted pod does not count."""
+    given = (seen.service.spec.pod_template or {}).get("spec") or {}
+    placing = {key: given[key] for key in ("nodeSelector", "affinity", "tolerations") if key in given}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": fetch_name(seen.child, seen.digest)},
+        "metadata": {"name": download_name(seen.child, seen.model)},
         "spec": {
             "backoffLimit": 6,
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {"action": "FailJob", "onExitCodes": {"containerName": "fetch", "operator": "In", "values": [2]}},
+                    {"action": "FailJob", "onExitCodes": {"containerName": FETCHER, "operator": "In", "values": [2]}},
                 ]
             },
             "template": {
-                "metadata": {"labels": {**selector(seen), "llmops.dev/part": "fetch"}},
+                "metadata": {"labels": {**selector(seen), PART: "download"}},
                 "spec": {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": RESTRICTED_POD,
-                    "containers": [build_fetcher(seen, source)],
-                    "volumes": [
-                        {"name": "models", "persistentVolumeClaim": {"claimName": source.claim}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
+                    **build_placing(seen),
+                    **placing,
+                    "containers": [build_fetcher(seen, source, resolved)],
+                    "volumes": build_volumes(source, None),
                 },
             },
         },
@@ -209,10 +228,10 @@ def build_disruption_budget(seen: Seen) -> Object:
 
 
 def build_network_policy(seen: Seen) -> Object:
-    """Only the door, and what we ourselves run in this namespace (evaluations, indexes), may ask the engine."""
+    """Only the door, and the evaluations and indexes of this namespace, may ask the engine."""
     door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": seen.settings.system_namespace}}}
-    ours = {"podSelector": {"matchLabels": {names.MANAGED_BY: names.FIELD_MANAGER}}}
-    port = ENGINES[seen.service.spec.engine.type].port  # type: ignore[union-attr]
+    kinds = {"key": names.OWNER_KIND, "operator": "In", "values": [EVAL_JOB.kind, VECTOR_INDEX.kind]}
+    port = {"port": ENGINES[seen.engine.type].port, "protocol": "TCP"}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -220,6 +239,6 @@ def build_network_policy(seen: Seen) -> Object:
         "spec": {
             "podSelector": {"matchLabels": selector(seen)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [door, ours], "ports": [{"port": port, "protocol": "TCP"}]}],
+            "ingress": [{"from": [door, {"podSelector": {"matchExpressions": [kinds]}}], "ports": [port]}],
         },
     }

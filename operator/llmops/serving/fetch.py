@@ -67,18 +67,26 @@ def fetch(uri: str, path: Path, sha256: str = "") -> str:
     _check(part, uri, sha256)
     size = part.stat().st_size
     part.rename(path)
+    part.with_suffix(".etag").unlink(missing_ok=True)
     return f"{path.name}: {size / 2**20:.1f} MiB"
 
 
 def _download(uri: str, part: Path) -> None:
-    done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(uri, headers={"Range": f"bytes={done}-"} if done else {})
+    done, mark = part.stat().st_size if part.exists() else 0, part.with_suffix(".etag")
+    # the server sends the rest only if the file is still the one we began; without a mark of it, all of it
+    version = mark.read_text() if done and mark.exists() else ""
+    headers = {"Range": f"bytes={done}-", "If-Range": version} if version else {}
+    request = urllib.request.Request(uri, headers=headers)
     try:
         reply = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as problem:
-        if problem.code == 416 and done:
+        if problem.code == 416 and version:
             return  # nothing after what we have: it was whole
         raise
+    if (etag := reply.headers.get("ETag") or "").startswith('"'):  # a weak one (W/) does not vouch for bytes
+        mark.write_text(etag)
+    elif reply.status != 206:
+        mark.unlink(missing_ok=True)
     with reply, part.open("ab" if reply.status == 206 else "wb") as file:
         promised, got = reply.headers.get("Content-Length"), 0
         while chunk := reply.read(CHUNK):
@@ -97,6 +105,7 @@ def _check(part: Path, uri: str, sha256: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256.lower():
         part.unlink()
+        part.with_suffix(".etag").unlink(missing_ok=True)
         raise Refused(f"{uri} has sha256:{found}, and spec.model.revision says sha256:{sha256}: correct one of the two")
 
 

@@ -8,37 +8,47 @@ from typing import Any
 
 from llmops.api import LLMService, Settings, names
 from llmops.api.digest import short
+from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Key
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import DEPLOYMENT, JOB, LLM_SERVICE, POD, PVC, REVISION
 from llmops.serving.revision import content_digest
+from llmops.serving.sources import download_name, given_claim
 
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One LLMService and what its children say. `gateways`: how many of ours each ready gateway can reach."""
+    """One LLMService and what its children say."""
 
     raw: Object
     service: LLMService
     settings: Settings
     digest: str
-    revision: Object | None
-    revisions: Sequence[Object]
-    deployment: Object | None
-    pods: Sequence[Object]
-    fetch: Object | None
-    claim: Object | None  # of a pvc:// source
-    gateways: Sequence[int]
+    revision: Object | None = None
+    revisions: Sequence[Object] = ()
+    deployment: Object | None = None
+    pods: Sequence[Object] = ()  # without those that are being deleted
+    download: Object | None = None  # the Job
+    missing_claim: str | None = None  # the claim of a pvc:// source, if it does not exist
+    gateways: Sequence[int] = ()  # how many of our pods each ready gateway can reach
 
     @property
     def child(self) -> str:
         return f"{self.service.metadata.name}-llm"
 
+    @property
+    def model(self) -> ModelSource:
+        """Only where spec.external is absent, which plan.py asks first."""
+        assert self.service.spec.model is not None
+        return self.service.spec.model
 
-def fetch_name(child: str, digest: str) -> str:
-    return f"{child}-fetch-{short(digest)}"
+    @property
+    def engine(self) -> Engine:
+        """Only where spec.external is absent."""
+        assert self.service.spec.engine is not None
+        return self.service.spec.engine
 
 
 async def observe(key: Key, cluster: Cluster) -> Seen | None:
@@ -47,9 +57,9 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
     if raw is None or raw["metadata"].get("deletionTimestamp"):
         return None
     service = LLMService.model_validate(raw)
-    labels = names.labels(LLM_SERVICE.kind, key.name)
-    digest = content_digest(service)
-    child = f"{key.name}-llm"
+    labels, child = names.labels(LLM_SERVICE.kind, key.name), f"{key.name}-llm"
+    digest, model = content_digest(service), service.spec.model
+    deployment = cluster.get(DEPLOYMENT, key.namespace, child)
     return Seen(
         raw=raw,
         service=service,
@@ -57,22 +67,22 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
         digest=digest,
         revision=cluster.get(REVISION, key.namespace, f"{child}-{short(digest)}"),
         revisions=cluster.list(REVISION, key.namespace, labels),
-        deployment=cluster.get(DEPLOYMENT, key.namespace, child),
-        pods=cluster.list(POD, key.namespace, labels),
-        fetch=cluster.get(JOB, key.namespace, fetch_name(child, digest)),
-        claim=await _given_claim(service, key, cluster),
+        deployment=deployment,
+        pods=[one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")],
+        download=cluster.get(JOB, key.namespace, download_name(child, model)) if model else None,
+        missing_claim=await _missing_claim(model, deployment, key, cluster),
         gateways=_gateways(key, cluster),
     )
 
 
-async def _given_claim(service: LLMService, key: Key, cluster: Cluster) -> Object | None:
-    """A claim that is not ours is not followed: read it fresh while pods do not stand yet."""
-    model = service.spec.model
-    if model is None or not model.uri.startswith("pvc://"):
+async def _missing_claim(
+    model: ModelSource | None, deployment: Object | None, key: Key, cluster: Cluster
+) -> str | None:
+    """A claim that is not ours is not followed, so it is read fresh; but once pods exist they tell by themselves."""
+    name = given_claim(model) if model else None
+    if name is None or deployment is not None or await cluster.fresh(PVC, key.namespace, name) is not None:
         return None
-    name = model.uri.removeprefix("pvc://").split("/", 1)[0]
-    followed = cluster.get(PVC, key.namespace, name)
-    return followed if followed is not None else await cluster.fresh(PVC, key.namespace, name)
+    return name
 
 
 def _gateways(key: Key, cluster: Cluster) -> list[int]:

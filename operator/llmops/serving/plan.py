@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ from llmops.api.reasons import Reason
 from llmops.serving import children, merge, revision
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
-from llmops.serving.sources import WORKS, Source, source
+from llmops.serving.revision import Resolved
+from llmops.serving.sizing import Sized, size
+from llmops.serving.sources import WORKS, Source, is_downloaded, scheme, source
 
 Object = dict[str, Any]
 
@@ -25,36 +28,30 @@ class Problem:
 
 @dataclass(frozen=True)
 class Plan:
-    """`children` are applied, the rest of ours pruned (unless there is a problem: then what runs is left alone)."""
+    """`children` are applied; what is ours and not in `keep` is pruned. With a problem, what runs is left alone."""
 
     children: tuple[Object, ...] = ()
+    keep: tuple[Object, ...] = ()
     problem: Problem | None = None
-    fetching: bool = False
-    accelerators: int = 0
-    explanation: str = ""
+    downloading: bool = False
+    resolved: Resolved | None = None
+    sized: Sized | None = None
 
 
 def plan(seen: Seen) -> Plan:
-    found = _problem(seen)
+    found = next((problem for check in CHECKS if (problem := check(seen)) is not None), None)
     if found is not None:
         return Plan(problem=found)
-    where = source(seen.service, f"{seen.child}-models")
-    assert where is not None
-    accelerators, explanation = _accelerators(seen)
-    kept = (_revision(seen), children.build_service(seen), children.build_network_policy(seen))
-    cache = _cache(seen, where)
-    fetching = bool(cache) and not _succeeded(seen.fetch)
+    where, sized = source(seen.model, children.claim_name(seen)), size(seen.service.spec)
+    resolved = revision.resolve(seen.service, seen.settings, sized.count or 0, seen.revision)
+    revisions = _revisions(seen, resolved)
+    front = (children.build_service(seen), children.build_network_policy(seen))
+    cache, job = _cache(seen, where, resolved)
+    downloading = where.shared and not _succeeded(seen.download)
     # while another model downloads, the old pods go on: the Deployment changes when the new weights are there
-    pods = () if fetching else (_deployment(seen, where, accelerators), children.build_disruption_budget(seen))
-    return Plan((*kept, *cache, *pods), None, fetching, accelerators, explanation)
-
-
-def _problem(seen: Seen) -> Problem | None:
-    for check in (_external, _not_yet, _license, _template, _claim):
-        found = check(seen)
-        if found is not None:
-            return found
-    return None
+    pods = () if downloading else (_deployment(seen, where, resolved), children.build_disruption_budget(seen))
+    made = (*revisions, *front, *cache, *pods)
+    return Plan(made, (*made, *job), None, downloading, resolved, sized)
 
 
 def _external(seen: Seen) -> Problem | None:
@@ -65,16 +62,14 @@ def _external(seen: Seen) -> Problem | None:
 
 def _not_yet(seen: Seen) -> Problem | None:
     spec = seen.service.spec
-    assert spec.model is not None
-    assert spec.engine is not None
-    scheme = spec.model.uri.split(":", 1)[0]
     asked = {
-        f"spec.engine.type {spec.engine.type}": spec.engine.type not in ENGINES,
-        f"spec.model.uri {scheme}://": scheme not in WORKS,
+        f"spec.engine.type {seen.engine.type}": seen.engine.type not in ENGINES,
+        f"spec.model.uri {scheme(seen.model)}://": scheme(seen.model) not in WORKS,
         "spec.autoscaling": spec.autoscaling is not None,
         "spec.rollout": spec.rollout is not None,
-        "spec.model.adapters": bool(spec.model.adapters),
-        "spec.model.task Rerank": spec.model.task == "Rerank",
+        "spec.model.adapters": bool(seen.model.adapters),
+        "spec.model.task Rerank": seen.model.task == "Rerank",
+        "spec.model.credentialsSecretRef": seen.model.credentials_secret_ref is not None,
     }
     missing = [what for what, it_is in asked.items() if it_is]
     if not missing:
@@ -82,17 +77,25 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas",
+        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)} without credentials, "
+        "and fixed replicas",
     )
 
 
+def _folder(seen: Seen) -> Problem | None:
+    if not (is_downloaded(seen.model) and ENGINES[seen.engine.type].wants_folder):
+        return None
+    told = f"{seen.model.uri} is one file, and {seen.engine.type} reads a folder: put it on a volume and write pvc://"
+    return Problem(Reason.UNSUPPORTED, told)
+
+
 def _license(seen: Seen) -> Problem | None:
-    license_ = seen.service.spec.model.license  # type: ignore[union-attr]
-    if license_ is None or license_.accepted:
+    asked = seen.model.license
+    if asked is None or asked.accepted:
         return None
     return Problem(
         Reason.LICENSE_NOT_ACCEPTED,
-        f"the licence {license_.id} was not accepted: read it, then set spec.model.license.accepted: true",
+        f"the licence {asked.id} was not accepted: read it, then set spec.model.license.accepted: true",
     )
 
 
@@ -101,48 +104,41 @@ def _template(seen: Seen) -> Problem | None:
     return Problem(Reason.INVALID_SPEC, found) if found else None
 
 
+def _fits(seen: Seen) -> Problem | None:
+    sized = size(seen.service.spec)
+    return Problem(Reason.INVALID_SPEC, sized.explanation) if sized.count is None else None
+
+
 def _claim(seen: Seen) -> Problem | None:
-    uri = seen.service.spec.model.uri  # type: ignore[union-attr]
-    if not uri.startswith("pvc://") or seen.claim is not None:
+    if seen.missing_claim is None:
         return None
-    name = uri.removeprefix("pvc://").split("/", 1)[0]
-    return Problem(
-        Reason.REFERENCE_MISSING, f"there is no PersistentVolumeClaim {name} in this namespace: create it", waits=True
-    )
+    told = f"there is no PersistentVolumeClaim {seen.missing_claim} in this namespace: create it, or correct model.uri"
+    return Problem(Reason.REFERENCE_MISSING, told, waits=True)
 
 
-def _accelerators(seen: Seen) -> tuple[int, str]:
-    asked = seen.service.spec.accelerator
-    if asked is None:
-        return 0, "no accelerator was asked for: the engine runs on CPUs"
-    if isinstance(asked.count, int):
-        return asked.count, f"{asked.count} {asked.resource} a replica, as spec.accelerator.count says"
-    return 1, f"1 {asked.resource} a replica: Auto does not look at the model yet, so write count where one is too few"
+CHECKS: tuple[Callable[[Seen], Problem | None], ...] = (
+    _external, _not_yet, _folder, _license, _template, _fits, _claim,
+)  # fmt: skip
+"""The first that answers stops; those after _external may count on spec.model and spec.engine."""
 
 
-def _revision(seen: Seen) -> Object:
-    """As it was made: its content is immutable, so the existing one is repeated and only its label can change."""
-    if seen.revision is None:
-        return revision.build(seen.service, seen.settings)
-    fresh = revision.build(seen.service, seen.settings)
-    return {**fresh, "spec": seen.revision["spec"]}
+def _revisions(seen: Seen, resolved: Resolved) -> tuple[Object, ...]:
+    current = revision.again(seen.revision) if seen.revision else revision.build(seen.service, resolved)
+    return current, *revision.retired(seen.revisions, current["metadata"]["name"])
 
 
-def image(seen: Seen) -> str:
-    """Frozen in the Revision since it exists."""
-    if seen.revision is not None:
-        return str(seen.revision["spec"]["content"]["engine"]["image"])
-    return revision.default_image(seen.service, seen.settings)
-
-
-def _cache(seen: Seen, where: Source) -> tuple[Object, ...]:
+def _cache(seen: Seen, where: Source, resolved: Resolved) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
+    """(what to apply, what more to keep): a Job cannot change, so the one that exists stays as an operator made it."""
     if not where.shared:
-        return ()
-    return children.build_claim(seen), children.build_fetch_job(seen, where)
+        return (), ()
+    claim = children.build_claim(seen)
+    if seen.download is not None:
+        return (claim,), (seen.download,)
+    return (claim, children.build_download(seen, where, resolved)), ()
 
 
-def _deployment(seen: Seen, where: Source, accelerators: int) -> Object:
-    deployment = children.build_deployment(seen, image(seen), where, accelerators)
+def _deployment(seen: Seen, where: Source, resolved: Resolved) -> Object:
+    deployment = children.build_deployment(seen, where, resolved)
     template = seen.service.spec.pod_template
     if template:
         deployment["spec"]["template"] = merge.merged(deployment["spec"]["template"], template)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llmops import control
 from llmops.api.reasons import Reason
 from llmops.control import Clock, Key, LookAgain
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Invalid, NotOurs
+from llmops.kube.errors import Forbidden, Invalid, NotOurs
 from llmops.kube.resources import (
     DEPLOYMENT,
     JOB,
@@ -20,11 +21,13 @@ from llmops.kube.resources import (
     REVISION,
     SERVICE,
 )
-from llmops.serving.observe import observe
+from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
 
-PRUNED = (JOB, PVC)  # of downloads that nobody needs any more; the rest has one name for ever
+PRUNED = (JOB, PVC, REVISION)  # of downloads that nobody needs, and old; the rest has one name for ever
+RETRY_SECONDS = 15.0  # for what no event tells of: a claim that is created, a quota that is raised
+PROMISING = (Reason.STARTING, Reason.DOWNLOADING, Reason.GATEWAYS_BEHIND)
 
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
@@ -34,35 +37,37 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
         return LookAgain.never()
     wanted = plan(seen)
     if wanted.problem is None and not seen.service.spec.suspend:
-        try:
-            await cluster.apply(wanted.children, owner=seen.raw)
-            await cluster.prune(seen.raw, keep=wanted.children, resources=PRUNED)
-        except (NotOurs, Invalid) as refusal:
-            reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
-            wanted = Plan(problem=Problem(reason, str(refusal)))
+        wanted = await _apply(seen, wanted, cluster)
+        # as it is after our write: the counts of before would call the new spec served
+        seen = replace(seen, deployment=cluster.get(DEPLOYMENT, key.namespace, seen.child))
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.raw, told):
         await _tell(seen.raw, told, cluster)
-    return _look_again(told)
+    return LookAgain.after(RETRY_SECONDS) if wanted.problem else LookAgain.never()
+
+
+async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
+    """The plan, or the problem that the API server had with it."""
+    try:
+        await cluster.apply(wanted.children, owner=seen.raw)
+        await cluster.prune(seen.raw, keep=wanted.keep, resources=PRUNED)
+    except (NotOurs, Invalid, Forbidden) as refusal:
+        reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
+        return Plan(problem=Problem(reason, str(refusal)))
+    return wanted
 
 
 async def _tell(raw: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:
     """An event when Ready changes its mind."""
-    before = {one["type"]: one for one in (raw.get("status") or {}).get("conditions") or []}
-    ready = next(one for one in told["conditions"] if one["type"] == "Ready")
-    old = before.get("Ready") or {}
-    if (old.get("status"), old.get("reason")) != (ready["status"], ready["reason"]):
-        kind = "Normal" if ready["status"] == "True" or ready["reason"] in ("Starting", "Downloading") else "Warning"
+    before = _condition_ready((raw.get("status") or {}).get("conditions") or [])
+    ready = _condition_ready(told["conditions"])
+    if (before.get("status"), before.get("reason")) != (ready["status"], ready["reason"]):
+        kind = "Normal" if ready["status"] == "True" or ready["reason"] in PROMISING else "Warning"
         await cluster.event(raw, ready["reason"], ready["message"], kind)
 
 
-def _look_again(told: dict[str, Any]) -> LookAgain:
-    """Gateways report without an event: ask again while they are behind."""
-    waiting = any(one["type"] == "GatewaySynced" and one["status"] != "True" for one in told["conditions"])
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in told["conditions"])
-    if not ready or waiting:
-        return LookAgain.after(1.0 if told.get("readyReplicas") else 15.0)
-    return LookAgain.never()
+def _condition_ready(listed: list[dict[str, Any]]) -> dict[str, Any]:
+    return next((one for one in listed if one["type"] == "Ready"), {})
 
 
 CONTROLLER = control.Controller(

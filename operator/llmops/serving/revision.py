@@ -1,11 +1,14 @@
 """What makes another model of a service: the fields that change its answers or its pods, frozen in a Revision.
 
-Replicas, limits, pricing, access and the like are not among them: they change in place. The image is resolved once,
-when the Revision is made, so that an operator with another default rolls nothing.
+Replicas, limits, pricing, access and the like are not among them: they change in place. What the operator resolves (the
+image, the number of accelerators, the image that downloads) is resolved once, when the Revision is made, so that an
+operator with other defaults rolls nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from llmops.api import LLMService, Settings, names
@@ -14,6 +17,21 @@ from llmops.kube.resources import LLM_SERVICE, REVISION
 from llmops.serving.engines import ENGINES
 
 Object = dict[str, Any]
+
+HISTORY = 10
+"""Retired revisions kept of a service."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the operator decided where the spec left it open."""
+
+    image: str
+    fetch_image: str
+    accelerators: int
+
+    def wire(self) -> Object:
+        return {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
 
 
 def content_digest(service: LLMService) -> str:
@@ -29,24 +47,37 @@ def _content(service: LLMService) -> Object:
     return content | ({"podTemplate": spec.pod_template} if spec.pod_template else {})
 
 
-def build(service: LLMService, settings: Settings) -> Object:
-    """The Revision to create; its content has the image resolved."""
-    content, whole = _content(service), content_digest(service)
-    name = service.metadata.name
-    if "engine" in content:
-        content["engine"] = {**content["engine"], "image": default_image(service, settings)}
-    return {
-        "apiVersion": REVISION.api_version,
-        "kind": REVISION.kind,
-        "metadata": {"name": f"{name}-llm-{short(whole)}", "labels": {names.STATE: "stable"}},
-        "spec": {"ofKind": LLM_SERVICE.kind, "ofName": name, "digest": whole, "content": content},
-    }
-
-
-def default_image(service: LLMService, settings: Settings) -> str:
+def resolve(service: LLMService, settings: Settings, accelerators: int, revision: Object | None) -> Resolved:
+    """As the Revision has it; anew where there is none."""
+    frozen = ((revision or {}).get("spec") or {}).get("content", {}).get("resolved")
+    if frozen:
+        return Resolved(frozen["image"], frozen["fetchImage"], frozen["accelerators"])
     engine = service.spec.engine
     assert engine is not None
-    if engine.image:
-        return engine.image
-    known = ENGINES.get(engine.type)
-    return str(getattr(settings, known.setting)) if known else ""
+    image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
+    return Resolved(image, settings.image_operator, accelerators)
+
+
+def build(service: LLMService, resolved: Resolved) -> Object:
+    """The Revision of the spec as it is now."""
+    whole, name = content_digest(service), service.metadata.name
+    content = {**_content(service), "resolved": resolved.wire()}
+    spec = {"ofKind": LLM_SERVICE.kind, "ofName": name, "digest": whole, "content": content}
+    return _labelled(f"{name}-llm-{short(whole)}", spec, "stable")
+
+
+def retired(revisions: Iterable[Object], current: str) -> list[Object]:
+    """The others, newest first, no more than HISTORY; who is not among them is pruned."""
+    others = [one for one in revisions if one["metadata"]["name"] != current]
+    others.sort(key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True)
+    return [_labelled(one["metadata"]["name"], one["spec"], "retired") for one in others[:HISTORY]]
+
+
+def again(revision: Object) -> Object:
+    """One that exists already, as it was made: its content is immutable, only its label can change."""
+    return _labelled(revision["metadata"]["name"], revision["spec"], "stable")
+
+
+def _labelled(name: str, spec: Object, state: str) -> Object:
+    metadata = {"name": name, "labels": {names.STATE: state}}
+    return {"apiVersion": REVISION.api_version, "kind": REVISION.kind, "metadata": metadata, "spec": spec}

@@ -6,49 +6,88 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmops.api.digest import digest
-from llmops.api.llmservice import LLMService
+from llmops.api.digest import digest, short
+from llmops.api.llmservice import ModelSource
 
 Object = dict[str, Any]
 
 MOUNT = "/models"
 WORKS = ("file", "pvc", "https", "http")
+SHA256 = "sha256:"
 
 
 @dataclass(frozen=True)
 class Source:
     """`path` is where the engine finds the model; `volume` what it mounts at /models, None for the image itself.
 
-    `download` is the address to fetch into the volume; `shared` whether one Job does so for all replicas (else each
-    pod does, into a volume of its own).
+    `download` is the address to fetch into the volume, `sha256` what it must have; `shared` whether one Job does so for
+    all replicas (else each pod does, into a volume of its own); `one_node` whether the volume lives on one node only.
     """
 
     path: str
     volume: Object | None = None
     claim: str | None = None
     download: str | None = None
+    sha256: str = ""
     shared: bool = False
+    one_node: bool = False
 
 
-def source(service: LLMService, claim_name: str) -> Source | None:
-    """None where this version cannot fetch from such an address."""
-    model = service.spec.model
-    assert model is not None
+def scheme(model: ModelSource) -> str:
+    return urlsplit(model.uri).scheme
+
+
+def given_claim(model: ModelSource) -> str | None:
+    """The claim that the spec names, which is not ours."""
+    return urlsplit(model.uri).netloc if scheme(model) == "pvc" else None
+
+
+def is_downloaded(model: ModelSource) -> bool:
+    return scheme(model) in ("https", "http")
+
+
+def is_shared(model: ModelSource) -> bool:
+    """One download for all replicas."""
+    return is_downloaded(model) and model.cache is not None and model.cache.access_mode != "PerReplica"
+
+
+def download_name(child: str, model: ModelSource) -> str:
+    """The Job's. A larger volume is a new Job, since the one before may have found it full."""
+    size = model.cache.size if model.cache else None
+    return f"{child}-fetch-{short(digest({'uri': model.uri, 'revision': model.revision, 'size': size}))}"
+
+
+def source(model: ModelSource, claim_name: str) -> Source:
+    """ValueError where this version cannot fetch from such an address (plan.py asks before)."""
     address = urlsplit(model.uri)
     match address.scheme:
         case "file":
-            return Source(path=address.path)
+            return Source(address.path)
         case "pvc":
             volume = {"persistentVolumeClaim": {"claimName": address.netloc, "readOnly": True}}
             return Source(f"{MOUNT}{address.path}", volume, claim=address.netloc)
         case "https" | "http":
-            # a folder for each address and revision, so that another revision never meets a half-written file
-            folder = digest({"uri": model.uri, "revision": model.revision})[:10]
-            path = f"{MOUNT}/{folder}/{address.path.rsplit('/', 1)[-1] or 'model'}"
-            if model.cache is None or model.cache.access_mode == "PerReplica":
-                size = {"sizeLimit": model.cache.size} if model.cache else {}
-                return Source(path, {"emptyDir": size}, download=model.uri)
-            volume = {"persistentVolumeClaim": {"claimName": claim_name, "readOnly": False}}
-            return Source(path, volume, claim=claim_name, download=model.uri, shared=True)
+            return _downloaded(model, claim_name)
         case _:
-            return None
+            raise ValueError(f"{model.uri}: no source for {address.scheme}://")
+
+
+def _downloaded(model: ModelSource, claim_name: str) -> Source:
+    # a folder for each address and revision, so that another revision never meets a half-written file
+    folder = short(digest({"uri": model.uri, "revision": model.revision}))
+    path = f"{MOUNT}/{folder}/{urlsplit(model.uri).path.rsplit('/', 1)[-1] or 'model'}"
+    revision = model.revision or ""
+    sha256 = revision.removeprefix(SHA256) if revision.startswith(SHA256) else ""
+    if not is_shared(model):
+        size = {"sizeLimit": model.cache.size} if model.cache else {}
+        return Source(path, {"emptyDir": size}, download=model.uri, sha256=sha256)
+    assert model.cache is not None
+    return Source(
+        path,
+        {"persistentVolumeClaim": {"claimName": claim_name}},
+        claim=claim_name,
+        download=model.uri,
+        sha256=sha256,
+        shared=True,
+        one_node=model.cache.access_mode == "ReadWriteOnce",
+    )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from llmops.api.reasons import ConditionType, Reason
 from llmops.control import Condition, conditions
+from llmops.serving import pods as said
 from llmops.serving.observe import Seen
-from llmops.serving.plan import Plan, image
+from llmops.serving.plan import Plan
+from llmops.serving.sizing import GIB
+from llmops.serving.sources import given_claim, is_shared, scheme
 
 Object = dict[str, Any]
-
-PULLING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 @dataclass(frozen=True)
@@ -22,23 +23,22 @@ class _Pods:
     """What the Deployment counts."""
 
     wanted: int
+    total: int
     updated: int
     ready: int
     current: bool  # the counts speak of the Deployment as we last wrote it
 
     @property
     def complete(self) -> bool:
-        return self.current and self.updated >= self.wanted and self.ready >= self.wanted
+        """Every pod is as the spec says and ready, and none of before is left."""
+        return self.current and self.updated == self.total == self.wanted and self.ready >= self.wanted
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> Object:
     pods = _pods(seen)
     old = seen.raw.get("status") or {}
-    metadata, spec = seen.service.metadata, seen.service.spec
+    metadata = seen.service.metadata
     listed = _conditions(seen, plan, pods)
-    sizing = {"acceleratorsPerReplica": plan.accelerators, "explanation": plan.explanation}
-    if spec.engine is not None and spec.engine.context_length:
-        sizing["contextLength"] = spec.engine.context_length
     whole: Object = {
         "url": seen.settings.gateway_url,
         "model": f"{metadata.namespace}/{metadata.name}",
@@ -46,33 +46,53 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
         "readyReplicas": pods.ready,
         "conditions": conditions.merge(old.get("conditions"), listed, metadata.generation or 0, now),
     }
-    if plan.problem is None:
-        whole["sizing"] = sizing
-        whole["stable"] = {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest}
-    return whole
+    if plan.problem is not None:
+        return whole | {key: old[key] for key in ("sizing", "stable") if key in old}
+    return whole | {"sizing": _sizing(plan), "stable": _stable(seen, pods, old.get("stable") or {}, now)}
 
 
 def _pods(seen: Seen) -> _Pods:
     deployment = seen.deployment or {}
     counted = deployment.get("status") or {}
-    current = counted.get("observedGeneration", 0) >= deployment.get("metadata", {}).get("generation", 1)
     return _Pods(
-        seen.service.spec.replicas, counted.get("updatedReplicas", 0), counted.get("readyReplicas", 0), current
+        wanted=seen.service.spec.replicas,
+        total=counted.get("replicas", 0),
+        updated=counted.get("updatedReplicas", 0),
+        ready=counted.get("readyReplicas", 0),
+        current=counted.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 1),
     )
 
 
+def _sizing(plan: Plan) -> Object:
+    assert plan.sized is not None
+    assert plan.resolved is not None
+    sized, devices = plan.sized, plan.resolved.accelerators
+    return {
+        "acceleratorsPerReplica": devices,
+        "explanation": sized.explanation,
+        **({"tensorParallel": devices} if devices else {}),
+        **({"weights": f"{sized.weights / GIB:.1f}Gi"} if sized.weights else {}),
+        **({"kvCacheTokens": sized.kv_cache_tokens} if sized.kv_cache_tokens else {}),
+        **({"contextLength": sized.context_length} if sized.context_length else {}),
+    }
+
+
+def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
+    """What users are served: the revision before, until this one's pods have all taken over."""
+    if old.get("digest") == seen.digest or (old and not pods.complete):
+        return old
+    since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest, "since": since}
+
+
 def _conditions(seen: Seen, plan: Plan, pods: _Pods) -> list[Condition]:
-    cached = _model_cached(seen, plan)
-    scheduled = _scheduled(seen, pods)
-    synced = _gateway_synced(seen, pods)
-    ready, reason, message, stalled = _ready(seen, plan, pods, (cached, scheduled, synced))
+    parts = (_model_cached(seen, plan), _scheduled(seen, pods), _gateway_synced(seen, pods))
+    ready, reason, message, stalled = _ready(seen, plan, pods, parts)
     available = pods.ready > 0
     return [
         *conditions.summary(ready=ready, available=available, reason=reason, message=message, stalled=stalled),
         _license_accepted(seen),
-        cached,
-        scheduled,
-        synced,
+        *parts,
     ]
 
 
@@ -82,61 +102,67 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
         return False, plan.problem.reason, plan.problem.message, not plan.problem.waits
     if seen.service.spec.suspend and not pods.complete:
         return False, Reason.SUSPENDED, "spec.suspend is true: nothing new begins", False
-    broken = _broken(seen.pods)
-    if broken is not None and not pods.complete:
-        return False, broken.reason, broken.message, False
-    for part in parts:
+    cached, *others = parts
+    if cached.status is False:
+        return False, cached.reason, cached.message, cached.reason == Reason.DOWNLOAD_FAILED
+    trouble = None if pods.complete else said.broken(seen.pods) or said.refused(seen.deployment)
+    if trouble is not None:
+        return False, trouble.reason, trouble.message, trouble.overdue
+    for part in others:
         if part.status is False:
-            return False, part.reason, part.message, part.reason == Reason.DOWNLOAD_FAILED
-    if pods.wanted == 0:
-        return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
+            return False, part.reason, part.message, False
     if not pods.complete:
         told = f"{pods.ready} of {pods.wanted} pods are ready, {pods.updated} of them as the spec now says"
         return False, Reason.STARTING, told, False
+    if pods.wanted == 0:
+        return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
     return True, Reason.AS_WANTED, f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", False
 
 
 def _license_accepted(seen: Seen) -> Condition:
-    license_ = seen.service.spec.model.license if seen.service.spec.model else None
-    if license_ is None:
-        return Condition(ConditionType.LICENSE_ACCEPTED, True, Reason.AS_WANTED, "no licence asks for acceptance")
-    if license_.accepted:
-        return Condition(ConditionType.LICENSE_ACCEPTED, True, Reason.AS_WANTED, f"{license_.id} was accepted")
-    told = f"{license_.id} was not accepted: read it, then set spec.model.license.accepted: true"
-    return Condition(ConditionType.LICENSE_ACCEPTED, False, Reason.LICENSE_NOT_ACCEPTED, told)
+    kind = ConditionType.LICENSE_ACCEPTED
+    asked = seen.service.spec.model.license if seen.service.spec.model else None
+    if asked is None:
+        return Condition(kind, True, Reason.AS_WANTED, "no licence asks for acceptance")
+    if asked.accepted:
+        return Condition(kind, True, Reason.AS_WANTED, f"{asked.id} was accepted")
+    told = f"{asked.id} was not accepted: read it, then set spec.model.license.accepted: true"
+    return Condition(kind, False, Reason.LICENSE_NOT_ACCEPTED, told)
 
 
 def _model_cached(seen: Seen, plan: Plan) -> Condition:
     kind = ConditionType.MODEL_CACHED
-    if plan.problem is not None or seen.service.spec.model is None:
-        return Condition(kind, None, Reason.FIRST_SEEN, "not looked at yet")
-    uri = seen.service.spec.model.uri
-    if uri.startswith("file://"):
-        return Condition(kind, True, Reason.IN_IMAGE, f"{uri.removeprefix('file://')} is in the image {image(seen)}")
-    if uri.startswith("pvc://"):
-        return Condition(kind, True, Reason.ON_VOLUME, f"read from {uri}")
-    failed = _failed(seen.fetch)
+    if plan.problem is not None or plan.resolved is None:
+        return Condition(kind, None, Reason.FIRST_SEEN, "not looked at yet: see Ready")
+    uri = seen.model.uri
+    if scheme(seen.model) == "file":
+        path = uri.removeprefix("file://")
+        return Condition(kind, True, Reason.IN_IMAGE, f"{path} is in the image {plan.resolved.image}")
+    if claim := given_claim(seen.model):
+        return Condition(kind, True, Reason.ON_VOLUME, f"read from the claim {claim}")
+    failed = said.download_failed(seen.download, seen.pods)
     if failed:
-        return Condition(kind, False, Reason.DOWNLOAD_FAILED, _last_words(seen.pods, "fetch") or failed)
-    if plan.fetching:
-        words = _last_words(seen.pods, "fetch")
-        return Condition(
-            kind, False, Reason.DOWNLOADING, f"downloading {uri}" + (f"; last try: {words}" if words else "")
-        )
-    return Condition(kind, True, Reason.DOWNLOADED, f"downloaded from {uri}")
+        return Condition(kind, False, Reason.DOWNLOAD_FAILED, failed)
+    if plan.downloading or (not is_shared(seen.model) and (said.fetching(seen.pods) or not seen.pods)):
+        words = said.fetch_words(seen.pods)
+        told = f"downloading {uri}" + (f"; the last try said: {words}" if words else "")
+        return Condition(kind, False, Reason.DOWNLOADING, told)
+    return Condition(kind, True, Reason.DOWNLOADED, f"downloaded from {uri}, {_vouched(seen)}")
+
+
+def _vouched(seen: Seen) -> str:
+    if (seen.model.revision or "").startswith("sha256:"):
+        return "and its SHA-256 is the one in spec.model.revision"
+    return "unchecked: write spec.model.revision: sha256:<digest> to have it checked"
 
 
 def _scheduled(seen: Seen, pods: _Pods) -> Condition:
-    for pod in seen.pods:
-        for one in (pod.get("status") or {}).get("conditions") or []:
-            if one["type"] == "PodScheduled" and one["status"] == "False":
-                told = f"{pod['metadata']['name']}: {one.get('message', 'no node fits')}"
-                return Condition(ConditionType.SCHEDULED, False, Reason.UNSCHEDULABLE, told)
-    known = len(seen.pods) > 0 or pods.wanted == 0
-    told = "every pod has a node" if known else "no pod yet"
-    return Condition(
-        ConditionType.SCHEDULED, True if known else None, Reason.AS_WANTED if known else Reason.STARTING, told
-    )
+    kind, waiting = ConditionType.SCHEDULED, said.unscheduled(seen.pods)
+    if waiting is not None:
+        return Condition(kind, False, waiting.reason, waiting.message)
+    if not seen.pods and pods.wanted:
+        return Condition(kind, None, Reason.STARTING, "there is no pod yet")
+    return Condition(kind, True, Reason.AS_WANTED, "every pod has a node")
 
 
 def _gateway_synced(seen: Seen, pods: _Pods) -> Condition:
@@ -148,43 +174,3 @@ def _gateway_synced(seen: Seen, pods: _Pods) -> Condition:
         told = f"{behind} of {len(seen.gateways)} gateways know no ready pod yet"
         return Condition(kind, False, Reason.GATEWAYS_BEHIND, told)
     return Condition(kind, True, Reason.AS_WANTED, f"all {len(seen.gateways)} gateways serve it")
-
-
-def _broken(pods: Iterable[Object]) -> Condition | None:
-    """A pod that cannot start, in words: its image, or why it ends again and again."""
-    for pod in pods:
-        stated = pod.get("status") or {}
-        for one in [*(stated.get("initContainerStatuses") or []), *(stated.get("containerStatuses") or [])]:
-            waiting = (one.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") in PULLING:
-                told = f"{one['image']}: {waiting.get('message') or waiting['reason']}"
-                return Condition("", False, Reason.IMAGE_NOT_PULLED, told)
-            ended = (one.get("lastState") or {}).get("terminated") or {}
-            if waiting.get("reason") == "CrashLoopBackOff" or ended.get("reason") == "OOMKilled":
-                return Condition("", False, Reason.CRASHING, _ending(pod, ended))
-    return None
-
-
-def _ending(pod: Object, ended: Object) -> str:
-    name = pod["metadata"]["name"]
-    if ended.get("reason") == "OOMKilled":
-        return f"{name} needed more memory than its limit: raise spec.resources.limits.memory"
-    words = (ended.get("message") or "it said nothing").strip()[-600:]
-    return f"{name} ended with status {ended.get('exitCode', '?')}: {words}"
-
-
-def _failed(job: Object | None) -> str | None:
-    for one in ((job or {}).get("status") or {}).get("conditions") or []:
-        if one["type"] == "Failed" and one["status"] == "True":
-            return str(one.get("message") or one.get("reason"))
-    return None
-
-
-def _last_words(pods: Iterable[Object], container: str) -> str:
-    """The termination message of the newest pod that ended in this container."""
-    for pod in sorted(pods, key=lambda one: one["metadata"].get("creationTimestamp", ""), reverse=True):
-        for one in (pod.get("status") or {}).get("containerStatuses") or []:
-            ended = (one.get("state") or {}).get("terminated") or {}
-            if one["name"] == container and ended.get("exitCode") and ended.get("message"):
-                return str(ended["message"].strip().splitlines()[-1])
-    return ""

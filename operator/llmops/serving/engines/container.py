@@ -16,17 +16,14 @@ class Engine:
     """One engine. Times are in seconds."""
 
     port: int
-    args: Callable[[LLMService, str, int], list[str]]  # service, path or name of the model, accelerators a replica
+    args: Callable[[LLMService, str, int], list[str]]  # service, path of the model, accelerators a replica
     health: str  # startup and liveness
     ready: str
     requests: Mapping[str, str]  # CPU and memory where the spec has none
     startup_seconds: int  # until a slow start counts as failed
     drain_seconds: int  # the longest a stream may take to end
     pre_stop_seconds: int  # before the engine is told: so long the endpoints need to forget the pod
+    setting: str  # the setting that has its default image
+    wants_folder: bool = False  # a model is a folder of files, not one file
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None
-    setting: str = ""  # the setting that has its default image
-
-
-def probe(path: str, port: int, **times: int) -> Object:
-    return {"httpGet": {"path": path, "port": port}, "timeoutSeconds": 5, **times}

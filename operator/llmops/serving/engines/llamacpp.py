@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import math
+
 from llmops.api.llmservice import LLMService
+from llmops.api.quantities import quantity
 from llmops.serving.engines.container import Engine
 
 PORT = 8080
 CONTEXT_LENGTH = {"Embed": 512}  # what sentence encoders are made for
 PARALLEL = 4
+REQUESTS = {"cpu": "500m", "memory": "512Mi"}
 
 
 def args(service: LLMService, model: str, accelerators: int) -> list[str]:
     spec = service.spec
     assert spec.engine is not None
     context = spec.engine.context_length or CONTEXT_LENGTH.get(spec.task, 2048)
-    parallel = min(spec.limits.max_concurrency or PARALLEL, PARALLEL)
     embeds = ["--embeddings"] if spec.task == "Embed" else []
     return [
         f"--model={model}",
         f"--alias={service.metadata.namespace}/{service.metadata.name}",
         f"--port={PORT}",
         f"--context-length={context}",
-        f"--parallel={parallel}",
+        f"--parallel={PARALLEL}",
+        f"--threads={_threads(service)}",
         f"--drain-seconds={ENGINE.drain_seconds}",
         *embeds,
         *spec.engine.args,
     ]
+
+
+def _threads(service: LLMService) -> int:
+    """As many as it may use: more would only wait for one another."""
+    given = service.spec.resources
+    cpu = given.limits.get("cpu") or given.requests.get("cpu") or REQUESTS["cpu"]
+    return max(1, math.ceil(quantity(cpu)))
 
 
 ENGINE = Engine(
@@ -33,7 +44,7 @@ ENGINE = Engine(
     args=args,
     health="/health",
     ready="/health",
-    requests={"cpu": "500m", "memory": "512Mi"},
+    requests=REQUESTS,
     startup_seconds=300,
     drain_seconds=60,
     pre_stop_seconds=0,

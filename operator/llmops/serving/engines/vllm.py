@@ -1,6 +1,7 @@
 """vLLM 0.33: accelerators. Its own shutdown waits for running requests if it is told how long (--shutdown-timeout).
 
-enableServiceLinks must be off (plan.py): a Service named vllm would set VLLM_PORT, which the engine reads as its own.
+enableServiceLinks must be off (children.py): a Service named vllm would set VLLM_PORT, which the engine reads as its
+own. The user 65532 has no name in the image, and PyTorch's compiler asks for one, so it is given.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ def args(service: LLMService, model: str, accelerators: int) -> list[str]:
     assert engine is not None
     context = [f"--max-model-len={engine.context_length}"] if engine.context_length else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
-    embeds = ["--task=embed"] if service.spec.task == "Embed" else []
+    embeds = ["--runner=pooling"] if service.spec.task == "Embed" else []
     return [
-        f"--model={model}",
+        model,  # the image's entrypoint is `vllm serve`
         f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
         f"--port={PORT}",
-        f"--tensor-parallel-size={accelerators}",
+        f"--tensor-parallel-size={max(1, accelerators)}",
         f"--shutdown-timeout={DRAIN}",
         *context,
         *quantization,
@@ -40,7 +41,8 @@ ENGINE = Engine(
     startup_seconds=1800,
     drain_seconds=DRAIN,
     pre_stop_seconds=15,
-    shared_memory="8Gi",
-    env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "VLLM_NO_USAGE_STATS": "1"},
     setting="image_vllm",
+    wants_folder=True,
+    shared_memory="8Gi",
+    env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "vllm", "VLLM_NO_USAGE_STATS": "1"},
 )
