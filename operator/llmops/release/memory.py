@@ -7,17 +7,23 @@ they cannot: gateways and operator restarting together. What it misses are the l
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from llmops.api import names
+from llmops.api.report import Unit
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP
-from llmops.rollout.ledger import Ledger
+from llmops.rollout.ledger import Ledger, Tally
+from llmops.rollout.state import Candidate, Frozen
 
 log = logging.getLogger(__name__)
 SAVE_EVERY = 10.0
+DUTY = 10
+"""Counting may take one part in so many of the time: with very many users a count is some seconds old instead."""
 Object = dict[str, Any]
 
 
@@ -29,6 +35,19 @@ class Kept:
     ledger: Ledger = field(default_factory=Ledger)
     saved_at: float = 0.0
     saved: tuple[int, float] = (0, 0.0)
+    tally: Tally = field(default_factory=Tally)
+    count_from: float = 0.0  # monotonic
+
+    def count(self, records: Callable[[], Iterable[Unit]], frozen: Frozen, now: float) -> Tally:
+        """Take in what came and count; soon after an expensive count, the last one again (valid, only older)."""
+        started = time.perf_counter()
+        if started < self.count_from:
+            return self.tally
+        self.ledger.add(records())
+        self.tally = self.ledger.tally(frozen.signals, now, {"Feedback": frozen.window})
+        ended = time.perf_counter()
+        self.count_from = ended + DUTY * (ended - started) if ended - started > 0.02 else 0.0
+        return self.tally
 
     def extent(self) -> tuple[int, float]:
         """Changes whenever something new came."""
@@ -38,21 +57,32 @@ class Kept:
 _KEPT: WeakKeyDictionary[Cluster, dict[str, Kept]] = WeakKeyDictionary()
 
 
-async def recall(cluster: Cluster, namespace: str, release: str, digest: str, attempt: int, now: float) -> Kept:
+async def recall(cluster: Cluster, namespace: str, release: str, moving: Candidate, now: float) -> Kept:
     """The units of this attempt: what is in memory, or was saved, and what the gateways tell."""
     mine, whole = _KEPT.setdefault(cluster, {}), names.qualified(namespace, release)
+    attempt = f"{moving.digest}/{moving.attempt}"
     kept = mine.get(whole)
-    if kept is None or kept.attempt != f"{digest}/{attempt}":
-        kept = mine[whole] = Kept(f"{digest}/{attempt}", saved_at=now)
+    if kept is None or kept.attempt != attempt:
+        kept = mine[whole] = Kept(attempt, saved_at=now)
         await _restore(cluster, namespace, release, kept)
-    if cluster.reports is not None:
-        kept.ledger.add(cluster.reports.units(release=whole, digest=digest, attempt=attempt))
+        if cluster.reports is not None:
+            cluster.reports.forget(whole, keep=(moving.digest, moving.attempt))
+    kept.count(lambda: _told(cluster, whole, moving), moving.frozen, now)
     return kept
+
+
+def _told(cluster: Cluster, whole: str, moving: Candidate) -> list[Unit]:
+    if cluster.reports is None:
+        return []
+    told: list[Unit] = cluster.reports.units(release=whole, digest=moving.digest, attempt=moving.attempt)
+    return told
 
 
 def forget(cluster: Cluster, namespace: str, release: str) -> None:
     """The release is gone."""
     _KEPT.get(cluster, {}).pop(names.qualified(namespace, release), None)
+    if cluster.reports is not None:
+        cluster.reports.forget(names.qualified(namespace, release))
 
 
 async def _restore(cluster: Cluster, namespace: str, release: str, kept: Kept) -> None:

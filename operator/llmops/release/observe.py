@@ -61,7 +61,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         now=now.timestamp(),
         problem=content.problem(release) or _missing(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
-        tally=_tally(state, kept, now.timestamp()),
+        tally=kept.tally if kept else Tally(),
         gateways=_gateways(release.qualified, cluster, now.timestamp()),
         approve=annotations.get(names.APPROVE),
         retry=annotations.get(names.RETRY),
@@ -120,14 +120,7 @@ async def _recall(cluster: Cluster, release: PromptRelease, state: State, now: f
     if moving is None or state.phase in ("Pending", "Validating", "Evaluating"):
         return None
     metadata = release.metadata
-    return await memory.recall(cluster, metadata.namespace, metadata.name, moving.digest, moving.attempt, now)
-
-
-def _tally(state: State, kept: memory.Kept | None, now: float) -> Tally:
-    if kept is None or state.candidate is None:
-        return Tally()
-    frozen = state.candidate.frozen
-    return kept.ledger.tally(frozen.signals, now, {"Feedback": frozen.window})
+    return await memory.recall(cluster, metadata.namespace, metadata.name, moving, now)
 
 
 def _gateways(release: str, cluster: Cluster, now: float) -> tuple[Gateway, ...]:

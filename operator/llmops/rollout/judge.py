@@ -165,8 +165,9 @@ def gateways_behind(case: Case) -> Verdict | None:
     if not late:
         return None
     sentence = f"{', '.join(late[:3])} not yet at {case.candidate.weight}%"
-    starting = any(one.at is None for one in case.world.gateways)
-    if case.world.now - case.candidate.since > BEHIND_AFTER and not starting:
+    # with none at all, or one that never spoke (an operator or a gateway that just started), a moment decides nothing
+    told = bool(case.world.gateways) and all(one.at is not None for one in case.world.gateways)
+    if told and case.world.now - case.candidate.since > BEHIND_AFTER:
         return Hold(Reason.GATEWAYS_BEHIND, f"{sentence}: look at the gateways' logs; it goes on when they follow")
     return Stay(Reason.GATEWAYS_BEHIND, sentence)
 
