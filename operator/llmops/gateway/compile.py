@@ -1,0 +1,264 @@
+"""The cluster's objects, made into a Snapshot: pure, and cheap enough to do whole on every change.
+
+`Compiler.snapshot(objects)` goes over everything, but what is expensive is remembered by the resourceVersions it was
+made of: a template is compiled once in its life, a service is made anew only when it or its endpoints changed. A broken
+object breaks itself only: it is in the snapshot with the sentence that requests for it get.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from llmops.api import GatewayKey, LLMService, PromptRelease, Revision, VectorIndex, names
+from llmops.api.quantities import seconds
+from llmops.gateway.access import Namespaces, admission, opens
+from llmops.gateway.snapshot import (
+    Budget,
+    Endpoint,
+    Hash,
+    Holder,
+    Release,
+    Service,
+    Snapshot,
+    Sticky,
+    Version,
+)
+from llmops.gateway.version import compile_version
+
+Object = dict[str, Any]
+T = TypeVar("T")
+SERVICE_NAME = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What the door follows, as the API server gives it."""
+
+    services: Sequence[Object] = ()
+    slices: Sequence[Object] = ()
+    releases: Sequence[Object] = ()
+    revisions: Sequence[Object] = ()
+    keys: Sequence[Object] = ()
+    namespaces: Sequence[Object] = ()
+    gateways: int = 1
+    complete: bool = True
+
+
+class Compiler:
+    """Remembers what it made; what was not asked for in the last compile is forgotten."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+
+    def snapshot(self, objects: Objects) -> Snapshot:
+        """Everything that can be served, compiled."""
+        self._made = {}
+        labels = {o["metadata"]["name"]: o["metadata"].get("labels") or {} for o in objects.namespaces}
+        addresses = _by_owner(objects.slices)
+        services = self._services(objects.services, addresses, labels)
+        releases = self._releases(objects.releases, _by_release(objects.revisions), labels)
+        holders = {one.name: one for raw in objects.keys if (one := self._once(raw, _holder)) is not None}
+        self._kept, self._made = self._made, {}
+        indexes = {name: self._pods(urls) for (kind, name), urls in addresses.items() if kind == VectorIndex.KIND}
+        live = {url for found in addresses.values() for url in found}
+        self._endpoints = {url: one for url, one in self._endpoints.items() if url in live or one.pending}
+        return Snapshot(services, releases, holders, indexes, max(1, objects.gateways), objects.complete)
+
+    def _pods(self, urls: Iterable[str]) -> tuple[Endpoint, ...]:
+        return tuple(self._endpoints.setdefault(url, Endpoint(url)) for url in sorted(urls))
+
+    def _services(
+        self, raws: Sequence[Object], addresses: Mapping[tuple[str, str], set[str]], labels: Namespaces
+    ) -> dict[str, Service]:
+        made = {}
+        for raw in raws:
+            name = _name(raw)
+            urls = tuple(sorted(addresses.get((LLMService.KIND, name), ())))
+            parsed = self._once(raw, _parse_service)
+            if parsed is not None:
+                made[name] = self._memo(("service", _version(raw), urls, *_selected(parsed.spec.access.from_, labels)),
+                                        lambda p=parsed, u=urls: self._service(p, u, labels))
+        return made
+
+    def _service(self, service: LLMService, urls: Sequence[str], labels: Namespaces) -> Service:
+        spec, namespace = service.spec, service.metadata.namespace
+        pricing = spec.pricing
+        scaled = spec.autoscaling is not None and spec.autoscaling.max > 0
+        return Service(
+            name=service.qualified,
+            task=spec.task,
+            admission=admission(spec.access, namespace, labels),
+            endpoints=self._pods(urls),
+            timeout=seconds(spec.limits.timeout),
+            max_concurrency=spec.limits.max_concurrency,
+            currency=pricing.currency if pricing else None,
+            price_in=float(pricing.input_per_million_tokens) / 1e6 if pricing else 0.0,
+            price_out=float(pricing.output_per_million_tokens) / 1e6 if pricing else 0.0,
+            fallbacks=tuple(names.qualified(namespace, ref.name) for ref in spec.fallback_refs),
+            external=spec.external.provider_ref.name if spec.external else None,
+            awaited=spec.external is None and (spec.replicas > 0 or scaled),
+        )
+
+    def _releases(
+        self, raws: Sequence[Object], revisions: Mapping[str, list[Object]], labels: Namespaces
+    ) -> dict[str, Release]:
+        made = {}
+        for raw in raws:
+            name = _name(raw)
+            parsed = self._once(raw, _parse_release)
+            if parsed is None:
+                continue
+            versions = [v for r in revisions.get(name, ()) if (v := self._once(r, _parse_version)) is not None]
+            key = ("release", _version(raw), *map(id, versions), *_selected(parsed.spec.access.from_, labels))
+            made[name] = self._memo(key, lambda p=parsed, v=versions: _release(p, v, labels))
+        return made
+
+    def _once(self, raw: Object, make: Callable[[Object], T]) -> T:
+        return self._memo((make.__name__, _version(raw)), lambda: make(raw))
+
+    def _memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `key` stands for, made at most once while it is in use."""
+        found = self._kept.get(key, self)
+        if found is self:
+            found = self._made[key] if key in self._made else make()
+        self._made[key] = found
+        return found  # type: ignore[no-any-return]
+
+
+def _name(raw: Object) -> str:
+    metadata = raw["metadata"]
+    return names.qualified(metadata["namespace"], metadata["name"])
+
+
+def _version(raw: Object) -> Hashable:
+    """The identity of an object's content; an object from a file has no resourceVersion and is its own identity."""
+    metadata = raw["metadata"]
+    return _name(raw), metadata.get("uid"), metadata.get("resourceVersion") or id(raw)
+
+
+def _selected(from_: str, labels: Namespaces) -> tuple[Hashable, ...]:
+    """What an access with a selector depends on besides the object; nothing for the others."""
+    if from_ != "Selector":
+        return ()
+    return (frozenset((name, frozenset(one.items())) for name, one in labels.items()),)
+
+
+def _by_owner(slices: Sequence[Object]) -> dict[tuple[str, str], set[str]]:
+    """(kind, `namespace/name`) -> URLs of the pods that are Ready and not going away.
+
+    An index has a second Service, its database's, which is no business of the door's: only `<name>-index` counts.
+    """
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for one in slices:
+        metadata = one["metadata"]
+        labels = metadata.get("labels") or {}
+        kind, owner = labels.get(names.OWNER_KIND), labels.get(names.OWNER_NAME)
+        if not kind or not owner or (kind == VectorIndex.KIND and labels.get(SERVICE_NAME) != f"{owner}-index"):
+            continue
+        found[kind, names.qualified(metadata["namespace"], owner)].update(_urls(one))
+    return found
+
+
+def _urls(one: Object) -> Iterator[str]:
+    ports = one.get("ports") or ()
+    port = next((p["port"] for p in ports if p.get("name") in (None, "", "http")), None)
+    for endpoint in one.get("endpoints") or ():
+        conditions = endpoint.get("conditions") or {}
+        if port and conditions.get("ready", True) is not False and not conditions.get("terminating"):
+            yield from (_url(address, port) for address in endpoint.get("addresses") or ())
+
+
+def _url(address: str, port: int) -> str:
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
+def _by_release(revisions: Sequence[Object]) -> dict[str, list[Object]]:
+    found: dict[str, list[Object]] = defaultdict(list)
+    for raw in revisions:
+        spec = raw.get("spec") or {}
+        if spec.get("ofKind") == PromptRelease.KIND:
+            found[names.qualified(raw["metadata"]["namespace"], spec.get("ofName", ""))].append(raw)
+    return found
+
+
+def _parse_service(raw: Object) -> LLMService | None:
+    try:
+        return LLMService.parse(raw)
+    except ValidationError:
+        return None
+
+
+def _parse_release(raw: Object) -> PromptRelease | None:
+    try:
+        return PromptRelease.parse(raw)
+    except ValidationError:
+        return None
+
+
+def _parse_version(raw: Object) -> Version | None:
+    try:
+        return compile_version(Revision.parse(raw))
+    except ValidationError:
+        return None
+
+
+def _release(release: PromptRelease, found: Sequence[Version], labels: Namespaces) -> Release:
+    spec, status = release.spec, release.status
+    versions = {version.digest: version for version in found}
+    stable = status.stable if status else None
+    moving = status.candidate if status else None
+    candidate = versions.get(moving.digest or "") if moving else None
+    phase = (status.phase if status else None) or "Pending"
+    return Release(
+        name=release.qualified,
+        admission=admission(spec.access, release.metadata.namespace, labels),
+        stable=versions.get(stable.digest or "") if stable else None,
+        candidate=candidate,
+        attempt=(moving.attempt or 1) if moving else 0,
+        weight=(moving.weight or 0) if moving and candidate else 0,
+        sticky=tuple(_sticky(text) for text in spec.rollout.sticky_by),
+        versions=versions,
+        waiting=f"its phase is {phase}",
+    )
+
+
+def _sticky(text: str) -> Sticky:
+    source, _, header = text.partition(":")
+    return Sticky(text, header.lower().encode() if source == "Header" else None)
+
+
+def _holder(raw: Object) -> Holder | None:
+    try:
+        key = GatewayKey.parse(raw)
+    except ValidationError:
+        return None
+    spec, namespace = key.spec, key.metadata.namespace
+    return Holder(
+        name=key.qualified,
+        namespace=namespace,
+        hashes=tuple(
+            Hash(bytes.fromhex(one.sha256), one.expires_at.timestamp() if one.expires_at else None) for one in spec.keys
+        ),
+        disabled=spec.disabled,
+        opens=opens(spec.models, namespace),
+        requests_per_minute=spec.limits.requests_per_minute,
+        tokens_per_minute=spec.limits.tokens_per_minute,
+        concurrency=spec.limits.concurrency,
+        budget=_budget(key),
+    )
+
+
+def _budget(key: GatewayKey) -> Budget | None:
+    budget, status = key.spec.budget, key.status
+    if budget is None:
+        return None
+    spent = float(status.spent) if status and status.spent else 0.0
+    start = (status.period_start if status else None) or ""
+    return Budget(float(budget.amount), budget.currency, budget.period, spent, start)

@@ -1,0 +1,51 @@
+"""POST /v1/feedback {id, rating: up|down, comment?}: what a user thought of a prompt's answer.
+
+The id says what the answer was (marks.py), so any gateway takes it, and a thumb down counts for the version and the
+weight that were in force when the answer was given. Answers that were no part of the running attempt are counted in the
+metrics only. The comment is not kept: nobody's text is stored here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from llmops.gateway import marks
+from llmops.gateway.auth import Caller
+from llmops.gateway.choose import Share
+from llmops.gateway.errors import BadRequest, Unknown
+from llmops.gateway.marks import Mark
+from llmops.gateway.report import Ledger
+from llmops.gateway.snapshot import Snapshot
+from llmops.telemetry import metrics
+
+RATINGS = ("up", "down")
+
+
+def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledger) -> dict[str, Any]:
+    """The reply: whether it counts as evidence."""
+    rating, told = body.get("rating"), body.get("id")
+    if rating not in RATINGS:
+        raise BadRequest(f"rating must be up or down, not {rating!r}", code="rating_invalid", param="rating")
+    mark = marks.read(told) if isinstance(told, str) else None
+    if mark is None:
+        raise BadRequest("id must be the id of a completion that a prompt answered (its `id` field)",
+                         code="id_invalid", param="id")
+    release = snapshot.releases.get(mark.release)
+    if release is None or not release.admission.admits(caller.namespace):
+        raise Unknown(f"PromptRelease {mark.release} is not there for namespace {caller.namespace}",
+                      code="prompt_not_found", param="id")
+    metrics.GATEWAY_FEEDBACK.labels(mark.release, mark.variant, rating).inc()
+    share = _share(mark, ledger)
+    if share is not None and rating == "down":
+        ledger.failed(mark.release, cast(Literal["stable", "candidate"], mark.variant), share, "Feedback")
+    return {"object": "feedback", "id": told, "rating": rating, "counted": share is not None}
+
+
+def _share(mark: Mark, ledger: Ledger) -> Share | None:
+    running = ledger.running(mark.release)
+    if running is None or not mark.attempt or not mark.unit:
+        return None
+    digest, number = running
+    if number != mark.attempt or not digest.startswith(mark.digest):
+        return None
+    return Share(digest, number, mark.weight, mark.unit)

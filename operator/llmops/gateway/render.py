@@ -1,0 +1,77 @@
+"""What is said to the model: a release's messages with the variables filled in, its passages, then the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.api import templates
+from llmops.gateway.choose import Choice
+from llmops.gateway.errors import BadRequest, NotReady
+from llmops.gateway.retrieve import Passage
+from llmops.gateway.snapshot import Retrieval, Template
+
+Search = Callable[[Retrieval, str], Awaitable[list[Passage]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The body for the model, and what the answer gets besides."""
+
+    body: dict[str, Any]
+    citations: list[dict[str, Any]] | None
+    echo: list[dict[str, Any]] | None
+
+
+async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Rendered:
+    """The whole body: what the caller sent, without `prompt`, with the release's messages and parameters."""
+    version, prompt = choice.version, body["prompt"]
+    if version.broken is not None or version.template is None:
+        raise NotReady(version.broken or "this version cannot be used", code="version_broken")
+    variables = prompt.get("variables")
+    if variables is None:
+        variables = {}
+    if not isinstance(variables, dict):
+        raise BadRequest("prompt.variables must be an object of names and values", code="invalid_variables",
+                         param="prompt.variables")
+    version.check(variables)
+    passages: list[Passage] | None = None
+    retrieval = version.retrieval
+    if retrieval is not None:
+        question = _question(choice, retrieval, version.template, variables)
+        passages = await search(retrieval, question)
+        variables = {**variables, retrieval.variable: _joined(passages)}
+    messages = [*_filled(choice, version.template, variables), *(body.get("messages") or ())]
+    sent = {name: value for name, value in body.items() if name != "prompt"}
+    sent.update(version.parameters)
+    sent["messages"] = messages
+    return Rendered(sent, None if passages is None else _citations(passages), messages if prompt.get("echo") else None)
+
+
+def _question(choice: Choice, retrieval: Retrieval, template: Template, variables: Mapping[str, Any]) -> str:
+    """The index's own query template, else the last user message with no passages in it."""
+    empty = {**variables, retrieval.variable: ""}
+    if retrieval.query is not None:
+        return _filled(choice, retrieval.query, empty)[-1]["content"]
+    asked = [one["content"] for one in _filled(choice, template, empty) if one["role"] == "user"]
+    if not asked:
+        raise BadRequest(f"PromptRelease {choice.release.name} has no user message to search its index with: "
+                         "write spec.indexRef.query", code="no_question")
+    return asked[-1]
+
+
+def _filled(choice: Choice, template: Template, variables: Mapping[str, Any]) -> list[dict[str, str]]:
+    try:
+        return template.render(variables)
+    except templates.Refused as refused:
+        raise BadRequest(f"PromptRelease {choice.release.name}: {refused}", code="invalid_variables",
+                         param="prompt.variables") from None
+
+
+def _joined(passages: list[Passage]) -> str:
+    return "\n".join(f"[{one.n}] {one.text}" for one in passages)
+
+
+def _citations(passages: list[Passage]) -> list[dict[str, Any]]:
+    return [{"n": one.n, "id": one.id, "source": one.source, "score": one.score} for one in passages]

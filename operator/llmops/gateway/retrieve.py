@@ -1,0 +1,71 @@
+"""Passages for a question, from the index's own query server (POST /search); retried on another pod, never cached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from llmops.gateway.errors import UpstreamFailed
+from llmops.gateway.snapshot import Endpoint, Retrieval, Snapshot
+from llmops.telemetry import metrics
+
+SECONDS = 10.0
+PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage, numbered as the prompt cites it."""
+
+    n: int
+    id: str
+    text: str
+    source: str
+    score: float
+
+
+class Retriever:
+    """Asks the pods of an index in turn until one answers or SECONDS have passed."""
+
+    def __init__(self, session: aiohttp.ClientSession, current: Callable[[], Snapshot]) -> None:
+        self._session, self._current = session, current
+
+    async def search(self, retrieval: Retrieval, text: str) -> list[Passage]:
+        """The best passages first; UpstreamFailed where the index does not answer."""
+        body = orjson.dumps({"text": text, "topK": retrieval.top_k})
+        problem = "it has no Ready query server"
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    for endpoint in self._current().indexes.get(retrieval.index, ()):
+                        found, problem = await self._ask(endpoint, body)
+                        if found is not None:
+                            return _passages(found, retrieval)
+                    metrics.GATEWAY_RETRIES.labels(retrieval.index).inc()
+                    await asyncio.sleep(PAUSE)
+        except TimeoutError:
+            raise UpstreamFailed(f"VectorIndex {retrieval.index} did not answer within {SECONDS:g} s ({problem}): "
+                                 "look at its conditions", code="retrieval_failed") from None
+
+    async def _ask(self, endpoint: Endpoint, body: bytes) -> tuple[dict[str, Any] | None, str]:
+        try:
+            async with self._session.post(endpoint.url + "/search", data=body,
+                                          headers={"content-type": "application/json"}) as response:
+                if response.status == 200:
+                    return orjson.loads(await response.read()), ""
+                return None, f"status {response.status}"
+        except (aiohttp.ClientError, ConnectionError) as problem:
+            return None, type(problem).__name__
+
+
+def _passages(found: dict[str, Any], retrieval: Retrieval) -> list[Passage]:
+    kept = [one for one in found.get("passages", ())
+            if retrieval.min_score is None or float(one.get("score", 0.0)) >= retrieval.min_score]
+    return [Passage(n, str(one.get("id", "")), str(one.get("text", "")), str(one.get("source", "")),
+                    float(one.get("score", 0.0)))
+            for n, one in enumerate(kept[: retrieval.top_k], start=1)]

@@ -1,0 +1,290 @@
+"""One request for an answer, from who asks to what is counted. Read `take` first: it is the story.
+
+What counts as evidence (docs/evidence.md): an answer that was served is an exposure of its unit; an answer that failed
+for good, or was given by a fallback, is an exposure and a failure. What the caller did wrong is neither, nor is a
+caller who hung up. An engine that refuses what a release rendered (4xx) is the release's failure: the caller's part was
+checked before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import orjson
+
+from llmops.gateway import choose, marks
+from llmops.gateway.choose import Choice
+from llmops.gateway.errors import NotReady, Refusal, TimedOut, UpstreamFailed
+from llmops.gateway.limits import Account
+from llmops.gateway.render import render
+from llmops.gateway.request import JSON, SSE, Gone, Request
+from llmops.gateway.snapshot import Service
+from llmops.gateway.stream import Events, error_event
+from llmops.gateway.upstream import Opened, Whole
+from llmops.telemetry import metrics
+
+if TYPE_CHECKING:
+    from llmops.gateway.app import Door
+
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+OVERLOADED = 429
+WATCH_AFTER = 0.1
+"""Seconds after which it is watched whether the caller still listens; a task for that costs 8 us, a timer 1."""
+
+_FALLS_BACK = (UpstreamFailed, NotReady)
+
+
+class Turn:
+    """The state of one request; its parts are filled in as they become known."""
+
+    __slots__ = ("account", "body", "choice", "citations", "cost", "door", "fell_back", "gone", "id", "request",
+                 "service", "tokens")
+
+    def __init__(self, door: Door, request: Request) -> None:
+        self.door, self.request = door, request
+        self.service: Service
+        self.account: Account
+        self.body: dict[str, Any] = {}
+        self.choice: Choice | None = None
+        self.id: str | None = None
+        self.citations: dict[str, Any] = {}
+        self.tokens, self.cost = 0, 0.0
+        self.fell_back = self.gone = False
+
+    async def take(self) -> None:
+        """Who is it, what is asked, is it allowed; then the answer."""
+        door, request = self.door, self.request
+        caller = await door.caller(request)
+        self.body = await request.json()
+        snapshot = door.snapshot
+        if request.path == CHAT and self.body.get("prompt") is not None:
+            self.choice = choose.version(snapshot, caller, self.body, request.headers, door.split_leased())
+            self._tell_version(self.choice)
+        else:
+            task = choose.EMBED if request.path == EMBEDDINGS else choose.GENERATE
+            self.service = choose.service(snapshot, caller, self.body.get("model"), task)
+        self.account = door.accounts.of(caller.holder, caller.identity)
+        self.account.enter(caller.holder, snapshot.gateways, door.loop.time(), door.today())
+        try:
+            async with self._while_heard():
+                await self._answer()
+        finally:
+            self.account.leave(self.tokens, self.cost)
+
+    async def _answer(self) -> None:
+        try:
+            if self.choice is not None:
+                await self._prepare(self.choice)
+            async with self._place():
+                if self.body.get("stream") and self.request.path != EMBEDDINGS:
+                    await self._streamed()
+                else:
+                    await self._whole()
+        except Refusal as refusal:
+            if refusal.status >= 500:
+                self._failed()
+            raise
+
+    async def _prepare(self, choice: Choice) -> None:
+        """The version's service, and the body that it is sent."""
+        found = self.door.snapshot.services.get(choice.version.service)
+        rendered = await render(choice, self.body, self.door.search)
+        if found is None:
+            raise NotReady(f"PromptRelease {choice.release.name} refers to LLMService {choice.version.service}, which "
+                           "does not exist: create it", code="service_missing", retry_after=5)
+        self.service = choose.usable(found, choose.GENERATE)
+        self.body = rendered.body
+        self.id = marks.new(choice)
+        if rendered.citations is not None:
+            self.citations["citations"] = rendered.citations
+        if rendered.echo is not None:
+            self.citations["rendered"] = rendered.echo
+
+    async def _whole(self) -> None:
+        answer = await self._ask(stream=False)
+        assert isinstance(answer, Whole)
+        await self._pass_on(answer)
+
+    async def _pass_on(self, answer: Whole) -> None:
+        """A complete answer, the engine's errors included; only a prompt's answer is changed on its way."""
+        body = answer.body
+        if answer.status < 400:
+            try:
+                reply = orjson.loads(body)
+                usage = reply.get("usage") or {}
+            except (orjson.JSONDecodeError, AttributeError):
+                raise UpstreamFailed(f"LLMService {self.service.name} answered something that is not JSON",
+                                     code="upstream_failed") from None
+            self._used(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+            if self.id is not None:
+                reply["id"] = self.id
+                reply.update(self.citations)
+                body = orjson.dumps(reply)
+            self._served()
+        elif answer.status != OVERLOADED:
+            self._failed()
+        await self.request.answer(answer.status, body)
+        self._count(answer.status)
+
+    async def _streamed(self) -> None:
+        usage = bool((self.body.get("stream_options") or {}).get("include_usage"))
+        self.body["stream_options"] = {"include_usage": True}
+        opened = await self._ask(stream=True)
+        if isinstance(opened, Whole):
+            return await self._pass_on(opened)
+        events = Events(self.id, usage, self.citations or None)
+        try:
+            await self._flow(opened, events)
+        finally:
+            opened.close(finished=events.done)
+            events.count()
+            self._used(events.tokens_in, events.tokens_out)
+            self._count(200)
+        return None
+
+    async def _flow(self, opened: Opened, events: Events) -> None:
+        """From here on the caller has bytes: what breaks now is told in the stream, and is a failure."""
+        request, read = self.request, opened.response.content.readany
+        await request.begin(200, SSE)
+        metrics.GATEWAY_FIRST_BYTE_SECONDS.labels(self.service.name).observe(self.door.loop.time() - request.started)
+        data = opened.first
+        problem = ""
+        try:
+            while data:
+                passed = events.feed(data)
+                if passed:
+                    await request.chunk(passed)
+                data = await read()
+        except OSError as broken:  # aiohttp's ClientPayloadError and ClientOSError, and plain connection errors
+            problem = type(broken).__name__
+        except self.door.CLIENT_ERRORS as broken:
+            problem = type(broken).__name__
+        if events.done:
+            self._served()
+        else:
+            self._failed()
+            broke = UpstreamFailed(f"LLMService {self.service.name} broke off in the middle of its answer "
+                                   f"({problem or 'no end'}): ask again", code="stream_broken")
+            await request.chunk(error_event(broke.body()))
+        await request.end()
+
+    async def _ask(self, stream: bool) -> Whole | Opened:
+        """The service, then its fallbacks in order; the first problem is told if none helps."""
+        service, snapshot = self.service, self.door.snapshot
+        try:
+            answer = await self._ask_one(service, stream)
+            if not (isinstance(answer, Whole) and answer.status == OVERLOADED and service.fallbacks):
+                return answer
+            problem: Refusal | None = None
+        except _FALLS_BACK as refusal:
+            problem = refusal
+        for name in service.fallbacks:
+            other = snapshot.services.get(name)
+            if other is None or other.external is not None or other.task != service.task:
+                continue
+            try:
+                answer = await self._ask_one(other, stream)
+            except _FALLS_BACK:
+                continue
+            if isinstance(answer, Opened) or answer.status < 400:
+                self.fell_back, self.service = True, other
+                metrics.GATEWAY_FALLBACKS.labels(service.name, name).inc()
+                self.request.extra.append((b"x-llmops-fallback", name.encode()))
+                return answer
+        if problem is not None:
+            raise problem
+        return cast("Whole | Opened", answer)
+
+    async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
+        self.body["model"] = service.name
+        body = orjson.dumps(self.body)
+        if stream:
+            return await self.door.upstream.stream(service, self.request.path, body)
+        return await self.door.upstream.whole(service, self.request.path, body)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A place within the service's limits.maxConcurrency (this gateway's share)."""
+        service = self.service
+        if service.max_concurrency is None:
+            yield
+            return
+        gate = self.door.gate(service.name)
+        limit = -(-service.max_concurrency // self.door.snapshot.gateways)
+        try:
+            async with asyncio.timeout(service.timeout):
+                await gate.enter(limit)
+        except TimeoutError:
+            raise TimedOut(f"LLMService {service.name} has limits.maxConcurrency {service.max_concurrency} and no place "
+                           f"became free within {service.timeout:g} s: raise it, or add replicas",
+                           code="concurrency") from None
+        try:
+            yield
+        finally:
+            gate.leave()
+
+    @asynccontextmanager
+    async def _while_heard(self) -> AsyncIterator[None]:
+        """Break off when the caller hangs up, so that no engine generates for nobody."""
+        task = asyncio.current_task()
+        assert task is not None
+        watcher: list[asyncio.Task[None]] = []
+        timer = self.door.loop.call_later(
+            WATCH_AFTER, lambda: watcher.append(self.door.loop.create_task(self._listen(task))))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
+            task.uncancel()
+            raise Gone from None
+        finally:
+            timer.cancel()
+            for one in watcher:
+                one.cancel()
+
+    async def _listen(self, task: asyncio.Task[Any]) -> None:
+        await self.request.hung_up()
+        self.gone = True
+        task.cancel()
+
+    def _tell_version(self, choice: Choice) -> None:
+        self.request.extra += (
+            (b"x-llmops-prompt", choice.release.name.encode()),
+            (b"x-llmops-prompt-version", choice.version.label.encode()),
+            (b"x-llmops-digest", choice.version.digest.encode()),
+            (b"x-llmops-variant", choice.variant.encode()),
+            (b"x-llmops-unit-source", choice.unit_source.encode()),
+        )
+
+    def _served(self) -> None:
+        if self.fell_back:
+            return self._failed()
+        choice = self.choice
+        if choice is not None and choice.share is not None:
+            self.door.ledger.exposed(choice.release.name, _variant(choice), choice.share)
+        return None
+
+    def _failed(self) -> None:
+        choice = self.choice
+        if choice is not None and choice.share is not None:
+            self.door.ledger.exposed(choice.release.name, _variant(choice), choice.share)
+            self.door.ledger.failed(choice.release.name, _variant(choice), choice.share, "Errors")
+
+    def _used(self, tokens_in: int, tokens_out: int) -> None:
+        self.tokens = tokens_in + tokens_out
+        self.cost = self.door.meter.used(self.service, tokens_in, tokens_out)
+
+    def _count(self, status: int) -> None:
+        seconds = self.door.loop.time() - self.request.started
+        self.door.meter.answered(self.request.path, self.service, self.choice, status, seconds)
+
+
+def _variant(choice: Choice) -> Literal["stable", "candidate"]:
+    return "candidate" if choice.variant == "candidate" else "stable"
+
+
+__all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "JSON", "Turn"]

@@ -1,0 +1,173 @@
+"""From the door to a pod: the one with the fewest requests pending, another one if it fails before the first byte.
+
+A request is tried again only while nothing of an answer has reached the caller. What says nothing about the request
+itself (a connection that fails or breaks, 502, 503, 504) is tried until the service's timeout; a 500 once more. A pod
+that refused is avoided for AVOID seconds, longer than it takes the API server to say that it is gone. Where no pod is
+Ready the request waits for one. One deadline covers all of it: limits.timeout, to the first byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import aiohttp
+
+from llmops.gateway.errors import NotReady, TimedOut, UpstreamFailed
+from llmops.gateway.snapshot import Endpoint, Service
+from llmops.telemetry import metrics
+
+T = TypeVar("T")
+AVOID = 2.0
+PAUSE = 0.05
+RETRIED = frozenset({502, 503, 504})
+_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A complete answer."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream whose first bytes are here. It must be closed; `endpoint` counts it until then."""
+
+    first: bytes
+    response: aiohttp.ClientResponse
+    endpoint: Endpoint
+
+    def close(self, finished: bool) -> None:
+        """Give the connection back, or break it off so that the engine stops generating."""
+        self.endpoint.pending -= 1
+        if finished:
+            self.response.release()
+        else:
+            self.response.close()
+
+
+class _TryAgain(Exception):
+    """This pod did not answer; the message says what it did instead."""
+
+    def __init__(self, message: str, avoid: bool, last: bool = False) -> None:
+        super().__init__(message)
+        self.avoid, self.last = avoid, last
+
+
+class Upstream:
+    """The client side of the door. `current(name)` finds the service as it is now."""
+
+    def __init__(self, session: aiohttp.ClientSession, current: Callable[[str], Service | None]) -> None:
+        self._session, self._current = session, current
+        self._loop = asyncio.get_running_loop()
+        self._turn = 0
+
+    async def whole(self, service: Service, path: str, body: bytes) -> Whole:
+        """The complete answer, whatever its status below 500."""
+        return await self._within(service, lambda endpoint: self._whole(endpoint, path, body))
+
+    async def stream(self, service: Service, path: str, body: bytes) -> Opened | Whole:
+        """An open stream, or the complete answer if it is an error."""
+        return await self._within(service, lambda endpoint: self._opened(endpoint, path, body))
+
+    async def _within(self, service: Service, once: Callable[[Endpoint], Awaitable[T]]) -> T:
+        problem = "no pod is Ready"
+        try:
+            async with asyncio.timeout(service.timeout):
+                tried: set[Endpoint] = set()
+                hopeless = 0
+                while True:
+                    endpoint = await self._choose(service, tried)
+                    try:
+                        return await once(endpoint)
+                    except _TryAgain as failure:
+                        problem = str(failure)
+                        metrics.GATEWAY_RETRIES.labels(service.name).inc()
+                        tried.add(endpoint)
+                        hopeless += failure.last
+                        if failure.avoid:
+                            endpoint.avoid_until = self._loop.time() + AVOID
+                        if hopeless > 1:
+                            raise UpstreamFailed(f"LLMService {service.name} failed twice: {problem}",
+                                                 code="upstream_failed") from None
+        except TimeoutError:
+            raise TimedOut(f"LLMService {service.name} did not answer within its limits.timeout of {service.timeout:g} s "
+                           f"({problem}): look at its pods, or raise the limit", code="timeout") from None
+
+    async def _choose(self, service: Service, tried: set[Endpoint]) -> Endpoint:
+        """A pod not tried yet; when all were, all again after a pause; when there is none, the first that comes."""
+        while True:
+            current = self._current(service.name)
+            if current is None:
+                raise UpstreamFailed(f"LLMService {service.name} was deleted", code="upstream_failed")
+            if not current.endpoints and not current.awaited:
+                raise NotReady(f"LLMService {service.name} has no replicas: write spec.replicas: 1 or more",
+                               code="no_replicas", retry_after=30)
+            left = [one for one in current.endpoints if one not in tried] if tried else current.endpoints
+            if left:
+                self._turn += 1
+                return _least_pending(left, self._loop.time(), self._turn)
+            tried.clear()
+            await asyncio.sleep(PAUSE)
+
+    async def _whole(self, endpoint: Endpoint, path: str, body: bytes) -> Whole:
+        endpoint.pending += 1
+        try:
+            async with self._session.post(endpoint.url + path, data=body, headers=_HEADERS) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, ConnectionError) as problem:
+            raise _TryAgain(type(problem).__name__, avoid=True) from None
+        finally:
+            endpoint.pending -= 1
+        _judge(response.status)
+        return Whole(response.status, answer)
+
+    async def _opened(self, endpoint: Endpoint, path: str, body: bytes) -> Opened | Whole:
+        endpoint.pending += 1
+        opened = None
+        try:
+            response = await self._session.post(endpoint.url + path, data=body, headers=_HEADERS)
+            try:
+                _judge(response.status)
+                if response.status >= 400:
+                    return Whole(response.status, await response.read())
+                first = await response.content.readany()
+                if not first:
+                    raise _TryAgain("an empty stream", avoid=False, last=True)
+                opened = Opened(first, response, endpoint)
+                return opened
+            finally:
+                if opened is None:
+                    response.close()
+        except (aiohttp.ClientError, ConnectionError) as problem:
+            raise _TryAgain(type(problem).__name__, avoid=True) from None
+        finally:
+            if opened is None:
+                endpoint.pending -= 1
+
+
+def _judge(status: int) -> None:
+    if status in RETRIED:
+        raise _TryAgain(f"status {status}", avoid=True)
+    if status >= 500:
+        raise _TryAgain(f"status {status}", avoid=False, last=True)
+
+
+def _least_pending(endpoints: Sequence[Endpoint], now: float, turn: int) -> Endpoint:
+    """Equals take turns; a pod to avoid only when there is no other."""
+    count = len(endpoints)
+    best = endpoints[turn % count]
+    if count == 1:
+        return best
+    best_rank = (best.avoid_until > now, best.pending)
+    for offset in range(1, count):
+        one = endpoints[(turn + offset) % count]
+        rank = (one.avoid_until > now, one.pending)
+        if rank < best_rank:
+            best, best_rank = one, rank
+    return best
