@@ -2,7 +2,8 @@
 
 A deadline on a call is not enough. Between its check and the system call lie some 0.3 ms of building the request, and
 a process stopped just there (SIGSTOP, a paused machine) sends its write when it wakes, minutes later: one of the first
-three pauses in tests/e2e/test_leadership.py did. Asked again where the bytes leave, none of the next ten did.
+three pauses in tests/e2e/test_leadership.py did. Asked again where the bytes leave, none of the next ten did. Only
+asyncio's own event loop asks: uvloop writes past the socket object, so the operator must not run on it.
 """
 
 from __future__ import annotations
