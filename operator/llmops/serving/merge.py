@@ -39,6 +39,8 @@ def _shape(template: Mapping[str, Any]) -> str | None:
     if not isinstance((template.get("metadata") or {}).get("labels") or {}, Mapping):
         return f"{ROOT}.metadata.labels is no object: write labels below it"
     for field, value in (template.get("spec") or {}).items():
+        if field == "tolerations" and not isinstance(value, list):
+            return f"{ROOT}.spec.tolerations must be a list"
         if field in KEYS and not _keyed(value, KEYS[field]):
             return f"{ROOT}.spec.{field} must be a list whose items each have {KEYS[field]}"
     return None
@@ -73,7 +75,9 @@ def _keyed(value: Any, key: str) -> bool:
 
 
 def merged(ours: Any, theirs: Any, field: str = "") -> Any:
-    """`theirs` over `ours`."""
+    """`theirs` over `ours`; null is as if it were not written."""
+    if theirs is None:
+        return ours
     if isinstance(ours, dict) and isinstance(theirs, Mapping):
         return {**ours, **{key: merged(ours.get(key), value, key) for key, value in theirs.items()}}
     if field == "tolerations" and isinstance(ours, list):
