@@ -204,6 +204,11 @@ def labels(operator: Operator) -> dict[str, str]:
     return {one["spec"]["version"]: one["metadata"]["labels"]["llmops.dev/state"] for one in found}
 
 
+def stable_version(operator: Operator) -> str | None:
+    status = operator.release().status
+    return status.stable.version if status and status.stable else None
+
+
 async def test_a_better_prompt_reaches_everybody_and_a_worse_one_is_taken_back(
     client: Client, operator: Operator, namespace: str
 ) -> None:
@@ -354,3 +359,50 @@ async def test_an_undeclared_variable_is_rejected_with_its_name(
     status = operator.release().status
     assert status
     assert "order_id" in (status.rejected[0].message or "")
+
+
+async def test_the_operator_killed_in_each_phase_comes_to_the_same_end(
+    client: Client, operator: Operator, namespace: str
+) -> None:
+    await client.create(PROMPT_RELEASE, release(namespace))
+    await operator.reaches("Released")
+    await change(client, namespace, "2.0.0", "Be short.")
+    door, killed = Door(operator), set()
+    async with asyncio.timeout(120):
+        while stable_version(operator) != "2.0.0":
+            if (phase := operator.phase()) not in killed:
+                killed.add(phase)
+                await operator.kill()
+                door.users(50, 0.0)  # the door goes on meanwhile
+                await operator.start()
+                door.report(whole=True)
+            door.users(40, 0.0)
+            door.report()
+            await asyncio.sleep(0.2)
+    assert killed >= {"Canary", "Baking"}
+    status = operator.release().status
+    assert status
+    assert (status.phase, [one.outcome for one in status.history]) == ("Released", ["Released", "Released"])
+
+
+async def test_a_candidate_is_aborted_by_name_and_retried_by_name(
+    client: Client, operator: Operator, namespace: str
+) -> None:
+    await client.create(PROMPT_RELEASE, release(namespace))
+    await operator.reaches("Released")
+    await change(client, namespace, "2.0.0", "Be short.")
+    await operator.reaches("Canary")
+    door = Door(operator)
+    digest = door.serving()["candidate"]
+
+    async def annotate(name: str, value: str) -> None:
+        annotations = {"metadata": {"annotations": {f"llmops.dev/{name}": value}}}
+        await client.patch(PROMPT_RELEASE, namespace, "answer", annotations)
+
+    await annotate("abort", f"{digest}/7")
+    await annotate("abort", f"{digest}/1")
+    await until(lambda: (door.report(), operator.phase() == "Rejected")[1])
+    await annotate("retry", f"{digest}/1")
+    await operator.reaches("Canary")
+    assert door.serving()["attempt"] == 2
+    await until(lambda: labels(operator) == {"1.0.0": "stable", "2.0.0": "candidate"})
