@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from llmops.api.common import Budget, Column, KubernetesObject, Model, Rule, Status, matches
+from llmops.api.common import Budget, Column, KubernetesObject, Model, Preserved, Rule, Status, matches
 
 
 class KeyHash(Model):
@@ -84,6 +84,8 @@ class GatewayKeyStatus(Status):
     """Tokens in this period."""
     period_start: Annotated[str, Field(max_length=40)] | None = None
     """When this period began."""
+    memory: Preserved | None = None
+    """What of each gateway's sums is already counted, so that nothing is counted twice."""
 
 
 class GatewayKey(KubernetesObject):

@@ -141,5 +141,8 @@ class Reason(_Told):
     TEMPLATE_INVALID = "TemplateInvalid", "A template cannot be used; the message says where and why."
 
     # access
+    KEY_DISABLED = "KeyDisabled", "spec.disabled is true: every request with this key is refused."
+    KEY_EXPIRED = "KeyExpired", "Every key has expired; a new one is needed."
+    BUDGET_SPENT = "BudgetSpent", "The period's budget is spent; requests are refused until the next one begins."
 
     # gateway

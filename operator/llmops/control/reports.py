@@ -70,13 +70,17 @@ class Reports:
 
     def spend(self, key: str) -> Spend:
         """Of all gateways together since each began."""
-        parts = [spent[key] for spent in self._spend.values() if key in spent]
+        parts = self.spent(key).values()
         return Spend(
             key=key,
             requests=sum(p["requests"] for p in parts),
             tokens=sum(p["tokens"] for p in parts),
             cost=sum(p["cost"] for p in parts),
         )
+
+    def spent(self, key: str) -> dict[str, Spend]:
+        """By gateway instance, since each began; instances that ended are among them."""
+        return {instance: spent[key] for instance, spent in self._spend.items() if key in spent}
 
     def forget(self, release: str, keep: tuple[str, int] | None = None) -> None:
         """Drops the units of a release's other attempts."""

@@ -174,7 +174,8 @@ class Door:
         if not self.split_leased():
             for one in serving.values():
                 one["weight"] = 0
-        reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, self.accounts.spend())
+        reply = report.report(
+            self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, self.accounts.spend())
         await request.answer(200, orjson.dumps(reply))
 
     async def _healthz(self, request: Request) -> None:

@@ -1,7 +1,7 @@
 """What a request asks for: a service by `model`, or a version of a release by `prompt`; and for whom it counts.
 
     model: support | shop/support                          the service, the caller's own messages
-    prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by the user's bucket
+    prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by user
     prompt: {id: ..., version: stable | candidate | 2.1.0 | <digest>}      that version; never counts as evidence
 
 A prompt brings its messages and its parameters. The request's own `messages` come after them (user, assistant and tool
@@ -124,12 +124,14 @@ def _refuse_pinned(body: Mapping[str, Any], release: Release) -> None:
     given = next((name for name in body if name in PINNED), None)
     if given is not None:
         raise BadRequest(f"{given} is part of PromptRelease {release.name}, tested together with its prompt: remove it "
-                         "from the request, or change spec.parameters in a new version", code="parameter_pinned", param=given)
+                         "from the request, or change spec.parameters in a new version",
+                         code="parameter_pinned", param=given)
     for index, message in enumerate(body.get("messages") or ()):
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ("user", "assistant", "tool"):
-            raise BadRequest(f"messages[{index}] has role {role!r}: with a prompt only user, assistant and tool messages "
-                             "may follow, the instructions are the release's", code="role_pinned", param="messages")
+            raise BadRequest(f"messages[{index}] has role {role!r}: with a prompt only user, assistant and tool "
+                             "messages may follow, the instructions are the release's",
+                             code="role_pinned", param="messages")
 
 
 def _pinned(release: Release, wanted: str, caller: Caller) -> Choice:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -83,8 +84,8 @@ class Compiler:
             urls = tuple(sorted(addresses.get((LLMService.KIND, name), ())))
             parsed = self._once(raw, _parse_service)
             if parsed is not None:
-                made[name] = self._memo(("service", _version(raw), urls, *_selected(parsed.spec.access.from_, labels)),
-                                        lambda p=parsed, u=urls: self._service(p, u, labels))
+                key = ("service", _version(raw), urls, *_selected(parsed.spec.access.from_, labels))
+                made[name] = self._memo(key, partial(self._service, parsed, urls, labels))
         return made
 
     def _service(self, service: LLMService, urls: Sequence[str], labels: Namespaces) -> Service:
@@ -117,7 +118,7 @@ class Compiler:
                 continue
             versions = [v for r in revisions.get(name, ()) if (v := self._once(r, _parse_version)) is not None]
             key = ("release", _version(raw), *map(id, versions), *_selected(parsed.spec.access.from_, labels))
-            made[name] = self._memo(key, lambda p=parsed, v=versions: _release(p, v, labels))
+            made[name] = self._memo(key, partial(_release, parsed, versions, labels))
         return made
 
     def _once(self, raw: Object, make: Callable[[Object], T]) -> T:

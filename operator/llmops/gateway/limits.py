@@ -1,10 +1,10 @@
 """How often and for how much: a key's limits and budget, as this gateway's share of them.
 
-Each of N ready gateways lets through a share of `limit / N`, rounded up: together never more than the limit by more
-than N - 1, and a caller whose connections all end at one gateway may meet its share sooner. A budget is not shared: it
-is checked against the operator's sum (GatewayKey.status.spent, at most ten seconds old) and what this gateway has added
-since, so it can be exceeded by what the others spend in that time. Tokens are known only afterwards: a request is let in
-while the bucket is above zero, and charged when it is done.
+Each of N ready gateways lets through a share of `limit / N`, rounded up: together never more than N - 1 above the
+limit, and a caller whose connections all end at one gateway meets its share sooner. A budget is not shared: it is
+checked against the operator's sum (GatewayKey.status.spent, at most ten seconds old) and what this gateway has added
+since, so it can be exceeded by what the others spend in that time. Tokens are known only afterwards: a request is let
+in while the bucket is above zero, and charged when it is done.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from llmops.api.periods import period
 from llmops.api.report import Spend
-from llmops.gateway.errors import TooMuch
-from llmops.gateway.snapshot import Budget, Holder
+from llmops.gateway.errors import NotAllowed, TooMuch
+from llmops.gateway.snapshot import Budget, Holder, Service
 
 
 @dataclass(slots=True)
@@ -96,6 +96,15 @@ class Account:
                 f"the budget of GatewayKey {name} ({budget.amount:g} {budget.currency} a {budget.period.lower()}) is "
                 f"spent: it begins anew on {end.date().isoformat()}, or ask for a larger spec.budget.amount",
                 code="insufficient_quota", retry_after=(end - today).total_seconds())
+
+
+def same_currency(holder: Holder | None, service: Service) -> None:
+    """A budget in one currency says nothing about prices in another: refused, rather than counted wrongly."""
+    if holder is None or holder.budget is None or service.currency in (None, holder.budget.currency):
+        return
+    raise NotAllowed(
+        f"LLMService {service.name} is priced in {service.currency} and the budget of GatewayKey {holder.name} is in "
+        f"{holder.budget.currency}: write both in the same currency", code="currency_mismatch", param="model")
 
 
 class Accounts:

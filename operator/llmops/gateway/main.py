@@ -1,8 +1,8 @@
 """`llmops gateway`: the process. In a pod, or on anybody's machine with KUBECONFIG set.
 
 On SIGTERM: not ready from that moment, but answering still (others learn of it a little later) for
-`drain_grace_seconds`, every answer asking its client to connect anew elsewhere; then no new connections, and streams may
-finish for `drain_seconds`.
+`drain_grace_seconds`, every answer asking its client to connect anew elsewhere; then no new connections, and streams
+may finish for `drain_seconds`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ async def serve(settings: Settings, host: str, port: int, objects: Path | None =
     """The whole process: follow the cluster (or read `objects`, a file of YAML), answer requests, drain."""
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(client_session())
-        client = None if objects else await stack.enter_async_context(await Client.connect(settings.api_timeout_seconds))
+        client = None
+        if objects is None:
+            client = await stack.enter_async_context(await Client.connect(settings.api_timeout_seconds))
         tokens = Tokens(client.raw if client else _no_cluster)
         door = Door(settings, tokens, session, socket.gethostname())
         server = Server(config(door, host, port, settings))
@@ -124,13 +126,13 @@ def _loop() -> type[asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:
         return None
-    return uvloop.Loop  # type: ignore[no-any-return]
+    return uvloop.Loop
 
 
 def main(argv: list[str]) -> int:
     """`llmops gateway`."""
     parser = argparse.ArgumentParser(prog="llmops gateway", description="The one OpenAI-compatible door.")
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's own address is not known beforehand
+    parser.add_argument("--host", default="0.0.0.0", help="default: every address of the pod")
     parser.add_argument("--port", type=int, default=None, help="default: the setting gateway_port")
     parser.add_argument("--objects", type=Path, help="serve these objects, a file of YAML, instead of a cluster's")
     given = parser.parse_args(argv)

@@ -1,8 +1,9 @@
 """What the operator is told (llmops.api.report): units and their first failures, what is served, what was spent.
 
-Everything of the running attempts is kept, so that any leader can ask from the beginning; a bounded amount, beyond which
-nothing more is recorded for either variant (the evidence then stands still, and the rollout holds for want of more).
-One sequence numbers units and changes of the snapshot, so that a poll is answered as soon as there is something new.
+Everything of the running attempts is kept, so that any leader can ask from the beginning; a bounded amount, beyond
+which nothing more is recorded for either variant (the evidence then stands still, and the rollout holds for want of
+more). One sequence numbers units and changes of the snapshot, so that a poll is answered as soon as there is
+something new.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from llmops.gateway import choose, marks
 from llmops.gateway.choose import Choice
 from llmops.gateway.errors import NotReady, Refusal, TimedOut, UpstreamFailed
-from llmops.gateway.limits import Account
+from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
-from llmops.gateway.snapshot import Service
+from llmops.gateway.snapshot import Holder, Service
 from llmops.gateway.stream import Events, error_event
 from llmops.gateway.upstream import Opened, Whole
 from llmops.telemetry import metrics
@@ -40,13 +40,14 @@ _FALLS_BACK = (UpstreamFailed, NotReady)
 class Turn:
     """The state of one request; its parts are filled in as they become known."""
 
-    __slots__ = ("account", "body", "choice", "citations", "cost", "door", "fell_back", "gone", "id", "request",
-                 "service", "tokens")
+    __slots__ = ("account", "body", "choice", "citations", "cost", "door", "fell_back", "gone", "holder", "id",
+                 "request", "service", "tokens")
 
     def __init__(self, door: Door, request: Request) -> None:
         self.door, self.request = door, request
         self.service: Service
         self.account: Account
+        self.holder: Holder | None = None
         self.body: dict[str, Any] = {}
         self.choice: Choice | None = None
         self.id: str | None = None
@@ -66,6 +67,7 @@ class Turn:
         else:
             task = choose.EMBED if request.path == EMBEDDINGS else choose.GENERATE
             self.service = choose.service(snapshot, caller, self.body.get("model"), task)
+        self.holder = caller.holder
         self.account = door.accounts.of(caller.holder, caller.identity)
         self.account.enter(caller.holder, snapshot.gateways, door.loop.time(), door.today())
         try:
@@ -78,6 +80,7 @@ class Turn:
         try:
             if self.choice is not None:
                 await self._prepare(self.choice)
+            same_currency(self.holder, self.service)
             async with self._place():
                 if self.body.get("stream") and self.request.path != EMBEDDINGS:
                     await self._streamed()
@@ -196,7 +199,7 @@ class Turn:
                 return answer
         if problem is not None:
             raise problem
-        return cast("Whole | Opened", answer)
+        return answer
 
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
         self.body["model"] = service.name
@@ -218,8 +221,8 @@ class Turn:
             async with asyncio.timeout(service.timeout):
                 await gate.enter(limit)
         except TimeoutError:
-            raise TimedOut(f"LLMService {service.name} has limits.maxConcurrency {service.max_concurrency} and no place "
-                           f"became free within {service.timeout:g} s: raise it, or add replicas",
+            raise TimedOut(f"LLMService {service.name} has limits.maxConcurrency {service.max_concurrency} and no "
+                           f"place became free within {service.timeout:g} s: raise it, or add replicas",
                            code="concurrency") from None
         try:
             yield

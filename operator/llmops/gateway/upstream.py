@@ -96,8 +96,9 @@ class Upstream:
                             raise UpstreamFailed(f"LLMService {service.name} failed twice: {problem}",
                                                  code="upstream_failed") from None
         except TimeoutError:
-            raise TimedOut(f"LLMService {service.name} did not answer within its limits.timeout of {service.timeout:g} s "
-                           f"({problem}): look at its pods, or raise the limit", code="timeout") from None
+            raise TimedOut(f"LLMService {service.name} did not answer within its limits.timeout of "
+                           f"{service.timeout:g} s ({problem}): look at its pods, or raise the limit",
+                           code="timeout") from None
 
     async def _choose(self, service: Service, tried: set[Endpoint]) -> Endpoint:
         """A pod not tried yet; when all were, all again after a pause; when there is none, the first that comes."""

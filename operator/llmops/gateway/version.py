@@ -1,4 +1,4 @@
-"""A Revision of a PromptRelease, made ready to answer: messages compiled, variables' schema compiled, parameters set."""
+"""A Revision of a PromptRelease, made ready to answer: messages and schema compiled, parameters set."""
 
 from __future__ import annotations
 
