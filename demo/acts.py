@@ -6,6 +6,7 @@ the demo fails loudly where the product does. tests/e2e/test_main_job.py runs th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,18 +91,18 @@ def first_release(_: Show) -> None:
     release = _until_phase({"Released"}, "1.0.0", timeout=180)
     tell("applied", f"EvalJob support-quality ({len(shop.evaluation_rows())} rows) and PromptRelease {RELEASE} 1.0.0")
     tell("happened", "there is nothing to compare with yet: the absolute minimum decided, then it was released")
-    tell("evidence", _said(release, "Evaluated"))
+    tell("evidence", release["status"]["history"][0]["message"])
 
 
 async def better(show: Show) -> None:
     """A better prompt: evaluated against the stable one, taken to a few users, promoted."""
     async with _crowd(show) as crowd:
         change(version="2.0.0", system=BETTER)
-        told = await _watch({"Released"}, "2.0.0", timeout=240)
+        told, said = await _watch({"Released"}, "2.0.0", timeout=240)
     show.left(crowd)
     tell("applied", f"version 2.0.0: system message “{BETTER}”")
     tell("happened", told)
-    tell("evidence", _said(get("promptrelease", RELEASE), "Evaluated"))
+    tell("evidence", said["Evaluated"])
     tell("users", _users(crowd))
     _expect_stable("2.0.0")
 
@@ -110,11 +111,11 @@ async def worse(show: Show) -> None:
     """A worse prompt: its evaluation stops it before any user sees it."""
     async with _crowd(show) as crowd:
         change(version="3.0.0", system=WORSE)
-        told = await _watch({"Rejected"}, "3.0.0", timeout=180)
+        told, said = await _watch({"Rejected"}, "3.0.0", timeout=180)
     show.left(crowd)
     tell("applied", f"version 3.0.0: system message “{WORSE}”")
     tell("happened", told)
-    tell("evidence", _said(get("promptrelease", RELEASE), "Evaluated"))
+    tell("evidence", said["Evaluated"])
     tell("users", _users(crowd))
     if crowd.tally.by_version["3.0.0"]:
         raise StageError("users met a release that failed its evaluation")
@@ -124,12 +125,12 @@ async def worse(show: Show) -> None:
 async def harmful(show: Show) -> None:
     """A release that passes its evaluation and fails its users: rolled back from the evidence."""
     async with _crowd(show) as crowd:
-        change(version="4.0.0", system=BETTER, max_tokens=16)
-        told = await _watch({"Rejected"}, "4.0.0", timeout=240)
+        change(version="4.0.0", system=BETTER, max_tokens=18)
+        told, said = await _watch({"Rejected"}, "4.0.0", timeout=240)
     show.left(crowd)
-    tell("applied", "version 4.0.0: the same prompt, answers cut at 16 tokens to save money")
+    tell("applied", "version 4.0.0: the same prompt, answers cut at 18 tokens to save money")
     tell("happened", told)
-    tell("evidence", f"{_said(get('promptrelease', RELEASE), 'Evaluated')}\n{_said(get('promptrelease', RELEASE), 'Healthy')}")
+    tell("evidence", f"{said['Evaluated']}\n{said['Healthy']}")
     tell("users", _users(crowd))
     if not crowd.tally.by_version["4.0.0"]:
         raise StageError("no user met the candidate, so the users' evidence cannot have decided")
@@ -157,10 +158,6 @@ def _users(crowd: Crowd) -> str:
     )
 
 
-def _said(release: Object, condition_type: str) -> str:
-    return str(condition(release, condition_type)["message"])
-
-
 def _until_phase(phases: set[str], version: str, timeout: float) -> Object:
     def seen() -> Object | None:
         release = get("promptrelease", RELEASE)
@@ -180,11 +177,11 @@ def _phase_of(release: Object, version: str) -> str:
     return str(status.get("phase", "")) if current and release["spec"].get("version") == version else ""
 
 
-async def _watch(ends: set[str], version: str, timeout: float) -> str:
-    """Follows the rollout while the users go on asking; returns its phases and weights as one line."""
-    import asyncio
-
+async def _watch(ends: set[str], version: str, timeout: float) -> tuple[str, dict[str, str]]:
+    """Follows the rollout while the users go on asking: its phases and weights as a line, and what was said last of
+    Evaluated and Healthy while they spoke of this version."""
     seen: list[str] = []
+    said: dict[str, str] = {"Evaluated": "", "Healthy": ""}
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while True:
@@ -195,8 +192,12 @@ async def _watch(ends: set[str], version: str, timeout: float) -> str:
         if phase and (not seen or seen[-1] != step):
             seen.append(step)
             tell("" if len(seen) > 1 else "phases", step)
+        for kind in said:
+            one = condition(release, kind)
+            if phase and one["status"] in ("True", "False") and phase != "Released":
+                said[kind] = one["message"]
         if phase in ends:
-            return " → ".join(seen)
+            return " → ".join(seen), said
         if loop.time() > deadline:
             raise StageError(f"{RELEASE} {version}: {' → '.join(seen)} and no further; status: {release.get('status')}")
         await asyncio.sleep(0.3)

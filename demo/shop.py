@@ -1,6 +1,6 @@
 """The fictional shop's material: a hundred real questions and answers, cut into what each act needs.
 
-The evaluation asks the sixty questions with the shortest answers, in four phrasings; users ask all hundred. That gap
+The evaluation asks the questions with the shortest answers, in seven phrasings; users ask all hundred. That gap
 is deliberate and ordinary: an evaluation set never covers everything people ask, which is why a release that passes
 it still goes to a few users first.
 """
@@ -13,7 +13,16 @@ from pathlib import Path
 from demo.stage import NAMESPACE, Object
 
 SOURCE = Path(__file__).parents[1] / "tests" / "models" / "shop-qa.jsonl"
-PHRASINGS = {"plain": "{q}", "hello": "Hello! {q}", "please": "Please help. {q}", "thanks": "{q} Thanks!"}
+EVALUATED = 36  # questions, those with the shortest answers
+PHRASINGS = {
+    "plain": "{q}",
+    "hello": "Hello! {q}",
+    "hi": "Hi! {q}",
+    "please": "Please help. {q}",
+    "thanks": "{q} Thanks!",
+    "both": "Hello! {q} Thanks!",
+    "help": "Please help. {q} Thanks!",
+}
 
 
 def questions() -> list[tuple[str, str]]:
@@ -22,7 +31,7 @@ def questions() -> list[tuple[str, str]]:
 
 
 def evaluation_rows() -> list[dict[str, str]]:
-    short = sorted(questions(), key=lambda qa: (len(qa[1]), qa[0]))[:60]
+    short = sorted(questions(), key=lambda qa: (len(qa[1]), qa[0]))[:EVALUATED]
     return [
         {"id": f"{at:03}-{name}", "question": form.format(q=question), "answer": answer, "phrasing": name}
         for at, (question, answer) in enumerate(short)
