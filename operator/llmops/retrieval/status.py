@@ -97,7 +97,8 @@ def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     if active is not None and plan.state is not State.SERVED:
         sentence += f"; generation {active} goes on serving" if available else ""
     told = conditions.summary(ready=ready, available=available, reason=reason, message=sentence, stalled=stalled)
-    served = f"generation {active} answers" if available else "nothing answers yet"
+    silent = "nothing answers yet" if active is None else f"no query server can search generation {active} now"
+    served = f"generation {active} answers" if available else silent
     said = Condition(ConditionType.AVAILABLE, available, Reason.AS_WANTED if available else reason, served)
     return [said if one.type == ConditionType.AVAILABLE else one for one in told]
 

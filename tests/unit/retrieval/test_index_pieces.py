@@ -1,0 +1,148 @@
+"""Gates, vector spaces, documents and passages: the pure pieces of a build."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmops.retrieval import space
+from llmops.retrieval.gates import Figures, judge
+from llmops.retrieval.ingest.chunk import estimate, passages
+from llmops.retrieval.ingest.measure import Neighbours
+from llmops.retrieval.ingest.read import Document, Wrong, content_sha256, documents, read
+from llmops.retrieval.server.app import Query, Refused, parse
+from llmops.retrieval.space import PROBES, Space
+from llmops.retrieval.work import SourceWork
+
+SOURCE = SourceWork("faq", "Auto", "id", "text", "")
+TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed", "said"),
+    [
+        ({"type": "AnnRecall", "atK": 10, "min": "0.95"}, True, "finds 0.960 with ef 64, at least 0.95"),
+        ({"type": "AnnRecall", "atK": 10, "min": "0.97"}, False, "less than the wanted 0.97"),
+        ({"type": "AnnRecall", "atK": 5, "min": "0.5"}, False, "nothing could be measured"),
+        ({"type": "Retrieval", "atK": 4, "min": "0.86"}, True, "for 100 questions 0.860"),
+        ({"type": "Retrieval", "atK": 4, "min": "0.87"}, False, "less than the wanted 0.87"),
+        ({"type": "RowCount", "min": 100}, True, "100 passages"),
+        ({"type": "RowCount", "min": 101}, False, "less than the wanted 101"),
+        ({"type": "Latency", "percentile": 50, "max": "20ms"}, True, "p50 is 20ms"),
+        ({"type": "Latency", "percentile": 95, "max": "30ms"}, False, "p95 is 40ms, more than the wanted 30ms"),
+    ],
+)
+def test_a_gate_says_what_was_measured_and_what_was_wanted(gate: dict[str, object], passed: bool, said: str) -> None:
+    figures = Figures(100, {10: 0.96}, {4: 0.86}, 100, [0.01, 0.02, 0.03, 0.04], 64)
+    (result,) = judge([gate], figures)
+    assert result.passed is passed
+    assert said in result.sentence
+
+
+def vectors(seed: int, noise: float = 0.0, width: int = 64) -> Space:
+    base, shake = random.Random(1), random.Random(seed)
+    rows = [[base.gauss(0, 1) for _ in range(width)] for _ in PROBES]
+    return Space(tuple(tuple(number + shake.gauss(0, noise) for number in row) for row in rows))
+
+
+def test_a_space_is_the_same_after_a_trip_through_a_property() -> None:
+    there = vectors(1)
+    back = space.loads(there.dumps())
+    assert there.same(back)
+    assert len(there.dumps()) < 1000
+
+
+def test_last_digits_do_not_make_another_space_but_a_coarser_model_does() -> None:
+    assert vectors(1).same(vectors(2, noise=0.001))
+    assert "the same sentence lies elsewhere" in str(vectors(1).differs(vectors(2, noise=0.1)))
+
+
+def test_another_dimension_is_told_by_its_numbers() -> None:
+    told = vectors(1).differs(vectors(1, width=32))
+    assert told == "vectors of 32 numbers where the passages have 64"
+
+
+def test_rows_and_whole_files_become_documents_that_cite_their_source() -> None:
+    rows = '{"id": "a", "text": "one", "topic": "x"}\n\n{"id": 2, "text": "two"}\n'
+    found = documents(SOURCE, {"qa.jsonl": rows, "guide.md": "# Guide\nWalk.", "empty.txt": " "})
+    assert [one.id for one in found] == ["faq/guide.md", "faq/a", "faq/2"]
+    assert found[1].metadata == {"topic": "x"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{oops", "qa.jsonl row 2: not JSON"),
+        ('["a"]', "row 2: a JSON object is expected"),
+        ('{"text": "no id"}', "field 'id' must be"),
+        ('{"id": "b", "text": " "}', "field 'text' must be"),
+        ('{"id": "a", "text": "again"}', "two documents are called 'faq/a'"),
+    ],
+)
+def test_a_broken_row_is_named_by_its_number(row: str, said: str) -> None:
+    with pytest.raises(Wrong, match=said):
+        documents(SOURCE, {"qa.jsonl": '{"id": "a", "text": "one"}\n' + row})
+
+
+def test_a_source_that_changed_since_the_plan_is_not_indexed(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("new")
+    planned = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": "old"}))
+    with pytest.raises(Wrong, match="it changed meanwhile"):
+        read(planned, tmp_path, patience=0)
+    as_planned = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": "new"}))
+    assert [one.id for one in read(as_planned, tmp_path, patience=0)] == ["faq/a.md"]
+
+
+@pytest.mark.parametrize("strategy", ["Semantic", "Fixed"])
+def test_no_passage_is_longer_than_asked_and_none_of_the_text_is_lost(strategy: str) -> None:
+    cut = passages([Document("faq/a", "faq", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)
+    assert [one.id for one in cut] == [f"faq/a#{n}" for n in range(len(cut))]
+    assert max(estimate(one.text) for one in cut) <= 50
+    assert "".join("".join(one.text for one in cut).split()) == "".join(TEXT.split())
+
+
+@pytest.mark.parametrize("strategy", ["Semantic", "Fixed"])
+def test_neighbours_share_the_overlap(strategy: str) -> None:
+    cut = passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 20}, estimate)
+    without = passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)
+    assert len(cut) > len(without)
+    assert sum(len(one.text) for one in cut) > len(TEXT) * 1.1
+
+
+def test_a_document_strategy_cuts_nothing() -> None:
+    (one,) = passages([Document("d", "s", TEXT)], {"strategy": "Document", "maxTokens": 8, "overlap": 0}, estimate)
+    assert one.text == TEXT
+
+
+def test_exact_neighbours_do_not_count_the_vector_itself() -> None:
+    rows = np.array([[1, 0], [0.9, 0.1], [0, 1], [-1, 0]], "f4")
+    for metric in ("Cosine", "IP", "L2"):
+        assert Neighbours(list("abcd"), rows, metric).nearest(0, 1) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"{}", "text is missing"),
+        (b'{"text": "a", "topK": 0}', "topK must be"),
+        (b'{"text": "a", "topK": true}', "topK must be"),
+        (b'{"text": "a", "filter": 1}', "filter must be"),
+        (b'{"text": "a", "minScore": "x"}', "minScore must be"),
+    ],
+)
+def test_a_wrong_search_is_told_what_to_send(body: bytes, said: str) -> None:
+    with pytest.raises(Refused, match=said) as refused:
+        parse(body)
+    assert refused.value.status == 400
+
+
+def test_a_search_has_defaults() -> None:
+    assert parse(b'{"text": "a"}') == Query("a", 4, "", None)
+    assert parse(json.dumps({"text": "a", "topK": 2, "minScore": "0.3"}).encode()) == Query("a", 2, "", 0.3)
+    assert math.isclose(parse(b'{"text":"a","minScore":0.5}').min_score or 0, 0.5)

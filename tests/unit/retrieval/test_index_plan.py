@@ -1,0 +1,245 @@
+"""What a change costs, what is begun when, and what is never begun."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.retrieval.conftest import finished, job, seen, work_of
+
+from llmops.retrieval.observe import Missing, Run, Seen
+from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
+from llmops.retrieval.status import status
+from llmops.retrieval.work import FAILURE, alias_of, loads
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        ({"index": {"search": {"ef": 128}}}, MeasureAgain()),
+        ({"rollout": {"gates": [{"type": "AnnRecall", "min": "0.99"}]}}, MeasureAgain()),
+        ({"rollout": {"autoTuneSearch": True}}, MeasureAgain()),
+        ({"embedding": {"queryPrefix": "query: "}}, MeasureAgain()),
+        ({"index": {"parameters": {"M": 32}}}, Rebuild(copy_vectors=True)),
+        ({"index": {"type": "IVF_FLAT"}}, Rebuild(copy_vectors=True)),
+        ({"embedding": {"serviceRef": {"name": "other"}}}, Rebuild(copy_vectors=False)),
+        ({"embedding": {"documentPrefix": "passage: "}}, Rebuild(copy_vectors=False)),
+        ({"index": {"metric": "IP"}}, Rebuild(copy_vectors=False)),
+        ({"chunking": {"maxTokens": 100}}, Rebuild(copy_vectors=False)),
+        ({"rollout": {"keepGenerations": 5}}, Nothing()),
+        ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
+        ({"embedding": {"batchSize": 8}}, Nothing()),
+        ({"index": {"parameters": {"M": 16}}}, Nothing()),  # the default, written out
+        ({"access": {"from": "All"}}, Nothing()),
+    ],
+)
+def test_a_change_costs_the_cheapest_safe_action(change: dict[str, Any], action: object) -> None:
+    assert cheapest(work_of(seen()).parts, work_of(seen(change)).parts) == action
+
+
+def test_a_changed_document_copies_the_vectors_of_the_others() -> None:
+    before = seen()
+    after = replace(before, sources=(replace(before.sources[0], sha256="b" * 64),))
+    assert cheapest(work_of(before).parts, work_of(after).parts) == Rebuild(copy_vectors=True)
+
+
+def test_another_revision_behind_the_same_service_embeds_everything_again() -> None:
+    before = seen()
+    after = replace(before, embedder=replace(work_of(before).embedding, revision="r2"))
+    assert cheapest(work_of(before).parts, work_of(after).parts) == Rebuild(copy_vectors=False)
+
+
+def kinds(wanted: Plan) -> list[str]:
+    return [one["kind"] for one in wanted.children]
+
+
+def begun(wanted: Plan) -> Any:
+    (found,) = [one for one in wanted.children if one["kind"] == "Job"]
+    return found
+
+
+def test_the_first_build_begins_once_the_engine_answers() -> None:
+    waits = plan(seen(engine_ready=False))
+    assert waits.state is State.STARTING
+    assert "Job" not in kinds(waits)
+    assert kinds(waits).count("Deployment") == 2  # engine and query server stand already
+    assert plan(seen()).state is State.BUILDING
+    assert begun(plan(seen()))["metadata"]["name"].startswith("faq-index-")
+
+
+def test_the_job_may_patch_one_config_map_and_nothing_else() -> None:
+    wanted = plan(seen())
+    (role,) = [one for one in wanted.children if one["kind"] == "Role"]
+    (rule,) = role["rules"]
+    assert (rule["resources"], rule["verbs"]) == (["configmaps"], ["get", "patch"])
+    assert rule["resourceNames"] == [begun(wanted)["metadata"]["name"]]
+
+
+def test_every_pod_is_restricted() -> None:
+    for one in plan(seen()).children:
+        if one["kind"] in ("Deployment", "Job"):
+            pod = one["spec"]["template"]["spec"]
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert pod["automountServiceAccountToken"] is False
+            for container in pod["containers"]:
+                assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+                assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize(("policy", "owned"), [("Retain", False), ("Delete", True)])
+def test_the_volume_outlives_the_index_unless_asked_otherwise(policy: str, owned: bool) -> None:
+    (claim,) = [
+        one for one in plan(seen({"deletionPolicy": policy})).children if one["kind"] == "PersistentVolumeClaim"
+    ]
+    assert ("ownerReferences" not in claim["metadata"]) is owned  # absent: cluster.apply sets ours; []: none
+
+
+def test_what_is_served_costs_nothing(served: Seen) -> None:
+    wanted = plan(served)
+    assert wanted.state is State.SERVED
+    assert "Job" not in kinds(wanted)
+    assert status(served, wanted, NOW) == {**served.raw["status"]}
+
+
+def test_a_served_index_with_a_new_index_parameter_builds_beside_it(served: Seen) -> None:
+    changed = seen({"index": {"parameters": {"M": 32}}}, served.raw["status"], runs=served.runs)
+    wanted = plan(changed)
+    told = status(changed, wanted, NOW)
+    assert wanted.state is State.BUILDING
+    (given,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and "data" in one]
+    assert loads(given["data"]["work.json"]).copy_vectors is True
+    assert condition(told, "Ready") == "False"
+    assert condition(told, "Available") == "True"
+    assert told["generation"]["active"] == 1
+
+
+def test_a_generation_that_misses_a_gate_is_not_served_and_the_old_one_stays(served: Seen) -> None:
+    changed = seen({"index": {"parameters": {"M": 2}}}, served.raw["status"])
+    changed = replace(changed, runs=(*served.runs, finished(changed, served=False, generation=2)))
+    wanted = plan(changed)
+    told = status(changed, wanted, NOW)
+    assert wanted.state is State.REJECTED
+    assert (condition(told, "GatesPassed"), condition(told, "Stalled")) == ("False", "True")
+    assert condition(told, "Available") == "True"
+    assert told["generation"]["active"] == 1
+    assert told["generation"]["rejected"] == [work_of(changed).parts.key]
+    assert told["measured"] == {"annRecallAt10": "1.000"}  # of what is served
+    # and going back costs nothing: the served outcome was kept
+    assert plan(seen(status=told, runs=changed.runs)).state is State.SERVED
+
+
+def test_a_build_that_is_no_longer_wanted_is_stopped_and_its_end_awaited(served: Seen) -> None:
+    second = seen({"index": {"parameters": {"M": 32}}}, served.raw["status"])
+    running = Run(work_of(second).parts.key, job(second), None)
+    back = seen(status=served.raw["status"], runs=(*served.runs, running))
+    stopped = plan(back)
+    # that Job may have moved the alias: nothing of before is believed, not even what was served
+    assert (stopped.state, stopped.keep) == (State.BUILDING, ())
+    assert "Job" not in kinds(stopped)
+    waits = plan(seen(status=served.raw["status"], building=frozenset({running.job["metadata"]["name"]})))  # type: ignore[index]
+    assert "Job" not in kinds(waits)
+    again = plan(seen(status=served.raw["status"]))
+    assert begun(again)["metadata"]["name"] == f"faq-index-{work_of(back).short}"
+
+
+def test_a_failed_job_says_why_in_its_own_words() -> None:
+    index = seen()
+    results = {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {FAILURE: "source faq, a.jsonl row 3: not JSON"}}
+    wanted = plan(replace(index, runs=(Run(work_of(index).parts.key, job(index, "Failed"), results),)))
+    assert wanted.state is State.FAILED
+    assert wanted.sentence.endswith("row 3: not JSON")
+
+
+def test_an_outcome_that_somebody_deleted_is_measured_again(served: Seen) -> None:
+    (run,) = served.runs
+    first = plan(seen(status=served.raw["status"], runs=(Run(run.key, run.job, None),)))
+    assert (first.state, first.keep) == (State.BUILDING, ())
+    assert begun(plan(seen(status=served.raw["status"])))
+
+
+@pytest.mark.parametrize(
+    ("observed", "state"),
+    [
+        ({"source_problem": "source faq: ConfigMap shop/shop-faq does not exist"}, State.BAD_SOURCES),
+        ({"embedder": Missing("LLMService shop/minilm does not exist")}, State.WAITING),
+        ({"questions": Missing("EvalJob shop/q does not exist")}, State.WAITING),
+    ],
+)
+def test_whatever_is_missing_the_served_generation_goes_on(
+    served: Seen, observed: dict[str, Any], state: State
+) -> None:
+    index = replace(served, **observed)
+    wanted = plan(index)
+    told = status(index, wanted, NOW)
+    assert wanted.state is state
+    assert "Job" not in kinds(wanted)
+    assert condition(told, "Available") == "True"
+    assert "generation 1 goes on serving" in message(told, "Ready")
+    assert {one["kind"] for one in wanted.keep} == {"Job", "ConfigMap"}
+
+
+def test_suspended_builds_nothing_new_and_serves_on(served: Seen) -> None:
+    wanted = plan(seen({"suspend": True, "index": {"parameters": {"M": 32}}}, served.raw["status"], runs=served.runs))
+    assert wanted.state is State.WAITING
+    assert "Job" not in kinds(wanted)
+    assert plan(seen({"suspend": True}, served.raw["status"], runs=served.runs)).state is State.SERVED
+
+
+def test_sources_that_are_not_to_be_followed_cost_nothing_until_the_spec_changes(served: Seen) -> None:
+    follow_not = {"refresh": {"onSourceChange": False}}
+    sources = (replace(served.sources[0], sha256="b" * 64),)
+    same = seen(follow_not, served.raw["status"], runs=served.runs, sources=sources)
+    assert plan(same).state is State.SERVED
+    changed = seen({**follow_not, "chunking": {"maxTokens": 50}}, served.raw["status"], sources=sources)
+    assert begun(plan(changed))
+
+
+def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served: Seen) -> None:
+    changed = replace(served, embedder=replace(work_of(served).embedding, revision="r2" * 20))
+    told = status(changed, plan(changed), NOW)
+    assert condition(told, "EmbeddingMatches") == "False"
+    assert "embedded by revision r1" in message(told, "EmbeddingMatches")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"engine": {"mode": "Standalone"}}, "engine Milvus in mode Standalone is not available yet"),
+        ({"sources": [{"name": "m", "pvc": {"claim": "m"}}]}, "source m: only configMapRef is available yet"),
+        ({"refresh": {"schedule": "@daily"}}, "spec.refresh.schedule is not available yet"),
+        ({"refresh": {"deletePolicy": "Never"}}, "spec.refresh.deletePolicy Never is not available yet"),
+    ],
+)
+def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[str, Any], said: str) -> None:
+    index = seen(change)
+    wanted = plan(index)
+    assert (wanted.state, wanted.children) == (State.UNSUPPORTED, ())
+    assert message(status(index, wanted, NOW), "Stalled").startswith(said)
+
+
+def test_work_travels_whole() -> None:
+    work = work_of(seen())
+    assert loads(work.dumps()).parts == work.parts
+    with pytest.raises(ValueError, match="cannot be read"):
+        loads('{"sources": []}')
+
+
+def test_aliases_of_different_indexes_differ_in_an_engine_that_knows_few_characters() -> None:
+    assert alias_of("shop", "a-b") != alias_of("shop-a", "b")
+    assert alias_of("shop", "a-b").replace("_", "").isalnum()
+    assert alias_of("1st", "faq")[0].isalpha()
+
+
+def condition(told: dict[str, Any], name: str) -> str:
+    (found,) = [one["status"] for one in told["conditions"] if one["type"] == name]
+    return str(found)
+
+
+def message(told: dict[str, Any], name: str) -> str:
+    (found,) = [one["message"] for one in told["conditions"] if one["type"] == name]
+    return str(found)
