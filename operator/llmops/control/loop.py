@@ -25,6 +25,9 @@ from llmops.telemetry import metrics
 log = logging.getLogger(__name__)
 
 
+TURN_SECONDS = 120.0  # each call has a deadline of its own; this is for what should not happen: a turn that hangs
+
+
 class Loop:
     """Joins the queue, the cache's changes and the controllers."""
 
@@ -93,7 +96,8 @@ class Loop:
     async def _turn(self, key: Key) -> None:
         started, result = time.perf_counter(), "ok"
         try:
-            again = await self._by_kind[key.kind].reconcile(key, self._cluster, self._clock)
+            async with asyncio.timeout(TURN_SECONDS):
+                again = await self._by_kind[key.kind].reconcile(key, self._cluster, self._clock)
             self.queue.succeeded(key)
             # the resync heals what no event told of; spread, so that a thousand objects do not come at once
             resync = self._cluster.settings.resync_seconds * random.uniform(0.8, 1.2)

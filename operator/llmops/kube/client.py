@@ -38,6 +38,8 @@ class Client:
 
     def limit_writes(self, seconds: Callable[[], float]) -> None:
         """From now on a write may take only `seconds()`, and none is sent when that is not positive (lease.py)."""
+        if not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+            raise RuntimeError("a leader must run on asyncio's own event loop: others write past the fence (fence.py)")
         self._write_seconds = seconds
         if self._fenced is None:
             self._fenced = self._open(fence.factory(lambda: self._write_seconds() > 0))

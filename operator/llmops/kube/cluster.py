@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,8 +13,9 @@ from llmops.api import Settings, names
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.compare import already
-from llmops.kube.errors import ApiError, Conflict, NotFound, NotOurs
-from llmops.kube.resources import EVENT, Object, Resource
+from llmops.kube.errors import Conflict, NotFound, NotOurs
+from llmops.kube.events import Events
+from llmops.kube.resources import Object, Resource
 
 APPLIED = "llmops.dev/applied"
 """Annotation: the digest of what we last applied. It tells of fields that we set once and now leave out."""
@@ -35,7 +35,7 @@ class Cluster:
     def __init__(self, client: Client, cache: Cache, settings: Settings) -> None:
         self.client, self.cache, self.settings = client, cache, settings
         self.reports: Any = None
-        self._events: dict[tuple[str, str, str], datetime] = {}
+        self._events = Events(client)
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """From the cache: may be a moment old. For what cannot be undone use fresh()."""
@@ -130,19 +130,8 @@ class Cluster:
         return True
 
     async def event(self, obj: Object, reason: str, message: str, type: str = "Normal") -> None:
-        """Tells people, as `kubectl describe` shows; the same reason and message at most once in five minutes."""
-        metadata, now = obj["metadata"], datetime.now(UTC)
-        told = (metadata["uid"], str(reason), message)
-        last = self._events.get(told)
-        if last is not None and (now - last).total_seconds() < 300:
-            return
-        if len(self._events) > 10_000:
-            self._events.clear()
-        self._events[told] = now
-        try:
-            await self.client.create(EVENT, _event(obj, str(reason), message, type, now))
-        except ApiError:
-            self._events.pop(told, None)  # an event is a courtesy: losing one must not fail the work
+        """Tells people, as `kubectl describe` shows; said again within five minutes it is not repeated (events.py)."""
+        await self._events.tell(obj, str(reason), message, type)
 
 
 def _dressed(child: Object, owner: Object) -> Object:
@@ -200,25 +189,3 @@ def _exact(old: Any, new: Any) -> Any:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     return {**{key: None for key in old if key not in new}, **{key: _exact(old.get(key), new[key]) for key in new}}
-
-
-def _event(obj: Object, reason: str, message: str, type_: str, now: datetime) -> Object:
-    metadata = obj["metadata"]
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    unique = hashlib.sha256(f"{metadata['uid']}{reason}{message}{stamp}".encode()).hexdigest()[:16]
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": f"{metadata['name']}.{unique}", "namespace": metadata["namespace"]},
-        "regarding": {
-            "apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": metadata["name"],
-            "namespace": metadata["namespace"], "uid": metadata["uid"],
-        },
-        "reason": reason[:128],
-        "note": message[:1024],
-        "type": type_,
-        "action": reason[:128],
-        "eventTime": stamp,
-        "reportingController": "llmops.dev/operator",
-        "reportingInstance": names.FIELD_MANAGER,
-    }  # fmt: skip
