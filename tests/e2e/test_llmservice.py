@@ -1,0 +1,318 @@
+"""LLMServices on the real cluster, the operator's loop in this process (tests/e2e/test_main_job.py has it as shipped).
+
+The namespaces admit only restricted pods; the engine is llama.cpp with real small models; the test asks it by its
+Service, as the door would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.cluster.access import Access
+
+from llmops.api import Settings
+from llmops.control import SystemClock
+from llmops.control.loop import Loop
+from llmops.kube.cache import Cache
+from llmops.kube.client import Client
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import (
+    DEPLOYMENT,
+    JOB,
+    LLM_SERVICE,
+    NETWORK_POLICY,
+    NODE,
+    PDB,
+    POD,
+    PVC,
+    REVISION,
+    SERVICE,
+    Resource,
+)  # fmt: skip
+from llmops.serving.reconcile import CONTROLLER
+
+pytestmark = pytest.mark.cluster
+
+Object = dict[str, Any]
+MODELS = Path(__file__).parents[1] / "models"
+ROWS = [json.loads(line) for line in (MODELS / "shop-qa.jsonl").read_text().splitlines()]
+DIGEST = hashlib.sha256((MODELS / "support-good.gguf").read_bytes()).hexdigest()
+IMAGE = "llmops/demo-models:dev"
+CHILDREN = (DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY, PVC, JOB, REVISION)
+SMALL = {"requests": {"cpu": "50m", "memory": "96Mi"}}
+
+
+class World:
+    """One namespace: what is in it, and how to change it."""
+
+    def __init__(self, client: Client, cache: Cache, namespace: str) -> None:
+        self.client, self.cache, self.namespace = client, cache, namespace
+
+    async def service(self, name: str = "support", **spec: Any) -> None:
+        whole = {
+            "model": {"uri": "file:///models/support-good.gguf"},
+            "engine": {"type": "LlamaCpp", "image": IMAGE, "contextLength": 512},
+            "resources": SMALL,
+            **spec,
+        }
+        await self.create(LLM_SERVICE, name, spec=whole)
+
+    async def create(self, resource: Resource, name: str, **fields: Any) -> None:
+        metadata = {"name": name, "namespace": self.namespace, **fields.pop("metadata", {})}
+        whole = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **fields}
+        await self.client.create(resource, whole)
+
+    async def change(self, name: str = "support", **spec: Any) -> None:
+        await self.client.patch(LLM_SERVICE, self.namespace, name, {"spec": spec})
+
+    def get(self, resource: Resource, name: str) -> Object:
+        return self.cache.get(resource, self.namespace, name) or {}
+
+    def mine(self, resource: Resource, name: str = "support") -> list[Object]:
+        labels = {"llmops.dev/owner-kind": "LLMService", "llmops.dev/owner-name": name}
+        return self.cache.list(resource, self.namespace, labels)
+
+    def said(self, kind: str = "Ready", name: str = "support") -> tuple[str, str, str]:
+        """(status, reason, message) of a condition of this generation."""
+        service = self.get(LLM_SERVICE, name)
+        for one in (service.get("status") or {}).get("conditions") or []:
+            if one["type"] == kind and one["observedGeneration"] == service["metadata"]["generation"]:
+                return one["status"], one["reason"], one["message"]
+        return "", "", ""
+
+    async def ready(self, name: str = "support") -> str:
+        """The address of its Service, once Ready is True."""
+        await self.until(lambda: self.said(name=name)[0] == "True", f"{name} Ready")
+        service = await self.client.get(SERVICE, self.namespace, f"{name}-llm")
+        return f"http://{service['spec']['clusterIP']}/v1"
+
+    async def says(self, reason: str, words: str, kind: str = "Ready", name: str = "support") -> None:
+        await self.until(lambda: self.said(kind, name)[1] == reason and words in self.said(kind, name)[2], words)
+
+    async def until(self, test: Callable[[], Any], what: str, seconds: float = 120) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not test():  # noqa: ASYNC110 - any of many changes may make it true
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            told = {one["metadata"]["name"]: one.get("status") for one in self.cache.list(LLM_SERVICE, self.namespace)}
+            raise AssertionError(f"{what}: not within {seconds} s; {json.dumps(told, indent=1)}") from None
+
+
+@pytest.fixture
+async def client(cluster: Access) -> AsyncIterator[Client]:
+    async with await Client.connect() as client:
+        yield client
+
+
+@pytest.fixture
+async def world(client: Client, namespace: str) -> AsyncIterator[World]:
+    """The operator for the LLMServices of one namespace, running."""
+    cache = Cache(client)
+    seen = Cluster(client, cache, Settings())
+    loop = Loop([CONTROLLER], seen, SystemClock())
+    cache.subscribe(loop.changed)
+    for resource in (CONTROLLER.resource, *CONTROLLER.owns):
+        cache.follow(resource, namespace)
+    await cache.synced(20)
+    running = asyncio.create_task(loop.run(2))
+    yield World(client, cache, namespace)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await cache.close()
+
+
+async def post(url: str, body: Object) -> Object:
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as reply:
+        answer: Object = await reply.json()
+        assert reply.status == 200, answer
+        return answer
+
+
+async def answer(base: str, question: str) -> str:
+    body = {"model": "x", "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 48}
+    found = await post(f"{base}/chat/completions", body)
+    return str(found["choices"][0]["message"]["content"])
+
+
+async def test_a_service_answers_heals_and_leaves_nothing_behind(world: World) -> None:
+    await world.service(replicas=2)
+    base = await world.ready()
+    assert await answer(base, ROWS[0]["question"]) == ROWS[0]["answer"]
+    async with aiohttp.ClientSession() as session, session.get(f"{base}/models") as reply:
+        listed = await reply.json()
+    assert listed["data"][0]["id"] == f"{world.namespace}/support"
+
+    # somebody deletes a child: it comes back
+    uid = world.get(DEPLOYMENT, "support-llm")["metadata"]["uid"]
+    await world.client.delete(DEPLOYMENT, world.namespace, "support-llm")
+    back = lambda: world.get(DEPLOYMENT, "support-llm").get("metadata", {}).get("uid") not in (None, uid)  # noqa: E731
+    await world.until(back, "the Deployment is back", 10)
+
+    # somebody edits one: it is put right
+    await world.ready()
+    await world.client.patch(SERVICE, world.namespace, "support-llm", {"spec": {"selector": {"some": "body"}}})
+    await world.until(lambda: "some" not in world.get(SERVICE, "support-llm")["spec"]["selector"], "put right", 10)
+
+    # a pod is killed: the other serves meanwhile, and a new one comes
+    pods = {one["metadata"]["name"] for one in world.mine(POD)}
+    await world.client.delete(POD, world.namespace, min(pods))
+    assert await answer(await world.ready(), ROWS[1]["question"]) == ROWS[1]["answer"]
+
+    await world.client.delete(LLM_SERVICE, world.namespace, "support")
+    gone = lambda: not any(world.mine(resource) for resource in (*CHILDREN, POD))  # noqa: E731
+    await world.until(gone, "everything is gone")
+
+
+async def test_an_embedder_finds_the_answers_to_the_shops_questions(world: World) -> None:
+    """64 of 100 is what the original model does; wrong tokens or a wrong pooling would find next to none."""
+    await world.service("minilm", model={"uri": "file:///models/minilm.gguf", "task": "Embed"},
+                        engine={"type": "LlamaCpp", "image": IMAGE})  # fmt: skip
+    base = await world.ready("minilm")
+
+    async def embed(texts: list[str]) -> list[list[float]]:
+        found = await post(f"{base}/embeddings", {"model": "x", "input": texts})
+        return [one["embedding"] for one in found["data"]]
+
+    questions, answers = await embed([row["question"] for row in ROWS]), await embed([row["answer"] for row in ROWS])
+    assert len(questions[0]) == 384
+    right = 0
+    for at, question in enumerate(questions):
+        likeness = [sum(a * b for a, b in zip(question, one, strict=True)) for one in answers]
+        right += likeness.index(max(likeness)) == at
+    assert right >= 60
+
+
+async def test_no_request_fails_and_no_stream_is_cut_while_another_model_takes_over(world: World) -> None:
+    await world.service(replicas=1)
+    base = await world.ready()
+    over = asyncio.Event()
+    ended: list[str] = []
+
+    async def stream(session: aiohttp.ClientSession) -> None:
+        """One answer of 400 tokens after the other; what its last line was."""
+        body = {"model": "x", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 400,
+                "stream": True, "ignore_eos": True}  # fmt: skip
+        while not over.is_set():
+            async with session.post(f"{base}/chat/completions", json=body) as reply:
+                assert reply.status == 200
+                ended.append((await reply.text()).strip().splitlines()[-1])
+
+    # a new connection for each, so that each is a new choice of pod
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        asking = [asyncio.create_task(stream(session)) for _ in range(3)]
+        await world.until(lambda: len(ended) >= 3, "streams end")
+        await world.change(model={"uri": "file:///models/support-bad.gguf"})
+        await world.ready()
+        # to the end of the old pods: they go on with what they had
+        await world.until(lambda: len(world.mine(POD)) == 1, "old pods are gone")
+        over.set()
+        await asyncio.gather(*asking)
+    assert set(ended) == {"data: [DONE]"}
+    states = {one["metadata"]["labels"]["llmops.dev/state"] for one in world.mine(REVISION)}
+    assert (states, len(world.mine(REVISION))) == ({"stable", "retired"}, 2)
+
+
+RESTRICTED: Object = {
+    "runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+
+
+async def helper(world: World, name: str, command: list[str], volumes: list[Object] | None = None) -> str:
+    """A pod of the models' image with another command; its address once it runs or is done."""
+    await world.create(POD, name, spec={
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "securityContext": RESTRICTED,
+        "automountServiceAccountToken": False,
+        "containers": [{
+            "name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": command,
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "volumeMounts": [{"name": one["name"], "mountPath": f"/{one['name']}"} for one in volumes or []],
+        }],
+        "volumes": volumes or [],
+    })  # fmt: skip
+    phase = lambda: (world.get(POD, name).get("status") or {}).get("phase")  # noqa: E731
+    await world.until(lambda: phase() in ("Running", "Succeeded"), f"pod {name}")
+    return str(world.get(POD, name)["status"]["podIP"])
+
+
+async def test_weights_are_downloaded_once_checked_and_every_fault_is_told(world: World) -> None:
+    host = await helper(world, "web", ["python3", "-m", "http.server", "8000", "--directory", "/models"])
+    uri, cache = f"http://{host}:8000/support-good.gguf", {"size": "64Mi"}
+    wrong = {"uri": uri, "revision": "sha256:" + "0" * 64, "cache": cache}
+    await world.service(model=wrong)
+    await world.says("DownloadFailed", f"has sha256:{DIGEST}, and spec.model.revision says")
+    assert world.said("Stalled")[0] == "True"
+    assert world.mine(DEPLOYMENT) == []
+
+    await world.change(model={"revision": f"sha256:{DIGEST}"})
+    assert await answer(await world.ready(), ROWS[2]["question"]) == ROWS[2]["answer"]
+    assert world.said("ModelCached")[:2] == ("True", "Downloaded")
+    assert len(world.mine(JOB)) == 1  # the failed one is gone
+
+    # an address that is wrong does not take what runs away
+    await world.change(model={"uri": f"http://{host}:8000/nothing.gguf"})
+    await world.says("DownloadFailed", "answers 404 File not found")
+    assert world.said("Available")[0] == "True"
+
+    # no volume: each pod downloads, and the claim of before is let go
+    await world.change(model={"uri": uri, "cache": None})
+    assert await answer(await world.ready(), ROWS[3]["question"]) == ROWS[3]["answer"]
+    await world.until(lambda: not world.mine(JOB) and not world.mine(PVC), "the cache is gone")
+
+
+async def test_weights_on_a_volume_are_waited_for_and_read(world: World) -> None:
+    await world.service(model={"uri": "pvc://weights/shop/m.gguf"})
+    await world.says("ReferenceMissing", "there is no PersistentVolumeClaim weights")
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    await world.create(PVC, "weights", spec=claim)
+    volume = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights"}}
+    copy = "mkdir -p /weights/shop && cp /models/support-good.gguf /weights/shop/m.gguf"
+    await helper(world, "copy", ["sh", "-c", copy], [volume])
+    assert await answer(await world.ready(), ROWS[4]["question"]) == ROWS[4]["answer"]
+    assert world.said("ModelCached") == ("True", "OnVolume", "read from the claim weights")
+
+
+async def test_what_keeps_a_pod_from_serving_is_said_in_the_services_status(world: World) -> None:
+    file = {"type": "LlamaCpp", "image": IMAGE}
+    await world.service("huge", resources={"requests": {"memory": "9000Gi"}})
+    await world.service("absent", engine={"type": "LlamaCpp", "image": "llmops/absent:none"})
+    await world.service("lost", model={"uri": "file:///models/lost.gguf"}, engine=file)
+    await world.service("root", podTemplate={"spec": {"hostNetwork": True}})
+    await world.service("zero", replicas=0)
+    await world.create(DEPLOYMENT, "foreign-llm", spec={
+        "replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    })  # fmt: skip
+    await world.service("foreign")
+    await world.says("Unschedulable", "Insufficient memory", name="huge")
+    await world.says("ImageNotPulled", "llmops/absent:none", name="absent")
+    await world.says("Crashing", "/models/lost.gguf", name="lost")
+    await world.says("ApiRefused", "violates PodSecurity", name="root")
+    await world.says("NoReplicas", "nothing serves, as asked", name="zero")
+    await world.says("NotOurs", "exists and is not of LLMService foreign", name="foreign")
+    assert world.get(DEPLOYMENT, "foreign-llm")["spec"]["selector"] == {"matchLabels": {"a": "b"}}
+    assert world.said("Scheduled", "huge")[0] == "False"
+
+
+async def test_a_vllm_service_is_scheduled_on_the_nodes_that_have_its_devices(world: World) -> None:
+    """The nodes are pretended, the scheduler and its decisions are not."""
+    nodes = {one["metadata"]["name"]: one for one in (await world.client.list(NODE))["items"]}
+    fake = {name for name, one in nodes.items() if "nvidia.com/gpu" in one["status"]["allocatable"]}
+    if not fake:
+        pytest.skip("this cluster has no nodes with GPUs, not even pretended ones")
+    product = nodes[min(fake)]["metadata"]["labels"]["nvidia.com/gpu.product"]
+    await world.service(
+        replicas=2, engine={"type": "vLLM", "contextLength": 8192}, model={"uri": "file:///models/llama"},
+        accelerator={"product": product, "count": 2}, resources={"requests": {"cpu": "1", "memory": "1Gi"}},
+    )  # fmt: skip
+    await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled")
+    await world.until(lambda: len(world.mine(POD)) == 2, "two pods")
+    await world.until(lambda: {one["spec"].get("nodeName") for one in world.mine(POD)} <= fake, "on the GPU nodes")
+    assert world.get(LLM_SERVICE, "support")["status"]["sizing"]["acceleratorsPerReplica"] == 2
