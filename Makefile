@@ -8,7 +8,7 @@ export PYTHONPATH := operator:.
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo demo-down test check unit e2e bench generate format lock venv models
+.PHONY: help demo demo-down test check unit e2e bench generate format lock venv models manifests
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,8 +36,11 @@ e2e: venv cluster-up models images ## Behaviour on the real cluster
 bench: venv cluster-up models images ## First figures against docs/targets (JSON lines), peers in the same run
 	@$(PY) -m bench
 
-generate: venv ## CRDs, install.yaml and the reference pages, from the code
+generate: venv ## CRDs and the reference pages, from the code
 	@$(PY) -m llmops.desk.generate
+
+manifests: venv cluster-up ## manifests/install.yaml, rendered from the chart
+	@$(PY) -c "from demo.install import render; print(render(), end='')" >manifests/install.yaml
 
 format: venv
 	@$(VENV)/bin/ruff check --fix -q operator tests demo bench; $(VENV)/bin/ruff format -q operator tests demo bench

@@ -69,9 +69,14 @@ def index(show: Show) -> None:
     apply(*load("index.yaml"))
     until_true("vectorindex", "faq", timeout=300)
     status = get("vectorindex", "faq")["status"]
-    tell("applied", "VectorIndex faq: a hundred documents, embedded by minilm, in Milvus; gates AnnRecall, Retrieval, RowCount")
+    tell(
+        "applied",
+        "VectorIndex faq: a hundred documents, embedded by minilm, in Milvus; gates AnnRecall, Retrieval, RowCount",
+    )
     measured = ", ".join(f"{k} {v}" for k, v in status["measured"].items())
-    tell("happened", f"generation {status['generation']['active']} serves {status['rows']} rows behind {status['alias']}")
+    tell(
+        "happened", f"generation {status['generation']['active']} serves {status['rows']} rows behind {status['alias']}"
+    )
     tell("evidence", f"measured before anyone was served: {measured}")
     apply(*load("grounded.yaml"))
     until_true("promptrelease", "grounded-answer", timeout=60)
@@ -96,7 +101,7 @@ def first_release(_: Show) -> None:
 
 async def better(show: Show) -> None:
     """A better prompt: evaluated against the stable one, taken to a few users, promoted."""
-    async with _crowd(show) as crowd:
+    async with crowd_of(show) as crowd:
         change(version="2.0.0", system=BETTER)
         told, said = await _watch({"Released"}, "2.0.0", timeout=240)
     show.left(crowd)
@@ -109,7 +114,7 @@ async def better(show: Show) -> None:
 
 async def worse(show: Show) -> None:
     """A worse prompt: its evaluation stops it before any user sees it."""
-    async with _crowd(show) as crowd:
+    async with crowd_of(show) as crowd:
         change(version="3.0.0", system=WORSE)
         told, said = await _watch({"Rejected"}, "3.0.0", timeout=180)
     show.left(crowd)
@@ -124,7 +129,7 @@ async def worse(show: Show) -> None:
 
 async def harmful(show: Show) -> None:
     """A release that passes its evaluation and fails its users: rolled back from the evidence."""
-    async with _crowd(show) as crowd:
+    async with crowd_of(show) as crowd:
         change(version="4.0.0", system=BETTER, max_tokens=18)
         told, said = await _watch({"Rejected"}, "4.0.0", timeout=240)
     show.left(crowd)
@@ -146,7 +151,7 @@ def change(version: str, system: str, max_tokens: int = 64) -> None:
     apply(release)
 
 
-def _crowd(show: Show) -> Crowd:
+def crowd_of(show: Show) -> Crowd:
     return Crowd(show.door, show.key, RELEASE, shop.questions())
 
 

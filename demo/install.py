@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
+from tests.cluster import choose
+from tests.cluster.layout import BIN, KUBERNETES
+
 from demo.acts import Show
 from demo.stage import NAMESPACE, StageError, apply, kubectl, tell, until
 from llmops.desk import keys
-from tests.cluster import choose
-from tests.cluster.layout import BIN
 
 ROOT = Path(__file__).parents[1]
 SYSTEM = "llmops-system"
@@ -35,20 +35,26 @@ def operator(fresh: bool = True) -> Show:
 
 
 def install(extra: tuple[str, ...] = ()) -> None:
-    """Renders and applies the chart with this checkout's images, and waits until both Deployments are available."""
+    """Applies the chart with this checkout's images, and waits until both Deployments are available."""
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    helm = str(BIN / "helm") if (BIN / "helm").exists() else "helm"
-    version = json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
-    rendered = subprocess.run(
-        [helm, "template", "llmops", str(ROOT / "charts" / "llmops-operator"), "-n", SYSTEM,
-         "--kube-version", version, "--set", "images.tag=dev", *extra],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if rendered.returncode:
-        raise StageError(f"helm template: {rendered.stderr.strip()}")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered.stdout)
+    rendered = render("--set", "images.tag=dev", *extra)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
+    for name in ("llmops-operator", "llmops-gateway"):
+        # the tag stays the same when the image is built anew
+        kubectl("rollout", "restart", f"deployment/{name}", "-n", SYSTEM)
     for name in ("llmops-operator", "llmops-gateway"):
         kubectl("rollout", "status", f"deployment/{name}", "-n", SYSTEM, "--timeout=180s")
+
+
+def render(*options: str) -> str:
+    """The chart, as `helm template` prints it; without options what manifests/install.yaml is."""
+    helm = str(BIN / "helm") if (BIN / "helm").exists() else "helm"
+    chart = str(ROOT / "charts" / "llmops-operator")
+    command = [helm, "template", "llmops", chart, "--namespace", SYSTEM, "--kube-version", KUBERNETES, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StageError(f"helm template: {done.stderr.strip()}")
+    return done.stdout
 
 
 def address() -> str:

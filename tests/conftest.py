@@ -26,7 +26,16 @@ def cluster(request: pytest.FixtureRequest) -> Access:
     access = Access(choose.up(wanted), choose.choose(wanted))
     access.export()
     access.teach_our_kinds()
+    _stand_down(access)
     return access
+
+
+def _stand_down(access: Access) -> None:
+    """An operator that a demo left would reconcile what tests drive themselves; test_main_job installs it anew."""
+    access.kubectl(
+        "delete", "deployment", "llmops-operator", "--namespace=llmops-system", "--ignore-not-found",
+        "--cascade=foreground", "--timeout=120s",
+    )  # fmt: skip
 
 
 @pytest.fixture

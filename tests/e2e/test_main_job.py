@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from demo import acts, install
 
 pytestmark = pytest.mark.cluster

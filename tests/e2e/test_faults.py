@@ -1,0 +1,144 @@
+"""The installed whole under faults, with users asking all the time: what breaks must not reach them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from demo import acts, install
+from demo.stage import NAMESPACE, apply, get, kubectl, until
+from demo.users import Crowd
+from tests.cluster import choose
+from tests.cluster.layout import RUN
+
+pytestmark = pytest.mark.cluster
+
+RELEASE = acts.RELEASE
+
+
+@pytest.fixture(scope="module")
+def show(cluster: object) -> Iterator[acts.Show]:
+    """Services and a first release, as the demo makes them."""
+    show = install.operator(fresh=True)
+    acts.services(show)
+    acts.first_release(show)
+    yield show
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+async def asked(crowd: Crowd, more: int) -> None:
+    """Returns when `more` further users were answered."""
+    start = crowd.tally.asked
+    async with asyncio.timeout(120):
+        while crowd.tally.asked < start + more:
+            await asyncio.sleep(0.05)
+
+
+def pods(label: str, namespace: str) -> list[str]:
+    return kubectl("get", "pods", "-n", namespace, "-l", label, "-o", "name").split()
+
+
+async def test_a_model_pod_killed_under_load_costs_no_user_an_error(show: acts.Show) -> None:
+    async with acts.crowd_of(show) as crowd:
+        await asked(crowd, 100)
+        victim = pods("llmops.dev/owner-name=support,llmops.dev/part=engine", NAMESPACE)[0]
+        await asyncio.to_thread(
+            kubectl, "delete", victim, "-n", NAMESPACE, "--grace-period=0", "--force", "--wait=false"
+        )
+        await asked(crowd, 300)
+    assert crowd.tally.messages == []
+    acts.until_true("llmservice", "support")
+
+
+async def test_gateways_replaced_under_load_cost_no_user_an_error(show: acts.Show) -> None:
+    async with acts.crowd_of(show) as crowd:
+        await asked(crowd, 50)
+        await asyncio.to_thread(kubectl, "rollout", "restart", "deployment/llmops-gateway", "-n", install.SYSTEM)
+        await asyncio.to_thread(
+            kubectl, "rollout", "status", "deployment/llmops-gateway", "-n", install.SYSTEM, "--timeout=180s"
+        )
+        await asked(crowd, 100)
+    assert crowd.tally.messages == []
+
+
+async def test_the_leader_killed_in_a_canary_changes_neither_its_end_nor_an_answer(show: acts.Show) -> None:
+    async with acts.crowd_of(show) as crowd:
+        acts.change(version="2.0.0", system=acts.BETTER)
+        await asyncio.to_thread(until, "the canary", lambda: _phase() == "Canary", 180, lambda: _phase())
+        lease = get("lease", "llmops-operator", install.SYSTEM)["spec"]["holderIdentity"]
+        leader = lease.split("_")[0]
+        await asyncio.to_thread(
+            kubectl, "delete", "pod", leader, "-n", install.SYSTEM, "--grace-period=0", "--force", "--wait=false"
+        )
+        await asyncio.to_thread(until, "the release", lambda: _phase() == "Released", 240, lambda: _phase())
+    assert crowd.tally.messages == []
+    assert get("promptrelease", RELEASE)["status"]["stable"]["version"] == "2.0.0"
+
+
+async def test_a_revoked_key_finishes_its_stream_and_then_opens_nothing(show: acts.Show) -> None:
+    from llmops.desk import keys
+
+    key = keys.new_key(NAMESPACE, "leaver")
+    manifest = keys.manifest(key, "leaver", NAMESPACE, ["*"])
+    apply(manifest)
+    leaver = acts.Show(show.door, key)
+    ask = {"model": "support", "messages": [{"role": "user", "content": "How do I reset my password?"}]}
+
+    def known() -> bool:
+        return leaver.client().with_options(max_retries=0).models.list().data != []
+
+    await asyncio.to_thread(until, "the key is known", lambda: _works(known), 10)
+    stream = await asyncio.to_thread(
+        lambda: leaver.client().chat.completions.create(
+            **ask, stream=True, max_tokens=400, extra_body={"ignore_eos": True}
+        )
+    )
+    pieces = iter(stream)
+    next(pieces)
+    manifest["spec"]["disabled"] = True
+    started = time.monotonic()
+    apply(manifest)
+    rest = await asyncio.to_thread(lambda: sum(1 for _ in pieces))
+    await asyncio.to_thread(until, "the key is refused", lambda: not _works(known), 10)
+    assert rest > 0
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.skipif(choose.choose() != "node", reason="stops the own node's API server")
+async def test_the_door_goes_on_for_thirty_seconds_without_an_api_server(show: acts.Show) -> None:
+    pid = int(json.loads((RUN / "pids" / "kube-apiserver.json").read_text())["pid"])
+    async with acts.crowd_of(show) as crowd:
+        await asked(crowd, 50)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            stopped = time.monotonic()
+            while time.monotonic() - stopped < 30:
+                await asked(crowd, 20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await asked(crowd, 50)
+    assert crowd.tally.messages == []
+    await asyncio.to_thread(
+        until,
+        "an operator leads again",
+        lambda: acts.condition(get("llmservice", "support"), "Ready")["status"] == "True",
+        120,
+    )
+
+
+def _phase() -> str:
+    return str(get("promptrelease", RELEASE).get("status", {}).get("phase"))
+
+
+def _works(test: object) -> bool:
+    from openai import AuthenticationError, PermissionDeniedError
+
+    try:
+        return bool(test())  # type: ignore[operator]
+    except (AuthenticationError, PermissionDeniedError):
+        return False
