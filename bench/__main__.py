@@ -26,7 +26,9 @@ def main() -> int:
 
 def _keep(bench: str, lines: str) -> None:
     """Replaces the section of this bench, so that the page holds one result a bench, the newest."""
-    text = RESULTS.read_text() if RESULTS.exists() else "# Measured\n\nWritten by `make bench`; one JSON line a figure.\n"
+    text = (
+        RESULTS.read_text() if RESULTS.exists() else "# Measured\n\nWritten by `make bench`; one JSON line a figure.\n"
+    )
     head, *sections = text.split("\n## ")
     kept = [s for s in sections if not s.startswith(bench + "\n")]
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

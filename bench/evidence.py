@@ -71,8 +71,17 @@ def rolls_back(crowd: Crowd, runs: int, limit: float, seed: int = 1) -> list[int
     return found
 
 
-def advances(stable: float, candidate: float, weight: float, following: float, units: int, runs: int, seed: int = 2,
-             ratio: float = 1.5, points: float = 1.0) -> list[int]:
+def advances(
+    stable: float,
+    candidate: float,
+    weight: float,
+    following: float,
+    units: int,
+    runs: int,
+    seed: int = 2,
+    ratio: float = 1.5,
+    points: float = 1.0,
+) -> list[int]:
     """For each run the users after which A or B let it advance, looking every ten users; -1 where neither did."""
     rng = np.random.default_rng(seed)
     d, m = points / 100 / following, 1 + (ratio - 1) / following
@@ -84,8 +93,9 @@ def advances(stable: float, candidate: float, weight: float, following: float, u
         x, y = (arm & failed)[:, None], (~arm & failed)[:, None]
         a = np.cumsum((x | y)[:, 0] * math.log1p(weight * (m - 1)) - x[:, 0] * math.log(m))
         even = stakes * weight * d
-        each = np.where(x, np.log(1 + even - stakes),
-                        np.where(y, np.log(1 + even + stakes * weight / (1 - weight)), np.log1p(even)))
+        each = np.where(
+            x, np.log(1 + even - stakes), np.where(y, np.log(1 + even + stakes * weight / (1 - weight)), np.log1p(even))
+        )
         b = np.logaddexp.reduce(np.cumsum(each, axis=0), axis=1) - math.log(len(stakes))
         over = (np.maximum(a, b) >= limit)[9::10]
         found.append(10 * (int(over.argmax()) + 1) if over.any() else -1)
@@ -109,15 +119,34 @@ def main() -> None:
         print(json.dumps({"question": "identical arms rolled back", "rate": rate, "runs": 2000, "share": _share(same)}))
     for times in (1.5, 2, 5, 20):
         worse = rolls_back(Crowd(0.01, 0.01 * times, users=20_000), 200, limit)
-        print(json.dumps({"question": "worse candidate rolled back", "times": times, "runs": 200,
-                          "share": _share(worse), "failures_seen": _median(worse)}))
+        print(
+            json.dumps(
+                {
+                    "question": "worse candidate rolled back",
+                    "times": times,
+                    "runs": 200,
+                    "share": _share(worse),
+                    "failures_seen": _median(worse),
+                }
+            )
+        )
     for weight, following in ((0.1, 0.25), (0.25, 0.5), (0.5, 1.0)):
         for rate in (0.01, 0.05, 0.2):
             margin = max(rate * (1 + 0.5 / following), rate + 0.01 / following)
             at_margin = advances(rate, min(margin, 0.99), weight, following, 20_000, 500)
             equal = advances(rate, rate, weight, following, 40_000, 60)
-            print(json.dumps({"question": "candidate at the margin advanced", "weight": weight, "rate": rate,
-                              "runs": 500, "share": _share(at_margin), "users_for_equal_arms": _median(equal)}))
+            print(
+                json.dumps(
+                    {
+                        "question": "candidate at the margin advanced",
+                        "weight": weight,
+                        "rate": rate,
+                        "runs": 500,
+                        "share": _share(at_margin),
+                        "users_for_equal_arms": _median(equal),
+                    }
+                )
+            )
     print(json.dumps({"question": "seconds", "value": round(time.monotonic() - begun, 1)}))
 
 

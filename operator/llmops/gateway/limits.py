@@ -121,6 +121,10 @@ class Accounts:
             found = self._all[name] = Account(name)
         return found
 
+    def all(self) -> list[Account]:
+        """Every account there is."""
+        return list(self._all.values())
+
     def spend(self) -> list[Spend]:
         """What the operator is told: keys only, service accounts have no budget."""
         return [

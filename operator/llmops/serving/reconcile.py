@@ -58,10 +58,11 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
 
 
 async def _tell(raw: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:
-    """An event when Ready changes its mind."""
+    """An event when Ready changes its mind; that a new service starts is no news."""
     before = _condition_ready((raw.get("status") or {}).get("conditions") or [])
     ready = _condition_ready(told["conditions"])
-    if (before.get("status"), before.get("reason")) != (ready["status"], ready["reason"]):
+    new = not before and ready["reason"] in PROMISING
+    if not new and (before.get("status"), before.get("reason")) != (ready["status"], ready["reason"]):
         kind = "Normal" if ready["status"] == "True" or ready["reason"] in PROMISING else "Warning"
         await cluster.event(raw, ready["reason"], ready["message"], kind)
 

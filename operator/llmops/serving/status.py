@@ -112,8 +112,8 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
         if part.status is False:
             return False, part.reason, part.message, False
     if not pods.complete:
-        told = f"{pods.ready} of {pods.wanted} pods are ready, {pods.updated} of them as the spec now says"
-        return False, Reason.STARTING, told, False
+        # no count of updated pods here: each step would be a write, for every service of a large cluster
+        return False, Reason.STARTING, f"{pods.ready} of {pods.wanted} pods are ready; a rollout is on its way", False
     if pods.wanted == 0:
         return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
     return True, Reason.AS_WANTED, f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", False

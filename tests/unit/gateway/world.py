@@ -151,6 +151,10 @@ class World:
         """What the follower does when something changed."""
         self.door.swap(self.compiler.snapshot(Objects(**self.objects, gateways=self.gateways)))
 
+    def running(self) -> int:
+        """Requests under way, of all callers."""
+        return sum(account.running for account in self.door.accounts.all())
+
     def add_service(self, name: str, *engines: Engine, task: str = "Generate", **spec: Any) -> Object:
         model = {"uri": "file:///models/tiny.gguf", "task": task}
         made = self._object("LLMService", name, {"model": model, "engine": {"type": "LlamaCpp"}, **spec})
