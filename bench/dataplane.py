@@ -1,0 +1,269 @@
+"""CPU a request at the door, beside LiteLLM's proxy, Portkey's gateway and a bare proxy: same engine, same run.
+
+    python -m bench.dataplane [--only llmops] [--requests 4000]
+
+A figure is CPU seconds of the gateway's process (user and system, /proc/PID/stat) over the requests it answered, so a
+busy machine disturbs it less than it does seconds; `floor` is a proxy of the same libraries that only passes bytes on
+(some 110 us on an idle 2-core machine), so `prompt_times_floor` tells what the door itself adds. Our case `prompt` has everything on: key, split, variables' schema, render, limits,
+metering, evidence. (Traces are not there yet.) Peers are measured where they were installed before, in an environment
+of their own under ~/.cache/llmops-operator: `pip install 'litellm[proxy]'`, `npm install @portkey-ai/gateway`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.load import post, send
+from llmops.api import digest, names
+
+CACHE = Path.home() / ".cache" / "llmops-operator"
+KEY = "llmops_shop.bench.0123456789abcdef"
+CHUNKS = 200
+TARGETS = {"prompt": 180.0, "chunk": 12.0, "memory": 96.0}
+MESSAGES = [{"role": "system", "content": "You answer for Larch, an outdoor shop. Be brief."},
+            {"role": "user", "content": "Can I return a tent that I have used once?"}]
+PROMPT = {"id": "support-answer", "variables": {"question": "Can I return a tent that I have used once?"}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked, and how many times as often as the slowest can bear."""
+
+    name: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A gateway: how it is started, on which port, and with what its cases are asked."""
+
+    name: str
+    port: int
+    command: list[str]
+    headers: dict[str, str]
+    model: str
+    requests: int
+    env: dict[str, str]
+    prompt: bool = False
+
+    def cases(self) -> list[Case]:
+        """One request by model, streams of 1 and of CHUNKS pieces, and ours by prompt."""
+        plain = {"model": self.model, "messages": MESSAGES}
+        found = [
+            Case("model", plain, self.headers),
+            Case("stream1", {**plain, "stream": True, "seed": 1}, self.headers),
+            Case("streamN", {**plain, "stream": True, "seed": CHUNKS}, self.headers),
+        ]
+        if self.prompt:
+            asked = {"model": "-", "messages": [], "prompt": PROMPT, "user": "user-17"}
+            found.insert(0, Case("prompt", asked, self.headers))
+        return found
+
+
+def objects(engine: int) -> list[dict[str, Any]]:
+    """A service with one pod, a release in the middle of its canary, a key with limits."""
+    content = {
+        "messages": [{"role": "system", "content": MESSAGES[0]["content"]},
+                     {"role": "user", "content": "{% if question %}{{ question }}{% endif %}"}],
+        "variables": {"type": "object", "required": ["question"],
+                      "properties": {"question": {"type": "string", "maxLength": 4000}}},
+        "parameters": {"temperature": 0, "maxTokens": 64}, "serviceRef": {"name": "support"}}
+    newer = {**content, "parameters": {"temperature": 0, "maxTokens": 32}}
+    stable, candidate = digest(content), digest(newer)
+    release = {"serviceRef": {"name": "support"}, "version": "2.0.0", "messages": content["messages"]}
+    status = {"phase": "Canary", "stable": {"digest": stable, "version": "1.0.0"},
+              "candidate": {"digest": candidate, "version": "2.0.0", "attempt": 1, "weight": 25}}
+    labels = {names.OWNER_KIND: "LLMService", names.OWNER_NAME: "support"}
+    limits = {"requestsPerMinute": 100_000_000, "tokensPerMinute": 100_000_000_000, "concurrency": 1000}
+    return [
+        _object("LLMService", "support", {"model": {"uri": "file:///m.gguf"}, "engine": {"type": "LlamaCpp"},
+                                          "pricing": {"inputPerMillionTokens": "0.20"}}),
+        {**_object("EndpointSlice", "support", {}, labels), "ports": [{"name": "http", "port": engine}],
+         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]},
+        _object("Revision", "one", _revision(content, stable, "1.0.0")),
+        _object("Revision", "two", _revision(newer, candidate, "2.0.0")),
+        {**_object("PromptRelease", "support-answer", release), "status": status},
+        _object("GatewayKey", "bench", {"keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
+                                        "limits": limits, "budget": {"amount": "1000000"}}),
+    ]
+
+
+def _revision(content: Mapping[str, Any], identity: str, version: str) -> dict[str, Any]:
+    return {"ofKind": "PromptRelease", "ofName": "support-answer", "digest": identity, "version": version,
+            "content": content}
+
+
+def _object(kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "shop", "labels": dict(labels or {})}
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def systems(engine: int, requests: int, folder: Path) -> Iterator[System]:
+    """Ours, and those peers that are installed."""
+    port = free_port()
+    given = folder / "objects.yaml"
+    given.write_text(yaml.safe_dump_all(objects(engine)))
+    ours = [sys.executable, "-m", "llmops.cli", "gateway", "--host", "127.0.0.1", "--port", str(port),
+            "--objects", str(given)]
+    path = os.pathsep.join(["operator", os.environ.get("PYTHONPATH", "")])
+    grace = {"LLMOPS_DRAIN_GRACE_SECONDS": "0", "LLMOPS_DRAIN_SECONDS": "1"}
+    yield System("llmops", port, ours, {"authorization": f"Bearer {KEY}"}, "support", requests,
+                 {"PYTHONPATH": path, **grace}, prompt=True)
+    yield System("floor", port, [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)], {}, "support", requests,
+                 {"PYTHONPATH": path})
+    portkey = CACHE / "bench-portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+    if portkey.exists():
+        headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
+                   "authorization": "Bearer none"}
+        yield System("portkey", port, ["node", str(portkey), f"--port={port}"], headers, "shop/support", requests // 2,
+                     {"NODE_ENV": "production"})
+    litellm = CACHE / "bench-litellm/bin/litellm"
+    if litellm.exists():
+        settings = folder / "litellm.yaml"
+        parameters = {"model": "openai/support", "api_base": f"http://127.0.0.1:{engine}/v1", "api_key": "none"}
+        settings.write_text(yaml.safe_dump({"model_list": [{"model_name": "support", "litellm_params": parameters}]}))
+        yield System("litellm", port, [str(litellm), "--config", str(settings), "--port", str(port), "--num_workers", "1"],
+                     {"authorization": "Bearer none"}, "support", max(100, requests // 20),
+                     {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
+
+
+@contextmanager
+def running(command: list[str], port: int, env: Mapping[str, str], seconds: float = 120.0) -> Iterator[int]:
+    """The process's id, once its port answers; it is ended, with its children, by its own process group."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log, start_new_session=True)
+        try:
+            until = time.monotonic() + seconds
+            while not _open(port):
+                if process.poll() is not None or time.monotonic() > until:
+                    log.seek(0)
+                    raise RuntimeError(f"{command[0]} did not start: {log.read()[-500:]!r}")
+                time.sleep(0.1)
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its descendants."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for one in _family(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rsplit(") ", 1)[1].split()
+        total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+def memory(pid: int) -> float:
+    """Resident MiB of a process and its descendants."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page for one in _family(pid)) / 2**20
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(inner for child in children for inner in _family(int(child)))]
+
+
+async def measure(system: System, port: int, pid: int) -> dict[str, float]:
+    """CPU microseconds a request for each case, a streamed chunk, requests a second, memory in MiB."""
+    found: dict[str, float] = {}
+    for case in system.cases():
+        request = post("/v1/chat/completions", case.body, case.headers)
+        times = system.requests if not case.name.startswith("stream") else max(20, system.requests // 40)
+        await _ready(port, request)
+        await send(port, request, max(20, times // 10), 4)
+        cpu, clock = cpu_seconds(pid), time.perf_counter()
+        await send(port, request, times, 4)
+        found[case.name] = (cpu_seconds(pid) - cpu) / times * 1e6
+        found[f"{case.name}_rps"] = times / (time.perf_counter() - clock)
+    found["chunk"] = (found["streamN"] - found["stream1"]) / (CHUNKS - 1)
+    found["memory"] = memory(pid)
+    return found
+
+
+async def _ready(port: int, request: bytes) -> None:
+    """Some listen before they can answer."""
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                return await send(port, request, 1, 1)
+            except (RuntimeError, OSError, asyncio.IncompleteReadError) as problem:
+                last = problem
+            try:
+                await asyncio.sleep(0.5)
+            except asyncio.CancelledError:
+                raise RuntimeError(f"never answered: {last}") from None
+
+
+def told(system: str, found: Mapping[str, float], ours: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    """The lines: figures, targets where there are, and how many times ours a peer costs."""
+    units = {"prompt": "cpu_us_per_request", "model": "cpu_us_per_request", "chunk": "cpu_us_per_chunk",
+             "memory": "rss_mib", "prompt_rps": "requests_per_second", "model_rps": "requests_per_second"}
+    for what, unit in units.items():
+        if what not in found:
+            continue
+        line: dict[str, Any] = {"bench": "dataplane", "system": system, "case": what, unit: round(found[what], 1)}
+        if system == "llmops" and what in TARGETS:
+            line["target"] = TARGETS[what]
+        elif system != "llmops" and what in ours:
+            line["times_ours"] = round(found[what] / ours[what], 2)
+        if what == "model" and system == "floor":
+            line["prompt_times_floor"] = round(ours["prompt"] / found[what], 2)
+        yield line
+
+
+def main() -> int:
+    """One line of JSON a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", help="one system: llmops, portkey or litellm")
+    parser.add_argument("--requests", type=int, default=4000)
+    given = parser.parse_args()
+    ours: dict[str, float] = {}
+    engine = free_port()
+    with (tempfile.TemporaryDirectory() as folder,
+          running([sys.executable, "-m", "bench.fake_engine", str(engine)], engine, {})):
+        for system in systems(engine, given.requests, Path(folder)):
+            if given.only not in (None, system.name):
+                continue
+            with running(system.command, system.port, system.env) as pid:
+                found = asyncio.run(measure(system, system.port, pid))
+            ours = ours or found
+            for line in told(system.name, found, ours):
+                print(json.dumps(line), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
