@@ -34,9 +34,9 @@ def _shape(template: Mapping[str, Any]) -> str | None:
     if unknown:
         return f"{ROOT} has {unknown[0]}: it is a partial PodTemplateSpec, so write it below metadata or spec"
     for part in ("metadata", "spec"):
-        if not isinstance(template.get(part) or {}, Mapping):
+        if not isinstance(template.get(part), Mapping | None):
             return f"{ROOT}.{part} is no object: write fields below it"
-    if not isinstance((template.get("metadata") or {}).get("labels") or {}, Mapping):
+    if not isinstance((template.get("metadata") or {}).get("labels"), Mapping | None):
         return f"{ROOT}.metadata.labels is no object: write labels below it"
     for field, value in (template.get("spec") or {}).items():
         if field == "tolerations" and not isinstance(value, list):
