@@ -1,0 +1,220 @@
+"""VectorIndexes on the real cluster: the real engine, Job and query server, a real small embedding model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from llmops.api import Settings
+from llmops.control import SystemClock
+from llmops.control.loop import Loop
+from llmops.kube.cache import Cache
+from llmops.kube.client import Client
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, POD, PVC, SERVICE, VECTOR_INDEX
+from llmops.retrieval.reconcile import CONTROLLER
+from llmops.serving.reconcile import CONTROLLER as SERVING
+
+pytestmark = pytest.mark.cluster
+
+Object = dict[str, Any]
+ROWS = [json.loads(line) for line in (Path(__file__).parents[1] / "models/shop-qa.jsonl").read_text().splitlines()]
+QUESTION = "How do I change my email address?"
+
+
+@pytest.fixture
+async def client(cluster: Any) -> AsyncIterator[Client]:
+    async with await Client.connect() as client:
+        yield client
+
+
+@pytest.fixture
+async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
+    """The operator for indexes and services of one namespace, running."""
+    cache = Cache(client)
+    seen = Cluster(client, cache, Settings())
+    loop = Loop([CONTROLLER, SERVING], seen, SystemClock())
+    cache.subscribe(loop.changed)
+    both = (CONTROLLER, SERVING)
+    followed = {
+        one for each in both for one in (each.resource, *each.owns, *(refers.resource for refers in each.refers))
+    }
+    for resource in followed:
+        cache.follow(resource, namespace)
+    await cache.synced(20)
+    running = asyncio.create_task(loop.run(2))
+    yield seen
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await cache.close()
+
+
+async def until(test: Callable[[], Any], seconds: float = 120) -> Any:
+    """Waits until `test` is true, looking ten times a second; what it gave."""
+    async with asyncio.timeout(seconds):
+        while not (found := test()):  # noqa: ASYNC110 - any of many changes may make it true
+            await asyncio.sleep(0.1)
+    return found
+
+
+def config_map(namespace: str, name: str, rows: list[Object]) -> Object:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "data": {"rows.jsonl": text},
+            "metadata": {"name": name, "namespace": namespace, "labels": {"llmops.dev/watch": "true"}}}  # fmt: skip
+
+
+def documents(more: list[Object] | None = None) -> list[Object]:
+    return [{"id": row["id"], "text": row["answer"]} for row in ROWS] + (more or [])
+
+
+def index(namespace: str) -> Object:
+    gates = [
+        {"type": "AnnRecall", "atK": 10, "min": "0.95"},
+        {"type": "Retrieval", "atK": 4, "evalJobRef": {"name": "questions"}, "min": "0.80"},
+    ]
+    return {
+        "apiVersion": VECTOR_INDEX.api_version, "kind": VECTOR_INDEX.kind,
+        "metadata": {"name": "faq", "namespace": namespace},
+        "spec": {
+            "engine": {"storage": {"size": "1Gi"}},
+            "embedding": {"serviceRef": {"name": "minilm"}},
+            "sources": [{"name": "faq", "configMapRef": {"name": "faq"}}],
+            "rollout": {"gates": gates},
+        },
+    }  # fmt: skip
+
+
+async def given(client: Client, namespace: str) -> None:
+    """Documents, labelled questions, the embedding service and the index."""
+    await client.create(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    asked = [{"input": row["question"], "target": row["id"]} for row in ROWS]
+    await client.create(CONFIG_MAP, config_map(namespace, "questions", asked))
+    await client.create(EVAL_JOB, {
+        "apiVersion": EVAL_JOB.api_version, "kind": EVAL_JOB.kind,
+        "metadata": {"name": "questions", "namespace": namespace},
+        "spec": {"dataset": {"configMapRef": {"name": "questions", "key": "rows.jsonl"}},
+                 "metrics": [{"name": "exact_match"}]},
+    })  # fmt: skip
+    await client.create(LLM_SERVICE, {
+        "apiVersion": LLM_SERVICE.api_version, "kind": LLM_SERVICE.kind,
+        "metadata": {"name": "minilm", "namespace": namespace},
+        "spec": {"model": {"uri": "file:///models/minilm.gguf", "task": "Embed"},
+                 "engine": {"type": "LlamaCpp", "image": "llmops/demo-models:dev"},
+                 "resources": {"requests": {"cpu": "50m", "memory": "160Mi"}}},
+    })  # fmt: skip
+    await client.create(VECTOR_INDEX, index(namespace))
+
+
+def status(cluster: Cluster, namespace: str) -> Object:
+    return (cluster.get(VECTOR_INDEX, namespace, "faq") or {}).get("status") or {}
+
+
+def said(cluster: Cluster, namespace: str, condition: str) -> tuple[str, str]:
+    for one in status(cluster, namespace).get("conditions") or []:
+        if one["type"] == condition:
+            return one["status"], one["message"]
+    return "", ""
+
+
+def ready(cluster: Cluster, namespace: str) -> bool:
+    """Of the spec as it is now."""
+    found = cluster.get(VECTOR_INDEX, namespace, "faq")
+    if found is None:
+        return False
+    seen = (found.get("status") or {}).get("observedGeneration") == found["metadata"]["generation"]
+    return seen and said(cluster, namespace, "Ready")[0] == "True"
+
+
+async def search(cluster: Cluster, namespace: str, text: str) -> Object:
+    """From this process, through the Service's address; {} where it was refused."""
+    service = cluster.get(SERVICE, namespace, "faq-index")
+    assert service is not None
+    url = f"http://{service['spec']['clusterIP']}:8080/search"
+    try:
+        async with aiohttp.request("POST", url, json={"text": text, "topK": 1}) as reply:
+            return await reply.json() if reply.status == 200 else {}
+    except aiohttp.ClientError:
+        return {}
+
+
+async def until_found(cluster: Cluster, namespace: str, text: str, passage: str) -> Object:
+    async with asyncio.timeout(120):
+        while True:
+            found = await search(cluster, namespace, text)
+            if found and found["passages"][0]["id"] == passage:
+                return found
+            await asyncio.sleep(0.2)
+
+
+async def test_an_index_is_built_gated_followed_and_survives_its_engine(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    await given(client, namespace)
+    await until(lambda: ready(world, namespace), 180)
+    first = status(world, namespace)
+    assert (first["rows"], first["embedding"]["dimensions"], first["generation"]["active"]) == (100, 384, 1)
+    assert float(first["measured"]["retrievalRecallAt4"]) >= 0.80
+    found = await until_found(world, namespace, QUESTION, "faq/q001#0")
+    assert (found["index"], found["passages"][0]["source"]) == (f"{namespace}/faq", "faq/q001")
+
+    # a document more is found soon, and only it was embedded
+    more = [{"id": "snow", "text": "Snow shoes are rented out for nine euros a day."}]
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents(more)))
+    await until_found(world, namespace, "Can I rent snow shoes?", "faq/snow#0")
+    await until(lambda: status(world, namespace)["generation"]["active"] == 2 and ready(world, namespace))
+    assert "1 of 101 passages were embedded" in said(world, namespace, "Built")[1]
+
+    # a bad index misses its gate; what was served goes on
+    bad = {"index": {"parameters": {"M": 2, "efConstruction": 4}},
+           "rollout": {"gates": [{"type": "RowCount", "min": 500}]}}  # fmt: skip
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": bad})
+    await until(lambda: status(world, namespace).get("phase") == "Rejected")
+    assert "101 passages, less than the wanted 500" in said(world, namespace, "GatesPassed")[1]
+    assert said(world, namespace, "Stalled")[0] == "True"
+    assert said(world, namespace, "Available")[0] == "True"
+    assert (await search(world, namespace, QUESTION))["generation"] == 2
+
+    # taken back, it costs nothing
+    taken_back = {"index": {"parameters": None}, "rollout": index(namespace)["spec"]["rollout"]}
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": taken_back})
+    await until(lambda: ready(world, namespace), 20)
+    assert status(world, namespace)["generation"]["active"] == 2
+
+    # the engine's pod is lost: what it comes back with is loaded again without anybody's help
+    (pod,) = [one for one in world.list(POD, namespace) if one["metadata"]["labels"].get("llmops.dev/part") == "engine"
+              and one["metadata"]["labels"].get("llmops.dev/owner-kind") == "VectorIndex"]  # fmt: skip
+    await client.delete(POD, namespace, pod["metadata"]["name"])
+    await until(lambda: world.get(POD, namespace, pod["metadata"]["name"]) is None)
+    await until_found(world, namespace, QUESTION, "faq/q001#0")
+
+    # deleted and written again, it finds its volume and what is on it: nothing is embedded
+    await client.delete(VECTOR_INDEX, namespace, "faq")
+    await until(lambda: world.get(SERVICE, namespace, "faq-index") is None)
+    assert world.get(PVC, namespace, "faq-index-engine") is not None
+    await client.create(VECTOR_INDEX, index(namespace))
+    await until(lambda: ready(world, namespace))
+    assert "0 of 101 passages were embedded" in said(world, namespace, "Built")[1]
+
+
+async def test_what_is_missing_is_named_and_what_is_wrong_in_a_source_too(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    await client.create(VECTOR_INDEX, index(namespace))
+    await until(lambda: f"ConfigMap {namespace}/faq does not exist" in said(world, namespace, "SourcesRead")[1], 20)
+    await client.create(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    await until(lambda: f"LLMService {namespace}/minilm does not exist" in said(world, namespace, "Ready")[1], 20)
+    await client.delete(VECTOR_INDEX, namespace, "faq")
+    await client.delete(CONFIG_MAP, namespace, "faq")
+    await until(lambda: world.get(SERVICE, namespace, "faq-index") is None)
+    await given(client, namespace)
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", [*documents(), {"id": "q000", "text": "again"}]))
+    await until(lambda: "two documents are called 'faq/q000'" in said(world, namespace, "Ready")[1], 180)
+    assert said(world, namespace, "Stalled")[0] == "True"
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    await until(lambda: ready(world, namespace))
