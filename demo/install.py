@@ -1,4 +1,4 @@
-"""Puts the operator on the cluster the way a person would: the chart, rendered by Helm, applied; then a namespace and a key."""
+"""Puts the operator on the cluster as a person would: the chart, rendered by Helm, applied; a namespace and a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's own acts, checked: what a person is shown is what the tests prove. The acts raise where reality differs."""
+"""The demo's own acts, checked: what a person is shown is what the tests prove; the acts raise where it is not so."""
 
 from __future__ import annotations
 
