@@ -88,7 +88,7 @@ async def in_turn(works: list[Callable[[], Any]]) -> None:
 
 async def until(test: Callable[[], bool], seconds: float = 600) -> None:
     async with asyncio.timeout(seconds):
-        while not test():  # noqa: ASYNC110 - looks at a cache that a watch fills
+        while not test():
             await asyncio.sleep(0.02)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -22,8 +23,7 @@ def operator(fresh: bool = True) -> Show:
     os.environ["KUBECONFIG"] = str(choose.up())
     if (BIN / "kubectl").exists():
         os.environ["KUBECTL"] = str(BIN / "kubectl")
-    nodes = kubectl("get", "nodes", "--no-headers").splitlines()
-    tell("cluster", f"Kubernetes {nodes[0].split()[-1]}, {len(nodes)} nodes ({_fake(nodes)} of them fake, with GPUs)")
+    tell("cluster", _nodes())
     if fresh:
         kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=180s")
     install()
@@ -88,9 +88,13 @@ def _namespace_and_key() -> str:
     return key
 
 
-def _fake(nodes: list[str]) -> int:
-    fake = kubectl("get", "nodes", "-l", "type=kwok", "--no-headers", "--ignore-not-found").splitlines()
-    return len(fake) if len(fake) < len(nodes) else 0
+def _nodes() -> str:
+    """The cluster in a line: its version, its nodes, and which of them only pretend to have GPUs."""
+    nodes = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    fake = sum(node["metadata"].get("labels", {}).get("type") == "kwok" for node in nodes)
+    real = next(node for node in nodes if node["metadata"].get("labels", {}).get("type") != "kwok")
+    told = f"Kubernetes {real['status']['nodeInfo']['kubeletVersion']}, {len(nodes)} nodes"
+    return told + (f", {fake} of them pretending to have GPUs" if fake else "")
 
 
 def look_further() -> str:

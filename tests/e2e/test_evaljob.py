@@ -52,7 +52,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
 async def until(test: Callable[[], Any], seconds: float = 120) -> Any:
     """Waits until `test` is true, looking twenty times a second; what it gave."""
     async with asyncio.timeout(seconds):
-        while not (found := test()):  # noqa: ASYNC110 - any of many changes may make it true
+        while not (found := test()):
             await asyncio.sleep(0.05)
     return found
 

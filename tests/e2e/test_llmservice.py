@@ -99,7 +99,7 @@ class World:
     async def until(self, test: Callable[[], Any], what: str, seconds: float = 120) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while not test():  # noqa: ASYNC110 - any of many changes may make it true
+                while not test():
                     await asyncio.sleep(0.05)
         except TimeoutError:
             told = {one["metadata"]["name"]: one.get("status") for one in self.cache.list(LLM_SERVICE, self.namespace)}

@@ -77,7 +77,7 @@ async def pair(cluster: Any, namespace: str) -> AsyncIterator[list[Replica]]:
 
 async def eventually(test: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
-        while not await test():  # noqa: ASYNC110 - what is waited for happens in another process
+        while not await test():
             await asyncio.sleep(0.05)
 
 

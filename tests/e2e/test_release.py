@@ -128,7 +128,7 @@ class Door:
 
 async def until(test: Callable[[], Any], seconds: float = 60) -> Any:
     async with asyncio.timeout(seconds):
-        while not (found := test()):  # noqa: ASYNC110 - any of many changes may make it true
+        while not (found := test()):
             await asyncio.sleep(0.05)
     return found
 

@@ -66,6 +66,6 @@ CONTROLLER = Controller(WIDGET, reconcile, owns=(CONFIG_MAP,))
 async def until(test: Callable[[], Any], seconds: float = 10.0) -> Any:
     """Waits until `test` is true, looking fifty times a second; what it gave."""
     async with asyncio.timeout(seconds):
-        while not (found := test()):  # noqa: ASYNC110 - what is waited for happens on the server
+        while not (found := test()):
             await asyncio.sleep(0.02)
     return found

@@ -32,12 +32,18 @@ GATEWAY_FIRST_BYTE_SECONDS = Histogram(
     "llmops_gateway_first_byte_seconds", "From a streamed request's arrival to the first byte of its answer.",
     ["target"], buckets=_ANSWER_SECONDS,
 )  # fmt: skip
-GATEWAY_TOKENS = Counter("llmops_gateway_tokens_total", "Tokens by service and direction (in, out).", ["service", "direction"])
-GATEWAY_RETRIES = Counter("llmops_gateway_retries_total", "Attempts that had to be made good by another one.", ["target"])
+GATEWAY_TOKENS = Counter(
+    "llmops_gateway_tokens_total", "Tokens by service and direction (in, out).", ["service", "direction"]
+)
+GATEWAY_RETRIES = Counter(
+    "llmops_gateway_retries_total", "Attempts that had to be made good by another one.", ["target"]
+)
 GATEWAY_FALLBACKS = Counter(
     "llmops_gateway_fallbacks_total", "Requests that a service's fallback answered.", ["service", "fallback"]
 )
-GATEWAY_REFUSED = Counter("llmops_gateway_refused_total", "Requests that the door answered with an error, by its code.", ["code"])
+GATEWAY_REFUSED = Counter(
+    "llmops_gateway_refused_total", "Requests that the door answered with an error, by its code.", ["code"]
+)
 GATEWAY_FEEDBACK = Counter(
     "llmops_gateway_feedback_total", "Feedback on prompts' answers.", ["release", "variant", "rating"]
 )
@@ -54,7 +60,9 @@ GATEWAY_UNITS_DROPPED = Counter(
 )
 
 # retrieval
-RETRIEVAL_SEARCHES = Counter("llmops_retrieval_searches_total", "Searches by the status they were answered with.", ["status"])
+RETRIEVAL_SEARCHES = Counter(
+    "llmops_retrieval_searches_total", "Searches by the status they were answered with.", ["status"]
+)
 RETRIEVAL_SECONDS = Histogram(
     "llmops_retrieval_seconds", "How long a search takes, by stage (embed, search).", ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
