@@ -1,6 +1,7 @@
 """VectorIndex: documents in, a measured, queryable alias out.
 
     observe.py    the index, its sources' contents, its embedder, and what the Jobs reported
+    referred.py   the ConfigMaps and labelled questions that it refers to
     work.py       what one Job has to do, as a value; its digests tell which change costs what
     plan.py       observation -> the cheapest safe action, children, where the index stands; pure
     outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said

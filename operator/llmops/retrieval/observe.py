@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops.api import EvalJob, LLMService, Settings, VectorIndex, names
+from llmops.api import LLMService, Settings, VectorIndex, names
 from llmops.api.vectorindex import Source
 from llmops.control import Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, EVAL_JOB, JOB, LLM_SERVICE, POD, VECTOR_INDEX, Object
+from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, LLM_SERVICE, POD, VECTOR_INDEX, Object
 from llmops.retrieval import outcome
 from llmops.retrieval.children import BUILD, WORK_KEY, server_name
 from llmops.retrieval.engines import ENGINES
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
+from llmops.retrieval.referred import Missing, config_map, questions_of
 from llmops.retrieval.work import (
     FAILURE,
     OUTCOME,
@@ -29,14 +30,6 @@ from llmops.retrieval.work import (
     Work,
     alias_of,
 )
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something that the spec refers to and that cannot be used; `exists` where waiting may help."""
-
-    sentence: str
-    exists: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
     if engine is None:
         return Seen(raw, index, cluster.settings)
     sources, problem, followed = await _sources(index, cluster)
-    questions, questions_followed = await _questions(index, cluster)
+    questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
     pods = cluster.list(POD, key.namespace, labels)
     return Seen(
@@ -175,7 +168,7 @@ async def _sources(index: VectorIndex, cluster: Cluster) -> tuple[tuple[SourceWo
         if source.config_map_ref is None:
             continue
         reference = source.config_map_ref
-        seen, labelled = await _config_map(cluster, index.metadata.namespace, reference.name)
+        seen, labelled = await config_map(cluster, index.metadata.namespace, reference.name)
         followed = followed and labelled
         where = f"source {source.name}: ConfigMap {index.metadata.namespace}/{reference.name}"
         if seen is None:
@@ -204,14 +197,6 @@ def _source(source: Source, data: Mapping[str, str]) -> SourceWork:
     )
 
 
-async def _config_map(cluster: Cluster, namespace: str, name: str) -> tuple[Mapping[str, str] | None, bool]:
-    """Its data, and whether we are told of its changes; what is not labelled is asked for."""
-    found = cluster.get(CONFIG_MAP, namespace, name) or await cluster.fresh(CONFIG_MAP, namespace, name)
-    if found is None:
-        return None, False
-    return found.get("data") or {}, (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
-
-
 def _embedder(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
     """The embedding service's own Service in this namespace, and the identity of what runs behind it."""
     spec, namespace = index.spec.embedding, index.metadata.namespace
@@ -237,47 +222,6 @@ def _embedder(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
         document_prefix=spec.document_prefix,
         batch_size=spec.batch_size,
     )
-
-
-async def _questions(index: VectorIndex, cluster: Cluster) -> tuple[Questions | Missing, bool]:
-    """The labelled questions of the Retrieval gates' EvalJob, and whether their changes reach us."""
-    wanted = {gate.eval_job_ref.name for gate in index.spec.rollout.gates if gate.eval_job_ref}
-    if not wanted:
-        return [], True
-    name, namespace = min(wanted), index.metadata.namespace
-    raw = cluster.get(EVAL_JOB, namespace, name)
-    if raw is None:
-        return Missing(f"EvalJob {namespace}/{name} does not exist; its dataset has the gate's questions"), True
-    dataset = EvalJob.model_validate(raw).spec.dataset
-    if dataset is None or (dataset.inline is None and dataset.config_map_ref is None):
-        return Missing(
-            f"EvalJob {namespace}/{name} needs a dataset with configMapRef or inline to measure an index"
-        ), True
-    followed = True
-    rows: list[Any]
-    try:
-        if dataset.inline is not None:
-            rows = list(dataset.inline)
-        else:
-            assert dataset.config_map_ref is not None
-            data, followed = await _config_map(cluster, namespace, dataset.config_map_ref.name)
-            if data is None or dataset.config_map_ref.key not in data:
-                where = f"ConfigMap {namespace}/{dataset.config_map_ref.name}"
-                return Missing(f"{where} with key {dataset.config_map_ref.key!r}, the questions of EvalJob {name}, "
-                               "does not exist"), followed  # fmt: skip
-            lines = data[dataset.config_map_ref.key].split("\n")
-            rows = [json.loads(line) for line in lines if line.strip()]
-        return [_question(row, dataset.fields.input, dataset.fields.target) for row in rows[: dataset.limit]], followed
-    except (ValueError, KeyError, TypeError) as problem:
-        return Missing(f"the questions of EvalJob {namespace}/{name} cannot be read: {problem!r}"), followed
-
-
-def _question(row: Mapping[str, Any], input_: str, target: str) -> tuple[str, list[str]]:
-    relevant = row.get("relevant", row.get(target))
-    documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
-    if not documents:
-        raise ValueError(f"a row has no field {target!r} with the documents that answer it")
-    return str(row[input_]), documents
 
 
 def _available(cluster: Cluster, namespace: str, name: str) -> int:

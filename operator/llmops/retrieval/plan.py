@@ -13,8 +13,9 @@ from llmops.api import Reason, names
 from llmops.kube.resources import Object
 from llmops.retrieval import children
 from llmops.retrieval.engines import ENGINES
-from llmops.retrieval.observe import Missing, Run, Seen
+from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.outcome import Outcome
+from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import Parts, Work
 
 LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at sources without the label llmops.dev/watch

@@ -9,9 +9,10 @@ from llmops.api import ConditionType, Reason
 from llmops.control import conditions
 from llmops.control.conditions import Condition
 from llmops.retrieval import children
-from llmops.retrieval.observe import Missing, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.plan import Plan, State
+from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, Work, alias_of
 
 STUCK = frozenset({State.UNSUPPORTED, State.BAD_SOURCES, State.REJECTED, State.FAILED})

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tests.unit.retrieval.conftest import finished, job, seen, work_of
 
-from llmops.retrieval.observe import Missing, Run, Seen
+from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
+from llmops.retrieval.referred import Missing
 from llmops.retrieval.status import status
 from llmops.retrieval.work import FAILURE, alias_of, loads
 

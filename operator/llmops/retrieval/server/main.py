@@ -41,9 +41,13 @@ async def _serve(given: argparse.Namespace) -> None:
             App(given.index, client, live), host=given.host, port=given.port, lifespan="off", access_log=False,
             log_level="warning", timeout_graceful_shutdown=15,
         )  # fmt: skip
+        server = uvicorn.Server(config)
         following = asyncio.create_task(live.follow())
+        following.add_done_callback(lambda _: setattr(server, "should_exit", True))
         try:
-            await uvicorn.Server(config).serve()
+            await server.serve()
+            if following.done():
+                following.result()  # it never ends by itself: better a restart than answers from an old generation
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

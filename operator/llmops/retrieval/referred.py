@@ -1,0 +1,75 @@
+"""What an index refers to: ConfigMaps, and the labelled questions of an EvalJob that its Retrieval gate asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.api import EvalJob, VectorIndex, names
+from llmops.api.evaljob import Dataset
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
+from llmops.retrieval.work import Questions
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that the spec refers to and that cannot be used; `exists` where waiting may help."""
+
+    sentence: str
+    exists: bool = False
+
+
+async def config_map(cluster: Cluster, namespace: str, name: str) -> tuple[Mapping[str, str] | None, bool]:
+    """Its data, and whether we are told of its changes; what is not labelled is asked for."""
+    found = cluster.get(CONFIG_MAP, namespace, name) or await cluster.fresh(CONFIG_MAP, namespace, name)
+    if found is None:
+        return None, False
+    return found.get("data") or {}, (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
+
+
+async def questions_of(index: VectorIndex, cluster: Cluster) -> tuple[Questions | Missing, bool]:
+    """The labelled questions of the Retrieval gates' EvalJob, and whether their changes reach us."""
+    wanted = {gate.eval_job_ref.name for gate in index.spec.rollout.gates if gate.eval_job_ref}
+    if not wanted:
+        return [], True
+    name, namespace = min(wanted), index.metadata.namespace
+    raw = cluster.get(EVAL_JOB, namespace, name)
+    if raw is None:
+        return Missing(f"EvalJob {namespace}/{name} does not exist; its dataset has the gate's questions"), True
+    dataset = EvalJob.model_validate(raw).spec.dataset
+    if dataset is None or (dataset.inline is None and dataset.config_map_ref is None):
+        return Missing(f"EvalJob {namespace}/{name} needs a dataset with configMapRef or inline"), True
+    found = await _rows(dataset, namespace, cluster)
+    if isinstance(found, Missing):
+        return found, True
+    rows, followed = found
+    try:
+        parsed = [json.loads(row) if isinstance(row, str) else row for row in rows[: dataset.limit]]
+        return [_question(row, dataset.fields.input, dataset.fields.target) for row in parsed], followed
+    except (ValueError, KeyError, TypeError) as problem:
+        return Missing(f"the questions of EvalJob {namespace}/{name} cannot be read: {problem!r}"), followed
+
+
+async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[list[Any], bool] | Missing:
+    """As they are written: objects, or lines of JSON."""
+    if dataset.inline is not None:
+        return list(dataset.inline), True
+    assert dataset.config_map_ref is not None
+    reference = dataset.config_map_ref
+    data, followed = await config_map(cluster, namespace, reference.name)
+    if data is None or reference.key not in data:
+        return Missing(
+            f"ConfigMap {namespace}/{reference.name} with key {reference.key!r}, the gate's questions, is missing"
+        )
+    return [line for line in data[reference.key].split("\n") if line.strip()], followed
+
+
+def _question(row: Mapping[str, Any], input_: str, target: str) -> tuple[str, list[str]]:
+    relevant = row.get("relevant", row.get(target))
+    documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
+    if not documents:
+        raise ValueError(f"a row has no field {target!r} with the documents that answer it")
+    return str(row[input_]), documents
