@@ -3,10 +3,11 @@
     python -m bench.dataplane [--only llmops] [--requests 4000]
 
 A figure is CPU seconds of the gateway's process (user and system, /proc/PID/stat) over the requests it answered, the
-best of several rounds in which all take turns, since a busy machine can only add to it; `floor` is a proxy of the same libraries that only passes bytes on
-(some 110 us on an idle 2-core machine), so `prompt_times_floor` tells what the door itself adds. Our case `prompt` has everything on: key, split, variables' schema, render, limits,
-metering, evidence. (Traces are not there yet.) Peers are measured where they were installed before, in an environment
-of their own under ~/.cache/llmops-operator: `pip install 'litellm[proxy]'`, `npm install @portkey-ai/gateway`.
+best of several rounds in which all take turns, since a busy machine can only add to it; `floor` is a proxy of the
+same libraries that only passes bytes on (some 110 us on an idle 2-core machine), so `prompt_times_floor` tells what
+the door itself adds. Our case `prompt` has everything on: key, split, variables' schema, render, limits, metering,
+evidence. (Traces are not there yet.) Peers are measured where they were installed before, in an environment of their
+own under ~/.cache/llmops-operator: `pip install 'litellm[proxy]'`, `npm install @portkey-ai/gateway`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ KEY = "llmops_shop.bench.0123456789abcdef"
 CHUNKS = 200
 ROUNDS = 8
 TARGETS = {"prompt": 180.0, "chunk": 12.0, "memory": 96.0}
-MESSAGES = [{"role": "system", "content": "You answer for Larch, an outdoor shop. Be brief."},
-            {"role": "user", "content": "Can I return a tent that I have used once?"}]
+MESSAGES = [
+    {"role": "system", "content": "You answer for Larch, an outdoor shop. Be brief."},
+    {"role": "user", "content": "Can I return a tent that I have used once?"},
+]
 PROMPT = {"id": "support-answer", "variables": {"question": "Can I return a tent that I have used once?"}}
 
 
@@ -82,34 +85,66 @@ class System:
 def objects(engine: int) -> list[dict[str, Any]]:
     """A service with one pod, a release in the middle of its canary, a key with limits."""
     content = {
-        "messages": [{"role": "system", "content": MESSAGES[0]["content"]},
-                     {"role": "user", "content": "{% if question %}{{ question }}{% endif %}"}],
-        "variables": {"type": "object", "required": ["question"],
-                      "properties": {"question": {"type": "string", "maxLength": 4000}}},
-        "parameters": {"temperature": 0, "maxTokens": 64}, "serviceRef": {"name": "support"}}
+        "messages": [
+            {"role": "system", "content": MESSAGES[0]["content"]},
+            {"role": "user", "content": "{% if question %}{{ question }}{% endif %}"},
+        ],
+        "variables": {
+            "type": "object",
+            "required": ["question"],
+            "properties": {"question": {"type": "string", "maxLength": 4000}},
+        },
+        "parameters": {"temperature": 0, "maxTokens": 64},
+        "serviceRef": {"name": "support"},
+    }
     newer = {**content, "parameters": {"temperature": 0, "maxTokens": 32}}
     stable, candidate = digest(content), digest(newer)
     release = {"serviceRef": {"name": "support"}, "version": "2.0.0", "messages": content["messages"]}
-    status = {"phase": "Canary", "stable": {"digest": stable, "version": "1.0.0"},
-              "candidate": {"digest": candidate, "version": "2.0.0", "attempt": 1, "weight": 25}}
+    status = {
+        "phase": "Canary",
+        "stable": {"digest": stable, "version": "1.0.0"},
+        "candidate": {"digest": candidate, "version": "2.0.0", "attempt": 1, "weight": 25},
+    }
     labels = {names.OWNER_KIND: "LLMService", names.OWNER_NAME: "support"}
     limits = {"requestsPerMinute": 100_000_000, "tokensPerMinute": 100_000_000_000, "concurrency": 1000}
     return [
-        _object("LLMService", "support", {"model": {"uri": "file:///m.gguf"}, "engine": {"type": "LlamaCpp"},
-                                          "pricing": {"inputPerMillionTokens": "0.20"}}),
-        {**_object("EndpointSlice", "support", {}, labels), "ports": [{"name": "http", "port": engine}],
-         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]},
+        _object(
+            "LLMService",
+            "support",
+            {
+                "model": {"uri": "file:///m.gguf"},
+                "engine": {"type": "LlamaCpp"},
+                "pricing": {"inputPerMillionTokens": "0.20"},
+            },
+        ),
+        {
+            **_object("EndpointSlice", "support", {}, labels),
+            "ports": [{"name": "http", "port": engine}],
+            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        },
         _object("Revision", "one", _revision(content, stable, "1.0.0")),
         _object("Revision", "two", _revision(newer, candidate, "2.0.0")),
         {**_object("PromptRelease", "support-answer", release), "status": status},
-        _object("GatewayKey", "bench", {"keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
-                                        "limits": limits, "budget": {"amount": "1000000"}}),
+        _object(
+            "GatewayKey",
+            "bench",
+            {
+                "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
+                "limits": limits,
+                "budget": {"amount": "1000000"},
+            },
+        ),
     ]
 
 
 def _revision(content: Mapping[str, Any], identity: str, version: str) -> dict[str, Any]:
-    return {"ofKind": "PromptRelease", "ofName": "support-answer", "digest": identity, "version": version,
-            "content": content}
+    return {
+        "ofKind": "PromptRelease",
+        "ofName": "support-answer",
+        "digest": identity,
+        "version": version,
+        "content": content,
+    }
 
 
 def _object(kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -122,28 +157,69 @@ def systems(engine: int, requests: int, folder: Path) -> Iterator[System]:
     port = free_port()
     given = folder / "objects.yaml"
     given.write_text(yaml.safe_dump_all(objects(engine)))
-    ours = [sys.executable, "-m", "llmops.cli", "gateway", "--host", "127.0.0.1", "--port", str(port),
-            "--objects", str(given)]
+    ours = [
+        sys.executable,
+        "-m",
+        "llmops.cli",
+        "gateway",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--objects",
+        str(given),
+    ]
     path = os.pathsep.join(["operator", os.environ.get("PYTHONPATH", "")])
     grace = {"LLMOPS_DRAIN_GRACE_SECONDS": "0", "LLMOPS_DRAIN_SECONDS": "1"}
-    yield System("llmops", port, ours, {"authorization": f"Bearer {KEY}"}, "support", requests,
-                 {"PYTHONPATH": path, **grace}, prompt=True)
-    yield System("floor", port, [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)], {}, "support", requests,
-                 {"PYTHONPATH": path})
+    yield System(
+        "llmops",
+        port,
+        ours,
+        {"authorization": f"Bearer {KEY}"},
+        "support",
+        requests,
+        {"PYTHONPATH": path, **grace},
+        prompt=True,
+    )
+    yield System(
+        "floor",
+        port,
+        [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)],
+        {},
+        "support",
+        requests,
+        {"PYTHONPATH": path},
+    )
     portkey = CACHE / "bench-portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
     if portkey.exists():
-        headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
-                   "authorization": "Bearer none"}
-        yield System("portkey", port, ["node", str(portkey), f"--port={port}"], headers, "shop/support", requests // 2,
-                     {"NODE_ENV": "production"})
+        headers = {
+            "x-portkey-provider": "openai",
+            "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
+            "authorization": "Bearer none",
+        }
+        yield System(
+            "portkey",
+            port,
+            ["node", str(portkey), f"--port={port}"],
+            headers,
+            "shop/support",
+            requests // 2,
+            {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"},
+        )
     litellm = CACHE / "bench-litellm/bin/litellm"
     if litellm.exists():
         settings = folder / "litellm.yaml"
         parameters = {"model": "openai/support", "api_base": f"http://127.0.0.1:{engine}/v1", "api_key": "none"}
         settings.write_text(yaml.safe_dump({"model_list": [{"model_name": "support", "litellm_params": parameters}]}))
-        yield System("litellm", port, [str(litellm), "--config", str(settings), "--port", str(port), "--num_workers", "1"],
-                     {"authorization": "Bearer none"}, "support", max(100, requests // 20),
-                     {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
+        yield System(
+            "litellm",
+            port,
+            [str(litellm), "--config", str(settings), "--port", str(port), "--num_workers", "1"],
+            {"authorization": "Bearer none"},
+            "support",
+            max(100, requests // 20),
+            {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+        )
 
 
 @contextlib.contextmanager
@@ -235,8 +311,14 @@ async def _ready(port: int, request: bytes) -> None:
 
 def told(system: str, found: Mapping[str, float], ours: Mapping[str, float]) -> Iterator[dict[str, Any]]:
     """The lines: figures, targets where there are, and how many times ours a peer costs."""
-    units = {"prompt": "cpu_us_per_request", "model": "cpu_us_per_request", "chunk": "cpu_us_per_chunk",
-             "memory": "rss_mib", "prompt_rps": "requests_per_second", "model_rps": "requests_per_second"}
+    units = {
+        "prompt": "cpu_us_per_request",
+        "model": "cpu_us_per_request",
+        "chunk": "cpu_us_per_chunk",
+        "memory": "rss_mib",
+        "prompt_rps": "requests_per_second",
+        "model_rps": "requests_per_second",
+    }
     for what, unit in units.items():
         if what not in found:
             continue
@@ -269,7 +351,7 @@ def main() -> int:
             for one in chosen:
                 asyncio.run(measure(one, pids[one.name], found[one.name]))
         for one in chosen:
-            for line in told(one.name, found[one.name], found["llmops"] if "llmops" in found else {}):
+            for line in told(one.name, found[one.name], found.get("llmops", {})):
                 print(json.dumps(line), flush=True)
     return 0
 

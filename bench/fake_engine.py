@@ -1,6 +1,6 @@
 """An engine that costs next to nothing: canned answers over asyncio's bare protocol, so that what is in front shows.
 
-    python -m bench.fake_engine PORT
+python -m bench.fake_engine PORT
 """
 
 from __future__ import annotations
@@ -12,14 +12,28 @@ import orjson
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 8, "total_tokens": 28}
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Yes, within thirty days."}, "finish_reason": "stop"}
-_WHOLE = orjson.dumps({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "shop/support",
-                       "choices": [_CHOICE], "usage": USAGE})
+_WHOLE = orjson.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "shop/support",
+        "choices": [_CHOICE],
+        "usage": USAGE,
+    }
+)
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_WHOLE), _WHOLE)
 
 
 def _event(choices: list[object], **more: object) -> bytes:
-    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "shop/support",
-             "choices": choices, **more}
+    chunk = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "shop/support",
+        "choices": choices,
+        **more,
+    }
     data = b"data: " + orjson.dumps(chunk) + b"\n\n"
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -47,10 +61,10 @@ class Engine(asyncio.Protocol):
         while (end := self._data.find(b"\r\n\r\n")) >= 0:
             head = self._data[:end].lower()
             at = head.find(b"content-length:")
-            length = int(head[at + 15:].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._data) < end + 4 + length:
                 return
-            body, self._data = self._data[end + 4: end + 4 + length], self._data[end + 4 + length:]
+            body, self._data = self._data[end + 4 : end + 4 + length], self._data[end + 4 + length :]
             self._answer(body)
 
     def _answer(self, body: bytes) -> None:

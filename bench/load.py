@@ -12,8 +12,8 @@ import orjson
 def post(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
     """One request, as it goes over the wire."""
     data = orjson.dumps(body)
-    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", f"content-length: {len(data)}",
-             *(f"{name}: {value}" for name, value in headers.items())]
+    every = {"host": "127.0.0.1", "content-type": "application/json", "content-length": len(data), **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 

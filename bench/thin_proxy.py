@@ -1,6 +1,6 @@
 """The floor: the same server and client libraries as the door's, passing bytes through and doing nothing else.
 
-    python -m bench.thin_proxy PORT ENGINE_PORT
+python -m bench.thin_proxy PORT ENGINE_PORT
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ async def main(port: int, engine: int) -> None:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
-    config = uvicorn.Config(proxy, host="127.0.0.1", port=port, http="httptools", ws="none", lifespan="off",
-                            access_log=False, log_config=None)
+    config = uvicorn.Config(
+        proxy,
+        host="127.0.0.1",
+        port=port,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+    )
     await uvicorn.Server(config).serve()
 
 

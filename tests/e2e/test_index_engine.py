@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -45,10 +45,12 @@ def until(test: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 @contextmanager
-def process(*command: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    *command: str, stop: signal.Signals = signal.SIGTERM, stderr: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as its block."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         yield running
     finally:
@@ -134,7 +136,7 @@ class Index:
     def build(self, **change: Any) -> Outcome:
         """`llmops index`, to its outcome."""
         code, folder = self.run(**change)
-        assert code == 0
+        assert code == 0, (folder.parent / "job.log").read_text()[-3000:]
         return loads((folder / "outcome.json").read_text())
 
     def run(self, **change: Any) -> tuple[int, Path]:
@@ -143,8 +145,10 @@ class Index:
         given.mkdir(exist_ok=True)
         (given / "work.json").write_text(self.work.dumps())
         (given / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in self.questions))
-        with process(sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--sources",
-                     str(self.folder / "sources"), "--report", str(out)) as job:  # fmt: skip
+        with (self.folder / "job.log").open("wb") as log, process(
+            sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--sources",
+            str(self.folder / "sources"), "--report", str(out), stderr=log,
+        ) as job:  # fmt: skip
             return job.wait(120), out
 
     @contextmanager

@@ -42,9 +42,7 @@ class Operator:
         self.cache = Cache(self.client)
         self.seen = Cluster(self.client, self.cache, Settings())
         loop = Loop([CONTROLLER], self.seen, SystemClock())
-        self.seen.reports = Reports(
-            Settings(), changed=lambda kind, name: loop.turn(Key(kind, *name.split("/", 1)))
-        )
+        self.seen.reports = Reports(Settings(), changed=lambda kind, name: loop.turn(Key(kind, *name.split("/", 1))))
         self.cache.subscribe(loop.changed)
         for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             self.cache.follow(resource, self.namespace)

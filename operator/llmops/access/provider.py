@@ -23,8 +23,18 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
 def conditions(namespace: str, system_namespace: str) -> list[Condition]:
     """Nobody should wait for what will not happen: Stalled, with what would help."""
     if namespace != system_namespace:
-        return summary(ready=False, available=False, stalled=True, reason=Reason.REFERENCE_NOT_ALLOWED,
-                       message=f"Providers are the cluster's admin's: make it in namespace {system_namespace}")
-    return summary(ready=False, available=False, stalled=True, reason=Reason.UNSUPPORTED,
-                   message="this version of the gateway does not serve models of providers yet: requests for an "
-                           "LLMService with spec.external are refused with a sentence that says so")
+        return summary(
+            ready=False,
+            available=False,
+            stalled=True,
+            reason=Reason.REFERENCE_NOT_ALLOWED,
+            message=f"Providers are the cluster's admin's: make it in namespace {system_namespace}",
+        )
+    return summary(
+        ready=False,
+        available=False,
+        stalled=True,
+        reason=Reason.UNSUPPORTED,
+        message="this version of the gateway does not serve models of providers yet: requests for an "
+        "LLMService with spec.external are refused with a sentence that says so",
+    )

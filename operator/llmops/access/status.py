@@ -31,11 +31,21 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
 def _usable(seen: Seen, plan: Plan) -> list[Condition]:
     name = seen.key.qualified
     if seen.key.spec.disabled:
-        return summary(ready=False, available=False, stalled=True, reason=Reason.KEY_DISABLED,
-                       message=f"spec.disabled is true: every request with a key of {name} is refused")
+        return summary(
+            ready=False,
+            available=False,
+            stalled=True,
+            reason=Reason.KEY_DISABLED,
+            message=f"spec.disabled is true: every request with a key of {name} is refused",
+        )
     if plan.expired:
-        return summary(ready=False, available=False, stalled=True, reason=Reason.KEY_EXPIRED,
-                       message=f"every key of {name} has expired: add a new one under spec.keys")
+        return summary(
+            ready=False,
+            available=False,
+            stalled=True,
+            reason=Reason.KEY_EXPIRED,
+            message=f"every key of {name} has expired: add a new one under spec.keys",
+        )
     told = "honoured by the gateways"
     if plan.next_expiry is not None:
         told += f"; the next key expires at {plan.next_expiry:%Y-%m-%dT%H:%M:%SZ}"
@@ -48,9 +58,13 @@ def _within(seen: Seen, plan: Plan) -> Condition:
         return Condition(ConditionType.WITHIN_BUDGET, True, Reason.AS_WANTED, "no budget is set")
     told = f"{budget.amount} {budget.currency} a {budget.period.lower()} since {ledger.start.date()}"
     if ledger.spent >= Decimal(budget.amount):
-        return Condition(ConditionType.WITHIN_BUDGET, False, Reason.BUDGET_SPENT,
-                         f"the budget of {told} is spent: requests are refused until {ledger.end.date()}, or raise "
-                         "spec.budget.amount")
+        return Condition(
+            ConditionType.WITHIN_BUDGET,
+            False,
+            Reason.BUDGET_SPENT,
+            f"the budget of {told} is spent: requests are refused until {ledger.end.date()}, or raise "
+            "spec.budget.amount",
+        )
     return Condition(ConditionType.WITHIN_BUDGET, True, Reason.AS_WANTED, f"something is left of {told}")
 
 

@@ -108,8 +108,14 @@ class Door:
 
     async def caller(self, request: Request) -> Caller:
         """Who is asking, or Unauthenticated."""
-        return await authenticate(request.headers.get(b"authorization"), self.snapshot, self.tokens, time.time(),
-                                  self.silence(), self.settings.keys_stale_seconds)
+        return await authenticate(
+            request.headers.get(b"authorization"),
+            self.snapshot,
+            self.tokens,
+            time.time(),
+            self.silence(),
+            self.settings.keys_stale_seconds,
+        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -131,8 +137,11 @@ class Door:
         handler = self._routes.get((request.method, request.path))
         try:
             if handler is None:
-                raise Unknown(f"there is no {request.method} {request.path[:200]}: the door has /v1/chat/completions, "
-                              "/v1/completions, /v1/embeddings, /v1/models and /v1/feedback", code="path_not_found")
+                raise Unknown(
+                    f"there is no {request.method} {request.path[:200]}: the door has /v1/chat/completions, "
+                    "/v1/completions, /v1/embeddings, /v1/models and /v1/feedback",
+                    code="path_not_found",
+                )
             await handler(request)
         except Refusal as refusal:
             metrics.GATEWAY_REFUSED.labels(refusal.code).inc()
@@ -151,8 +160,9 @@ class Door:
         found = []
         for one in self.snapshot.services.values():
             namespace, _, name = one.name.partition("/")
-            allowed = (caller.holder.opens_to("model", namespace, name) if caller.holder
-                       else one.admission.service_accounts)
+            allowed = (
+                caller.holder.opens_to("model", namespace, name) if caller.holder else one.admission.service_accounts
+            )
             if allowed and one.admission.admits(caller.namespace) and one.external is None:
                 found.append({"id": one.name, "object": "model", "created": 0, "owned_by": namespace})
         found.sort(key=lambda one: str(one["id"]))
@@ -175,7 +185,8 @@ class Door:
             for one in serving.values():
                 one["weight"] = 0
         reply = report.report(
-            self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, self.accounts.spend())
+            self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, self.accounts.spend()
+        )
         await request.answer(200, orjson.dumps(reply))
 
     async def _healthz(self, request: Request) -> None:

@@ -73,8 +73,14 @@ class Tokens:
         """The service account that the token was issued to."""
         key = await self._key(token)
         try:
-            claims = jwt.decode(token, key, algorithms=ALGORITHMS, audience=names.AUDIENCE, issuer=self._issuer,
-                                options={"require": ["exp", "iss", "aud", "sub"]})
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=names.AUDIENCE,
+                issuer=self._issuer,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
         except jwt.InvalidAudienceError:
             raise _refused(f"the service-account token is for another audience than {names.AUDIENCE!r}") from None
         except jwt.ExpiredSignatureError:
@@ -96,8 +102,12 @@ class Tokens:
             try:
                 await self.refresh()
             except Exception as problem:  # noqa: BLE001 - whatever the client raises, the caller is told to wait
-                raise NotReady(f"the gateway could not read the cluster's token keys ({type(problem).__name__}): "
-                               "try again in a few seconds", code="token_keys_missing", retry_after=5) from None
+                raise NotReady(
+                    f"the gateway could not read the cluster's token keys ({type(problem).__name__}): "
+                    "try again in a few seconds",
+                    code="token_keys_missing",
+                    retry_after=5,
+                ) from None
         if kid not in self._keys:
             raise _refused("the service-account token was not signed by this cluster")
         return self._keys[kid]
@@ -111,8 +121,12 @@ async def authenticate(
     if not token.startswith(names.KEY_PREFIX):
         return tokens.remembered(token) or await tokens.verify(token)
     if keys_age > keys_max_age:
-        raise NotReady(f"the gateway has not heard from the API server for {keys_age / 60:.0f} minutes, so it cannot "
-                       "tell whether this key still holds: try again later", code="keys_stale", retry_after=30)
+        raise NotReady(
+            f"the gateway has not heard from the API server for {keys_age / 60:.0f} minutes, so it cannot "
+            "tell whether this key still holds: try again later",
+            code="keys_stale",
+            retry_after=30,
+        )
     return _key_holder(token, snapshot, now)
 
 
@@ -126,7 +140,7 @@ def _bearer(credential: bytes | None) -> str:
 
 
 def _key_holder(token: str, snapshot: Snapshot, now: float) -> Caller:
-    namespace, _, rest = token[len(names.KEY_PREFIX):].partition(".")
+    namespace, _, rest = token[len(names.KEY_PREFIX) :].partition(".")
     name, _, secret = rest.rpartition(".")
     holder = snapshot.holders.get(names.qualified(namespace, name)) if secret else None
     # The same sentence for an unknown name and a wrong secret: names of keys are nobody's to guess.

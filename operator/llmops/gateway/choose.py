@@ -22,10 +22,23 @@ from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Unknown
 from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Version
 from llmops.rollout.split import bucket, meets_candidate
 
-PINNED = frozenset({
-    "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop", "seed",
-    "presence_penalty", "frequency_penalty", "logit_bias", "response_format", "n",
-})
+PINNED = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "response_format",
+        "n",
+    }
+)
 EVAL_SUFFIX = "-eval"
 SHORTEST_PREFIX = 8
 GENERATE, EMBED = "Generate", "Embed"
@@ -55,14 +68,21 @@ class Choice:
 def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Service:
     """The service that `model` names, if this caller may use it for this."""
     if not isinstance(model, str) or not model:
-        raise BadRequest("`model` is missing: write an LLMService's name, such as support or shop/support, or use "
-                         "`prompt` in extra_body", code="model_missing", param="model")
+        raise BadRequest(
+            "`model` is missing: write an LLMService's name, such as support or shop/support, or use "
+            "`prompt` in extra_body",
+            code="model_missing",
+            param="model",
+        )
     namespace, name = _qualified(model, caller)
     found = snapshot.services.get(names.qualified(namespace, name))
     if found is None or not found.admission.admits(caller.namespace):
-        raise Unknown(f"no LLMService {names.qualified(namespace, name)} is there for namespace {caller.namespace}: "
-                      "GET /v1/models lists what is; or let its spec.access admit this namespace",
-                      code="model_not_found", param="model")
+        raise Unknown(
+            f"no LLMService {names.qualified(namespace, name)} is there for namespace {caller.namespace}: "
+            "GET /v1/models lists what is; or let its spec.access admit this namespace",
+            code="model_not_found",
+            param="model",
+        )
     _opened(caller, "model", namespace, name, found.admission, f"LLMService {found.name}")
     return usable(found, task)
 
@@ -70,12 +90,18 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
 def usable(found: Service, task: str) -> Service:
     """The service, if it does this at all."""
     if found.external is not None:
-        raise NotReady(f"LLMService {found.name} is somebody's API (Provider {found.external}), which this version of "
-                       "the gateway does not serve yet: use a service with spec.model", code="external_not_available")
+        raise NotReady(
+            f"LLMService {found.name} is somebody's API (Provider {found.external}), which this version of "
+            "the gateway does not serve yet: use a service with spec.model",
+            code="external_not_available",
+        )
     if found.task != task:
         does = {GENERATE: "/v1/chat/completions", EMBED: "/v1/embeddings"}.get(found.task, "reranking")
-        raise BadRequest(f"LLMService {found.name} has task {found.task}: ask it through {does}, or name a service "
-                         f"with task {task}", code="wrong_task", param="model")
+        raise BadRequest(
+            f"LLMService {found.name} has task {found.task}: ask it through {does}, or name a service with task {task}",
+            code="wrong_task",
+            param="model",
+        )
     return found
 
 
@@ -94,56 +120,79 @@ def version(
 
 def _release(snapshot: Snapshot, caller: Caller, prompt: object) -> Release:
     if not isinstance(prompt, dict) or not isinstance(prompt.get("id"), str) or not prompt["id"]:
-        raise BadRequest("`prompt` must be an object with the id of a PromptRelease, such as "
-                         '{"id": "support-answer", "variables": {…}}', code="prompt_invalid", param="prompt.id")
+        raise BadRequest(
+            "`prompt` must be an object with the id of a PromptRelease, such as "
+            '{"id": "support-answer", "variables": {…}}',
+            code="prompt_invalid",
+            param="prompt.id",
+        )
     namespace, name = _qualified(prompt["id"], caller)
     found = snapshot.releases.get(names.qualified(namespace, name))
     if found is None or not found.admission.admits(caller.namespace):
-        raise Unknown(f"no PromptRelease {names.qualified(namespace, name)} is there for namespace {caller.namespace}: "
-                      "check prompt.id, or let its spec.access admit this namespace",
-                      code="prompt_not_found", param="prompt.id")
+        raise Unknown(
+            f"no PromptRelease {names.qualified(namespace, name)} is there for namespace {caller.namespace}: "
+            "check prompt.id, or let its spec.access admit this namespace",
+            code="prompt_not_found",
+            param="prompt.id",
+        )
     _opened(caller, "prompt", namespace, name, found.admission, f"PromptRelease {found.name}")
     return found
 
 
-def _opened(
-    caller: Caller, kind: str, namespace: str, name: str, admission: Admission, what: str
-) -> None:
+def _opened(caller: Caller, kind: str, namespace: str, name: str, admission: Admission, what: str) -> None:
     if caller.holder is not None:
         if not caller.holder.opens_to(kind, namespace, name):
             entry = f"{'prompt:' if kind == 'prompt' else ''}{namespace}/{name}"
-            raise NotAllowed(f"GatewayKey {caller.identity} does not open {what}: add {entry!r} to its spec.models",
-                             code="model_not_allowed", param="prompt.id" if kind == "prompt" else "model")
+            raise NotAllowed(
+                f"GatewayKey {caller.identity} does not open {what}: add {entry!r} to its spec.models",
+                code="model_not_allowed",
+                param="prompt.id" if kind == "prompt" else "model",
+            )
     elif not admission.service_accounts:
-        raise NotAllowed(f"{what} admits keys only (spec.access.serviceAccounts is Deny): send a GatewayKey's key",
-                         code="service_account_denied")
+        raise NotAllowed(
+            f"{what} admits keys only (spec.access.serviceAccounts is Deny): send a GatewayKey's key",
+            code="service_account_denied",
+        )
 
 
 def _refuse_pinned(body: Mapping[str, Any], release: Release) -> None:
     """Refused rather than ignored, and whatever their value: the same request must fare the same with every version."""
     given = next((name for name in body if name in PINNED), None)
     if given is not None:
-        raise BadRequest(f"{given} is part of PromptRelease {release.name}, tested together with its prompt: remove it "
-                         "from the request, or change spec.parameters in a new version",
-                         code="parameter_pinned", param=given)
+        raise BadRequest(
+            f"{given} is part of PromptRelease {release.name}, tested together with its prompt: remove it "
+            "from the request, or change spec.parameters in a new version",
+            code="parameter_pinned",
+            param=given,
+        )
     for index, message in enumerate(body.get("messages") or ()):
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ("user", "assistant", "tool"):
-            raise BadRequest(f"messages[{index}] has role {role!r}: with a prompt only user, assistant and tool "
-                             "messages may follow, the instructions are the release's",
-                             code="role_pinned", param="messages")
+            raise BadRequest(
+                f"messages[{index}] has role {role!r}: with a prompt only user, assistant and tool "
+                "messages may follow, the instructions are the release's",
+                code="role_pinned",
+                param="messages",
+            )
 
 
 def _pinned(release: Release, wanted: str, caller: Caller) -> Choice:
     found = _by_name(release, wanted)
     if found is None:
-        raise Unknown(f"PromptRelease {release.name} has no version {wanted!r}: write stable, candidate, a version of "
-                      f"its history or at least {SHORTEST_PREFIX} characters of a digest",
-                      code="version_not_found", param="prompt.version")
+        raise Unknown(
+            f"PromptRelease {release.name} has no version {wanted!r}: write stable, candidate, a version of "
+            f"its history or at least {SHORTEST_PREFIX} characters of a digest",
+            code="version_not_found",
+            param="prompt.version",
+        )
     unseen = release.candidate is not None and found.digest == release.candidate.digest and release.weight == 0
     if unseen and not _evaluates(release, caller):
-        raise NotAllowed(f"version {wanted!r} of PromptRelease {release.name} is a candidate that no user sees yet: "
-                         "only its evaluation may ask it", code="candidate_unseen", param="prompt.version")
+        raise NotAllowed(
+            f"version {wanted!r} of PromptRelease {release.name} is a candidate that no user sees yet: "
+            "only its evaluation may ask it",
+            code="candidate_unseen",
+            param="prompt.version",
+        )
     return Choice(release, found, _variant(release, found), "pinned", None)
 
 
@@ -179,8 +228,12 @@ def _drawn(
     stable, candidate = release.stable, release.candidate
     source, unit = _unit(release, body, headers, caller)
     if stable is None:
-        raise NotReady(f"PromptRelease {release.name} has no stable version yet ({release.waiting}): "
-                       "`llmops explain prel` says what it waits for", code="prompt_not_ready", retry_after=5)
+        raise NotReady(
+            f"PromptRelease {release.name} has no stable version yet ({release.waiting}): "
+            "`llmops explain prel` says what it waits for",
+            code="prompt_not_ready",
+            retry_after=5,
+        )
     if candidate is None or not release.weight or not leased:
         return Choice(release, stable, STABLE, source, None)
     chosen = meets_candidate(bucket(release.name, candidate.digest, release.attempt, unit), release.weight)
@@ -190,9 +243,7 @@ def _drawn(
     return Choice(release, stable, STABLE, source, share)
 
 
-def _unit(
-    release: Release, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller
-) -> tuple[str, str]:
+def _unit(release: Release, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller) -> tuple[str, str]:
     for sticky in release.sticky:
         if sticky.header is not None:
             value = headers.get(sticky.header, b"").decode("latin-1")

@@ -28,12 +28,16 @@ def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledge
         raise BadRequest(f"rating must be up or down, not {rating!r}", code="rating_invalid", param="rating")
     mark = marks.read(told) if isinstance(told, str) else None
     if mark is None:
-        raise BadRequest("id must be the id of a completion that a prompt answered (its `id` field)",
-                         code="id_invalid", param="id")
+        raise BadRequest(
+            "id must be the id of a completion that a prompt answered (its `id` field)", code="id_invalid", param="id"
+        )
     release = snapshot.releases.get(mark.release)
     if release is None or not release.admission.admits(caller.namespace):
-        raise Unknown(f"PromptRelease {mark.release} is not there for namespace {caller.namespace}",
-                      code="prompt_not_found", param="id")
+        raise Unknown(
+            f"PromptRelease {mark.release} is not there for namespace {caller.namespace}",
+            code="prompt_not_found",
+            param="id",
+        )
     metrics.GATEWAY_FEEDBACK.labels(mark.release, mark.variant, rating).inc()
     share = _share(mark, ledger)
     if share is not None and rating == "down":

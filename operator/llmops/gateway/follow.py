@@ -54,8 +54,12 @@ class Follower:
         for resource in FOLLOWED:
             self._cache.follow(resource, keep=_keep)
         self._cache.follow(ENDPOINT_SLICE, labels=PODS, keep=_keep)
-        self._cache.follow(ENDPOINT_SLICE, self._settings.system_namespace,
-                           f"{SERVICE_NAME}={self._settings.gateway_service}", keep=_keep)
+        self._cache.follow(
+            ENDPOINT_SLICE,
+            self._settings.system_namespace,
+            f"{SERVICE_NAME}={self._settings.gateway_service}",
+            keep=_keep,
+        )
         await self._cache.synced()
         self._changed.set()
         try:
@@ -86,15 +90,23 @@ class Follower:
         every = self._cache.list
         slices = every(ENDPOINT_SLICE)
         return Objects(
-            services=every(LLM_SERVICE), slices=slices, releases=every(PROMPT_RELEASE), revisions=every(REVISION),
-            keys=every(GATEWAY_KEY), namespaces=every(NAMESPACE) if self._cache.follows(NAMESPACE) else (),
-            gateways=self._gateways(slices))
+            services=every(LLM_SERVICE),
+            slices=slices,
+            releases=every(PROMPT_RELEASE),
+            revisions=every(REVISION),
+            keys=every(GATEWAY_KEY),
+            namespaces=every(NAMESPACE) if self._cache.follows(NAMESPACE) else (),
+            gateways=self._gateways(slices),
+        )
 
     def _gateways(self, slices: list[Object]) -> int:
         """How many doors are Ready, this one counted in any case."""
-        mine = [one for one in slices
-                if (one["metadata"].get("labels") or {}).get(SERVICE_NAME) == self._settings.gateway_service
-                and one["metadata"]["namespace"] == self._settings.system_namespace]
+        mine = [
+            one
+            for one in slices
+            if (one["metadata"].get("labels") or {}).get(SERVICE_NAME) == self._settings.gateway_service
+            and one["metadata"]["namespace"] == self._settings.system_namespace
+        ]
         ready = [e for one in mine for e in one.get("endpoints") or () if (e.get("conditions") or {}).get("ready")]
         return max(1, len(ready))
 
@@ -105,8 +117,11 @@ class Follower:
                 if self._cache.connected:
                     self._door.heard()
             except ApiError as problem:
-                log.warning("the API server does not answer (%s); serving what was known %.0f s ago",
-                            problem, self._door.silence())
+                log.warning(
+                    "the API server does not answer (%s); serving what was known %.0f s ago",
+                    problem,
+                    self._door.silence(),
+                )
             metrics.GATEWAY_CONTACT_AGE.set(self._door.silence())
             await asyncio.sleep(PROBE)
 

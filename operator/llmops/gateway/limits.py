@@ -95,7 +95,9 @@ class Account:
             raise TooMuch(
                 f"the budget of GatewayKey {name} ({budget.amount:g} {budget.currency} a {budget.period.lower()}) is "
                 f"spent: it begins anew on {end.date().isoformat()}, or ask for a larger spec.budget.amount",
-                code="insufficient_quota", retry_after=(end - today).total_seconds())
+                code="insufficient_quota",
+                retry_after=(end - today).total_seconds(),
+            )
 
 
 def same_currency(holder: Holder | None, service: Service) -> None:
@@ -104,7 +106,10 @@ def same_currency(holder: Holder | None, service: Service) -> None:
         return
     raise NotAllowed(
         f"LLMService {service.name} is priced in {service.currency} and the budget of GatewayKey {holder.name} is in "
-        f"{holder.budget.currency}: write both in the same currency", code="currency_mismatch", param="model")
+        f"{holder.budget.currency}: write both in the same currency",
+        code="currency_mismatch",
+        param="model",
+    )
 
 
 class Accounts:
@@ -139,8 +144,11 @@ def _share(per_minute: int, gateways: int) -> float:
 
 
 def _limited(name: str, what: str, wait: float) -> TooMuch:
-    return TooMuch(f"GatewayKey {name}: {what}; try again in {max(1, math.ceil(wait))} s",
-                   code="rate_limit_exceeded", retry_after=wait)
+    return TooMuch(
+        f"GatewayKey {name}: {what}; try again in {max(1, math.ceil(wait))} s",
+        code="rate_limit_exceeded",
+        retry_after=wait,
+    )
 
 
 class Gate:

@@ -73,9 +73,20 @@ async def serve(settings: Settings, host: str, port: int, objects: Path | None =
 def config(door: Door, host: str, port: int, settings: Settings) -> uvicorn.Config:
     """The HTTP server: httptools, no access log, no lifespan, no headers of its own but the date."""
     return uvicorn.Config(
-        door, host=host, port=port, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None,
-        server_header=False, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS, backlog=2048,
-        timeout_graceful_shutdown=round(settings.drain_seconds))
+        door,
+        host=host,
+        port=port,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        backlog=2048,
+        timeout_graceful_shutdown=round(settings.drain_seconds),
+    )
 
 
 def read(path: Path) -> Objects:

@@ -32,8 +32,11 @@ class Mark:
 def new(choice: Choice) -> str:
     """An id for one answer."""
     share = choice.share
-    told = (f"{share.attempt}|{share.digest[:10]}|{choice.variant}|{share.weight}|{share.unit}"
-            if share else f"0|{choice.version.digest[:10]}|{choice.variant}|0|")
+    told = (
+        f"{share.attempt}|{share.digest[:10]}|{choice.variant}|{share.weight}|{share.unit}"
+        if share
+        else f"0|{choice.version.digest[:10]}|{choice.variant}|0|"
+    )
     text = f"{choice.release.name}|{told}|{secrets.token_hex(6)}"
     return PREFIX + base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
@@ -42,7 +45,7 @@ def read(text: str) -> Mark | None:
     """What `new` wrote, or None for any other id."""
     if not text.startswith(PREFIX):
         return None
-    coded = text[len(PREFIX):]
+    coded = text[len(PREFIX) :]
     try:
         parts = base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True).decode().split("|")
         if len(parts) != _FIELDS or parts[3] not in ("stable", "candidate"):

@@ -33,7 +33,8 @@ class Meter:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = _Series(
-                metrics.GATEWAY_REQUESTS.labels(*key), metrics.GATEWAY_SECONDS.labels(path, key[1], key[3]))
+                metrics.GATEWAY_REQUESTS.labels(*key), metrics.GATEWAY_SECONDS.labels(path, key[1], key[3])
+            )
         series.requests.inc()
         series.seconds.observe(seconds)
 

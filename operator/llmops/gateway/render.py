@@ -33,8 +33,9 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
     if variables is None:
         variables = {}
     if not isinstance(variables, dict):
-        raise BadRequest("prompt.variables must be an object of names and values", code="invalid_variables",
-                         param="prompt.variables")
+        raise BadRequest(
+            "prompt.variables must be an object of names and values", code="invalid_variables", param="prompt.variables"
+        )
     version.check(variables)
     passages: list[Passage] | None = None
     retrieval = version.retrieval
@@ -56,8 +57,11 @@ def _question(choice: Choice, retrieval: Retrieval, template: Template, variable
         return _filled(choice, retrieval.query, empty)[-1]["content"]
     asked = [one["content"] for one in _filled(choice, template, empty) if one["role"] == "user"]
     if not asked:
-        raise BadRequest(f"PromptRelease {choice.release.name} has no user message to search its index with: "
-                         "write spec.indexRef.query", code="no_question")
+        raise BadRequest(
+            f"PromptRelease {choice.release.name} has no user message to search its index with: "
+            "write spec.indexRef.query",
+            code="no_question",
+        )
     return asked[-1]
 
 
@@ -65,8 +69,9 @@ def _filled(choice: Choice, template: Template, variables: Mapping[str, Any]) ->
     try:
         return template.render(variables)
     except templates.Refused as refused:
-        raise BadRequest(f"PromptRelease {choice.release.name}: {refused}", code="invalid_variables",
-                         param="prompt.variables") from None
+        raise BadRequest(
+            f"PromptRelease {choice.release.name}: {refused}", code="invalid_variables", param="prompt.variables"
+        ) from None
 
 
 def _joined(passages: list[Passage]) -> str:

@@ -90,7 +90,7 @@ class Ledger:
 
     def units(self, cursor: int) -> list[Unit]:
         """What came after `cursor`."""
-        return self._units[bisect.bisect_right(self._sequence, cursor):]
+        return self._units[bisect.bisect_right(self._sequence, cursor) :]
 
     def _record(self, release: str, variant: Variant, share: Share, signal: str | None) -> None:
         attempt = self._attempts.get(release)
@@ -105,15 +105,28 @@ class Ledger:
         attempt.seen.add(what)
         self._news()
         self._sequence.append(self.cursor)
-        self._units.append(Unit(
-            release=release, digest=share.digest, attempt=share.attempt, unit=share.unit, variant=variant,
-            weight=share.weight, at=self._clock(), kind="failure" if signal else "exposure", signal=signal))
+        self._units.append(
+            Unit(
+                release=release,
+                digest=share.digest,
+                attempt=share.attempt,
+                unit=share.unit,
+                variant=variant,
+                weight=share.weight,
+                at=self._clock(),
+                kind="failure" if signal else "exposure",
+                signal=signal,
+            )
+        )
 
     def _forget(self, releases: set[str]) -> None:
         for name in releases:
             del self._attempts[name]
-        kept = [(number, unit) for number, unit in zip(self._sequence, self._units, strict=True)
-                if unit["release"] not in releases]
+        kept = [
+            (number, unit)
+            for number, unit in zip(self._sequence, self._units, strict=True)
+            if unit["release"] not in releases
+        ]
         self._sequence, self._units = [number for number, _ in kept], [unit for _, unit in kept]
 
     def _news(self) -> None:
@@ -142,11 +155,21 @@ def new_instance() -> str:
 
 
 def report(
-    ledger: Ledger, snapshot: Snapshot, serving: Mapping[str, Serving], cursor: int, instance: str, pod: str,
+    ledger: Ledger,
+    snapshot: Snapshot,
+    serving: Mapping[str, Serving],
+    cursor: int,
+    instance: str,
+    pod: str,
     spend: list[Spend],
 ) -> Report:
     """The reply."""
     return Report(
-        instance=instance, pod=pod, cursor=ledger.cursor, serving=dict(serving),
+        instance=instance,
+        pod=pod,
+        cursor=ledger.cursor,
+        serving=dict(serving),
         services={name: len(one.endpoints) for name, one in snapshot.services.items()},
-        units=ledger.units(cursor), spend=spend)
+        units=ledger.units(cursor),
+        spend=spend,
+    )

@@ -49,13 +49,17 @@ class Retriever:
                     metrics.GATEWAY_RETRIES.labels(retrieval.index).inc()
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
-            raise UpstreamFailed(f"VectorIndex {retrieval.index} did not answer within {SECONDS:g} s ({problem}): "
-                                 "look at its conditions", code="retrieval_failed") from None
+            raise UpstreamFailed(
+                f"VectorIndex {retrieval.index} did not answer within {SECONDS:g} s ({problem}): "
+                "look at its conditions",
+                code="retrieval_failed",
+            ) from None
 
     async def _ask(self, endpoint: Endpoint, body: bytes) -> tuple[dict[str, Any] | None, str]:
         try:
-            async with self._session.post(endpoint.url + "/search", data=body,
-                                          headers={"content-type": "application/json"}) as response:
+            async with self._session.post(
+                endpoint.url + "/search", data=body, headers={"content-type": "application/json"}
+            ) as response:
                 if response.status == 200:
                     return orjson.loads(await response.read()), ""
                 return None, f"status {response.status}"
@@ -64,8 +68,18 @@ class Retriever:
 
 
 def _passages(found: dict[str, Any], retrieval: Retrieval) -> list[Passage]:
-    kept = [one for one in found.get("passages", ())
-            if retrieval.min_score is None or float(one.get("score", 0.0)) >= retrieval.min_score]
-    return [Passage(n, str(one.get("id", "")), str(one.get("text", "")), str(one.get("source", "")),
-                    float(one.get("score", 0.0)))
-            for n, one in enumerate(kept[: retrieval.top_k], start=1)]
+    kept = [
+        one
+        for one in found.get("passages", ())
+        if retrieval.min_score is None or float(one.get("score", 0.0)) >= retrieval.min_score
+    ]
+    return [
+        Passage(
+            n,
+            str(one.get("id", "")),
+            str(one.get("text", "")),
+            str(one.get("source", "")),
+            float(one.get("score", 0.0)),
+        )
+        for n, one in enumerate(kept[: retrieval.top_k], start=1)
+    ]

@@ -157,11 +157,7 @@ class Holder:
     def opens_to(self, kind: str, namespace: str, name: str) -> bool:
         """Whether the key is for this model or prompt; the object's own access is asked besides."""
         opens = self.opens
-        return (
-            (kind, "*", "*") in opens
-            or (kind, namespace, name) in opens
-            or (kind, namespace, "*") in opens
-        )
+        return (kind, "*", "*") in opens or (kind, namespace, name) in opens or (kind, namespace, "*") in opens
 
 
 @dataclass(frozen=True, slots=True)

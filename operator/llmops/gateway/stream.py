@@ -83,8 +83,14 @@ class Events:
         """A chunk without choices that carries the citations."""
         if not self._extra:
             return b""
-        chunk = {"id": orjson.loads(self._our_id or b'""'), "object": "chat.completion.chunk", "created": 0,
-                 "model": "", "choices": [], **self._extra}
+        chunk = {
+            "id": orjson.loads(self._our_id or b'""'),
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": "",
+            "choices": [],
+            **self._extra,
+        }
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 

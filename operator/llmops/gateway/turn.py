@@ -40,8 +40,21 @@ _FALLS_BACK = (UpstreamFailed, NotReady)
 class Turn:
     """The state of one request; its parts are filled in as they become known."""
 
-    __slots__ = ("account", "body", "choice", "citations", "cost", "door", "fell_back", "gone", "holder", "id",
-                 "request", "service", "tokens")
+    __slots__ = (
+        "account",
+        "body",
+        "choice",
+        "citations",
+        "cost",
+        "door",
+        "fell_back",
+        "gone",
+        "holder",
+        "id",
+        "request",
+        "service",
+        "tokens",
+    )
 
     def __init__(self, door: Door, request: Request) -> None:
         self.door, self.request = door, request
@@ -96,8 +109,12 @@ class Turn:
         found = self.door.snapshot.services.get(choice.version.service)
         rendered = await render(choice, self.body, self.door.search)
         if found is None:
-            raise NotReady(f"PromptRelease {choice.release.name} refers to LLMService {choice.version.service}, which "
-                           "does not exist: create it", code="service_missing", retry_after=5)
+            raise NotReady(
+                f"PromptRelease {choice.release.name} refers to LLMService {choice.version.service}, which "
+                "does not exist: create it",
+                code="service_missing",
+                retry_after=5,
+            )
         self.service = choose.usable(found, choose.GENERATE)
         self.body = rendered.body
         self.id = marks.new(choice)
@@ -119,8 +136,9 @@ class Turn:
                 reply = orjson.loads(body)
                 usage = reply.get("usage") or {}
             except (orjson.JSONDecodeError, AttributeError):
-                raise UpstreamFailed(f"LLMService {self.service.name} answered something that is not JSON",
-                                     code="upstream_failed") from None
+                raise UpstreamFailed(
+                    f"LLMService {self.service.name} answered something that is not JSON", code="upstream_failed"
+                ) from None
             self._used(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
             if self.id is not None:
                 reply["id"] = self.id
@@ -169,8 +187,11 @@ class Turn:
             self._served()
         else:
             self._failed()
-            broke = UpstreamFailed(f"LLMService {self.service.name} broke off in the middle of its answer "
-                                   f"({problem or 'no end'}): ask again", code="stream_broken")
+            broke = UpstreamFailed(
+                f"LLMService {self.service.name} broke off in the middle of its answer "
+                f"({problem or 'no end'}): ask again",
+                code="stream_broken",
+            )
             await request.chunk(error_event(broke.body()))
         await request.end()
 
@@ -221,9 +242,11 @@ class Turn:
             async with asyncio.timeout(service.timeout):
                 await gate.enter(limit)
         except TimeoutError:
-            raise TimedOut(f"LLMService {service.name} has limits.maxConcurrency {service.max_concurrency} and no "
-                           f"place became free within {service.timeout:g} s: raise it, or add replicas",
-                           code="concurrency") from None
+            raise TimedOut(
+                f"LLMService {service.name} has limits.maxConcurrency {service.max_concurrency} and no "
+                f"place became free within {service.timeout:g} s: raise it, or add replicas",
+                code="concurrency",
+            ) from None
         try:
             yield
         finally:
@@ -236,7 +259,8 @@ class Turn:
         assert task is not None
         watcher: list[asyncio.Task[None]] = []
         timer = self.door.loop.call_later(
-            WATCH_AFTER, lambda: watcher.append(self.door.loop.create_task(self._listen(task))))
+            WATCH_AFTER, lambda: watcher.append(self.door.loop.create_task(self._listen(task)))
+        )
         try:
             yield
         except asyncio.CancelledError:

@@ -93,12 +93,15 @@ class Upstream:
                         if failure.avoid:
                             endpoint.avoid_until = self._loop.time() + AVOID
                         if hopeless > 1:
-                            raise UpstreamFailed(f"LLMService {service.name} failed twice: {problem}",
-                                                 code="upstream_failed") from None
+                            raise UpstreamFailed(
+                                f"LLMService {service.name} failed twice: {problem}", code="upstream_failed"
+                            ) from None
         except TimeoutError:
-            raise TimedOut(f"LLMService {service.name} did not answer within its limits.timeout of "
-                           f"{service.timeout:g} s ({problem}): look at its pods, or raise the limit",
-                           code="timeout") from None
+            raise TimedOut(
+                f"LLMService {service.name} did not answer within its limits.timeout of "
+                f"{service.timeout:g} s ({problem}): look at its pods, or raise the limit",
+                code="timeout",
+            ) from None
 
     async def _choose(self, service: Service, tried: set[Endpoint]) -> Endpoint:
         """A pod not tried yet; when all were, all again after a pause; when there is none, the first that comes."""
@@ -107,8 +110,11 @@ class Upstream:
             if current is None:
                 raise UpstreamFailed(f"LLMService {service.name} was deleted", code="upstream_failed")
             if not current.endpoints and not current.awaited:
-                raise NotReady(f"LLMService {service.name} has no replicas: write spec.replicas: 1 or more",
-                               code="no_replicas", retry_after=30)
+                raise NotReady(
+                    f"LLMService {service.name} has no replicas: write spec.replicas: 1 or more",
+                    code="no_replicas",
+                    retry_after=30,
+                )
             left = [one for one in current.endpoints if one not in tried] if tried else current.endpoints
             if left:
                 self._turn += 1

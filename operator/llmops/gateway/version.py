@@ -59,7 +59,9 @@ def _check(release: str, schema: Mapping[str, Any] | None, index: IndexRef | Non
             raise BadRequest(
                 f"PromptRelease {release}: variable {index.variable!r} is filled from the index {index.name}: "
                 "remove it from prompt.variables",
-                code="invalid_variables", param=f"prompt.variables.{index.variable}")
+                code="invalid_variables",
+                param=f"prompt.variables.{index.variable}",
+            )
         fits(variables)
 
     return check

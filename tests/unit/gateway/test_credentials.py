@@ -20,9 +20,20 @@ async def test_a_good_key_is_honoured(world: World) -> None:
     assert (await status(world, f"Bearer {KEY}"))[0] == 200
 
 
-@pytest.mark.parametrize("credential", [
-    "Bearer llmops_shop.app.wrong", "Bearer llmops_shop.nobody.x", "Bearer llmops_", "Bearer llmops_shop.app",
-    "Bearer not-a-token", "Bearer ", "Basic abc", "", "Bearer a.b.c"])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "Bearer llmops_shop.app.wrong",
+        "Bearer llmops_shop.nobody.x",
+        "Bearer llmops_",
+        "Bearer llmops_shop.app",
+        "Bearer not-a-token",
+        "Bearer ",
+        "Basic abc",
+        "",
+        "Bearer a.b.c",
+    ],
+)
 async def test_a_bad_credential_is_a_401_that_does_not_repeat_it(world: World, credential: str) -> None:
     code, message = await status(world, credential)
     assert code == 401
@@ -37,10 +48,16 @@ async def test_a_copied_hash_opens_nothing(world: World) -> None:
     assert (await status(world, f"Bearer {KEY}"))[0] == 401
 
 
-@pytest.mark.parametrize(("spec", "says"), [
-    ({"disabled": True}, "is disabled"),
-    ({"keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "expiresAt": "2020-01-01T00:00:00Z"}]}, "expired"),
-])
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"disabled": True}, "is disabled"),
+        (
+            {"keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "expiresAt": "2020-01-01T00:00:00Z"}]},
+            "expired",
+        ),
+    ],
+)
 async def test_a_key_that_ended_says_how(world: World, spec: dict[str, Any], says: str) -> None:
     world.add_key(KEY, **spec)
     world.apply()
@@ -63,11 +80,14 @@ async def test_a_service_accounts_token_is_an_identity(world: World) -> None:
         assert (await status(world, f"Bearer {world.token()}"))[0] == 200
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    ({"audience": "https://kubernetes.default.svc"}, "another audience"),
-    ({"seconds": -10.0}, "has expired"),
-    ({"signing": ec.generate_private_key(ec.SECP256R1())}, "not good for this cluster"),
-])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"audience": "https://kubernetes.default.svc"}, "another audience"),
+        ({"seconds": -10.0}, "has expired"),
+        ({"signing": ec.generate_private_key(ec.SECP256R1())}, "not good for this cluster"),
+    ],
+)
 async def test_a_token_for_somebody_else_is_refused(world: World, options: dict[str, Any], says: str) -> None:
     code, message = await status(world, f"Bearer {world.token(**options)}")
     assert code == 401

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,23 +17,27 @@ RELEASE = "support-answer"
 
 
 @pytest.fixture
-async def digests(world: World) -> AsyncIterator[tuple[str, str]]:
+async def digests(world: World) -> tuple[str, str]:
     stable, candidate = world.add_version(RELEASE, "1.0.0"), world.add_version(RELEASE, "2.0.0", system="Be kind.")
     world.release(RELEASE, stable, candidate, 50)
-    yield stable, candidate
+    return stable, candidate
 
 
 async def ask(world: World, user: str, **more: Any) -> Any:
     prompt = {"id": RELEASE, "variables": {"question": "Why?"}, **more.pop("prompt", {})}
     client = world.client(more.pop("key", KEY), default_headers={"x-user-id": user})
     return await client.chat.completions.with_raw_response.create(
-        model="-", messages=[], extra_body={"prompt": prompt}, **more)
+        model="-", messages=[], extra_body={"prompt": prompt}, **more
+    )
 
 
 async def report(world: World, instance: str | None = None, cursor: int = 0, wait: float = 0) -> Any:
     token = world.token("llmops-operator", "llmops-system")
-    reply = await world.http.post("/internal/report", json={"instance": instance, "cursor": cursor, "wait": wait},
-                                  headers={"authorization": f"Bearer {token}"})
+    reply = await world.http.post(
+        "/internal/report",
+        json={"instance": instance, "cursor": cursor, "wait": wait},
+        headers={"authorization": f"Bearer {token}"},
+    )
     assert reply.status == 200, await reply.text()
     return await reply.json()
 
@@ -47,9 +50,11 @@ async def test_each_user_is_reported_once_with_its_variant(world: World, digests
     assert {one["unit"]: one["variant"] for one in told["units"]} == variants
     assert len(told["units"]) == 4
     assert {(one["digest"], one["attempt"], one["weight"], one["kind"]) for one in told["units"]} == {
-        (digests[1], 1, 50, "exposure")}
-    assert told["serving"] == {"shop/support-answer": {
-        "stable": digests[0], "candidate": digests[1], "attempt": 1, "weight": 50}}
+        (digests[1], 1, 50, "exposure")
+    }
+    assert told["serving"] == {
+        "shop/support-answer": {"stable": digests[0], "candidate": digests[1], "attempt": 1, "weight": 50}
+    }
     assert told["services"] == {"shop/support": 1, "shop/minilm": 1}
 
 
@@ -89,9 +94,7 @@ async def test_what_the_caller_did_wrong_is_no_evidence(world: World, digests: t
     assert (await report(world))["units"] == []
 
 
-async def test_a_thumb_down_counts_once_for_the_version_that_answered(
-    world: World, digests: tuple[str, str]
-) -> None:
+async def test_a_thumb_down_counts_once_for_the_version_that_answered(world: World, digests: tuple[str, str]) -> None:
     reply = await ask(world, "ann")
     body = {"id": reply.parse().id, "rating": "down"}
     variant = reply.headers["x-llmops-variant"]
@@ -103,8 +106,10 @@ async def test_a_thumb_down_counts_once_for_the_version_that_answered(
     assert [(one["signal"], one["variant"], one["weight"]) for one in failures] == [("Feedback", variant, 50)]
 
 
-@pytest.mark.parametrize(("body", "status"), [
-    ({"id": "chatcmpl-theirs", "rating": "down"}, 400), ({"id": "x", "rating": "sideways"}, 400), ({}, 400)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"id": "chatcmpl-theirs", "rating": "down"}, 400), ({"id": "x", "rating": "sideways"}, 400), ({}, 400)],
+)
 async def test_feedback_that_means_nothing_is_refused(world: World, body: dict[str, str], status: int) -> None:
     told = await world.http.post("/v1/feedback", json=body, headers={"authorization": f"Bearer {KEY}"})
     assert told.status == status
@@ -113,8 +118,9 @@ async def test_feedback_that_means_nothing_is_refused(world: World, body: dict[s
 async def test_feedback_on_an_older_attempt_is_not_counted(world: World, digests: tuple[str, str]) -> None:
     answered = (await ask(world, "ann")).parse().id
     world.release(RELEASE, digests[0], digests[1], 50, attempt=2)
-    told = await world.http.post("/v1/feedback", json={"id": answered, "rating": "down"},
-                                 headers={"authorization": f"Bearer {KEY}"})
+    told = await world.http.post(
+        "/v1/feedback", json={"id": answered, "rating": "down"}, headers={"authorization": f"Bearer {KEY}"}
+    )
     assert (await told.json())["counted"] is False
     assert (await report(world))["units"] == []
 

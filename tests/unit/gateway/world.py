@@ -68,17 +68,33 @@ class Engine:
     async def echo(self, request: web.Request, body: Object) -> web.StreamResponse:
         if request.path.endswith("/embeddings"):
             vector = {"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}
-            return web.json_response({"object": "list", "data": [vector], "model": body["model"],
-                                      "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+            return web.json_response(
+                {
+                    "object": "list",
+                    "data": [vector],
+                    "model": body["model"],
+                    "usage": {"prompt_tokens": 4, "total_tokens": 4},
+                }
+            )
         text = body["messages"][-1]["content"] if body["messages"] else ""
         if body.get("stream"):
             return await self.pieces(request, body, [text[:2], text[2:]])
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return web.json_response({"id": "chatcmpl-theirs", "object": "chat.completion", "created": 1, "model":
-                                  body["model"], "choices": [choice], "usage": USAGE})
+        return web.json_response(
+            {
+                "id": "chatcmpl-theirs",
+                "object": "chat.completion",
+                "created": 1,
+                "model": body["model"],
+                "choices": [choice],
+                "usage": USAGE,
+            }
+        )
 
-    async def pieces(self, request: web.Request, body: Object, texts: list[str], end: bool = True) -> web.StreamResponse:
+    async def pieces(
+        self, request: web.Request, body: Object, texts: list[str], end: bool = True
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for text in texts:
@@ -92,8 +108,8 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 def event(model: str, choices: list[Object], **more: Any) -> bytes:
-    chunk = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices}
-    return b"data: " + orjson.dumps({**chunk, **more}) + b"\n\n"
+    chunk = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1, "model": model}
+    return b"data: " + orjson.dumps({**chunk, "choices": choices, **more}) + b"\n\n"
 
 
 def fails(status: int) -> Answer:
@@ -110,8 +126,9 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
-        self.objects: dict[str, list[Object]] = {kind: [] for kind in (
-            "services", "slices", "releases", "revisions", "keys", "namespaces")}
+        self.objects: dict[str, list[Object]] = {
+            kind: [] for kind in ("services", "slices", "releases", "revisions", "keys", "namespaces")
+        }
         self._signing = ec.generate_private_key(ec.SECP256R1())
         self._versions = 0
         self.compiler = Compiler()
@@ -184,8 +201,11 @@ class World:
         """A Revision; its digest."""
         whole = {
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": "{{ question }}"}],
-            "variables": {"type": "object", "required": ["question"],
-                          "properties": {"question": {"type": "string", "maxLength": 40}}},
+            "variables": {
+                "type": "object",
+                "required": ["question"],
+                "properties": {"question": {"type": "string", "maxLength": 40}},
+            },
             "serviceRef": {"name": "support"},
             "parameters": {"temperature": 0, "maxTokens": 16},
             **content,
@@ -195,25 +215,44 @@ class World:
         self.objects["revisions"].append(self._object("Revision", f"{release}-prel-{identity[:10]}", spec))
         return identity
 
-    def release(self, name: str, stable: str | None, candidate: str | None = None, weight: int = 0, attempt: int = 1,
-                **spec: Any) -> None:
+    def release(
+        self,
+        name: str,
+        stable: str | None,
+        candidate: str | None = None,
+        weight: int = 0,
+        attempt: int = 1,
+        **spec: Any,
+    ) -> None:
         """What the operator's status says now."""
         status: Object = {"phase": "Canary" if candidate else "Released" if stable else "Evaluating"}
         if stable:
             status["stable"] = {"digest": stable, "version": "1.0.0"}
         if candidate:
             status["candidate"] = {"digest": candidate, "version": "2.0.0", "attempt": attempt, "weight": weight}
-        made = self._object("PromptRelease", name, {
-            "serviceRef": {"name": "support"}, "version": "1.0.0", "messages": [{"role": "user", "content": "x"}], **spec})
+        messages = [{"role": "user", "content": "x"}]
+        made = self._object(
+            "PromptRelease", name, {"serviceRef": {"name": "support"}, "version": "1.0.0", "messages": messages, **spec}
+        )
         made["status"] = status
         self.objects["releases"] = [one for one in self.objects["releases"] if one["metadata"]["name"] != name] + [made]
         self.apply()
 
-    def token(self, name: str = "app", namespace: str = "shop", audience: str = "llmops", seconds: float = 600.0,
-              signing: ec.EllipticCurvePrivateKey | None = None) -> str:
+    def token(
+        self,
+        name: str = "app",
+        namespace: str = "shop",
+        audience: str = "llmops",
+        seconds: float = 600.0,
+        signing: ec.EllipticCurvePrivateKey | None = None,
+    ) -> str:
         """A service account's projected token."""
-        claims = {"iss": ISSUER, "sub": f"system:serviceaccount:{namespace}:{name}", "aud": [audience],
-                  "exp": time.time() + seconds}
+        claims = {
+            "iss": ISSUER,
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+            "aud": [audience],
+            "exp": time.time() + seconds,
+        }
         return jwt.encode(claims, signing or self._signing, algorithm="ES256", headers={"kid": "one"})
 
     async def _jwks(self, path: str) -> Object:

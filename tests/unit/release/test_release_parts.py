@@ -233,9 +233,11 @@ def test_transitions_are_written_at_once_and_clocks_every_ten_seconds() -> None:
 
 def test_synced_is_said_only_of_what_gateways_say() -> None:
     moving = state("Canary", weight=10, step=1)
+
     def synced(*gateways: Gateway) -> str:
         conditions = status(seen(moving, gateways=gateways), outcome(moving), NOW)["conditions"]
         return next(str(one["status"]) for one in conditions if one["type"] == "GatewaySynced")
+
     at = NOW.timestamp()
     assert synced() == "Unknown"
     assert synced(Gateway("g", at, digest(), 1, 10, "a" * 64)) == "True"
