@@ -56,7 +56,7 @@ def condition(obj: Object, kind: str) -> Object:
 
 
 def until(what: str, test: Callable[[], Any], timeout: float, last: Callable[[], str] = lambda: "") -> Any:
-    """Waits until `test` gives something true and returns it; shows the seconds on a terminal, else a line every 15 s."""
+    """Waits until `test` gives something true and returns it; shows the seconds (off a terminal a line every 15 s)."""
     start, shown = time.monotonic(), 0.0
     while True:
         result = test()
