@@ -35,6 +35,9 @@ from bench.load import post, send
 from llmops.api import digest, names
 
 CACHE = Path.home() / ".cache" / "llmops-operator"
+PORTKEY = CACHE / "bench-portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+LITELLM = CACHE / "bench-litellm/bin/litellm"
+PATH = os.pathsep.join(["operator", os.environ.get("PYTHONPATH", "")])
 KEY = "llmops_shop.bench.0123456789abcdef"
 CHUNKS = 200
 ROUNDS = 8
@@ -153,73 +156,42 @@ def _object(kind: str, name: str, spec: Mapping[str, Any], labels: Mapping[str, 
 
 
 def systems(engine: int, requests: int, folder: Path) -> Iterator[System]:
-    """Ours, and those peers that are installed."""
+    """Ours, the floor, and those peers that are installed."""
+    yield _ours(engine, requests, folder)
     port = free_port()
-    given = folder / "objects.yaml"
+    yield System("floor", port, [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)], {}, "support",
+                 requests, {"PYTHONPATH": PATH})
+    if PORTKEY.exists():
+        yield _portkey(engine, requests // 2)
+    if LITELLM.exists():
+        yield _litellm(engine, max(ROUNDS * 20, requests // 20), folder)
+
+
+def _ours(engine: int, requests: int, folder: Path) -> System:
+    port, given = free_port(), folder / "objects.yaml"
     given.write_text(yaml.safe_dump_all(objects(engine)))
-    ours = [
-        sys.executable,
-        "-m",
-        "llmops.cli",
-        "gateway",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--objects",
-        str(given),
-    ]
-    path = os.pathsep.join(["operator", os.environ.get("PYTHONPATH", "")])
-    grace = {"LLMOPS_DRAIN_GRACE_SECONDS": "0", "LLMOPS_DRAIN_SECONDS": "1"}
-    yield System(
-        "llmops",
-        port,
-        ours,
-        {"authorization": f"Bearer {KEY}"},
-        "support",
-        requests,
-        {"PYTHONPATH": path, **grace},
-        prompt=True,
-    )
-    yield System(
-        "floor",
-        port,
-        [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)],
-        {},
-        "support",
-        requests,
-        {"PYTHONPATH": path},
-    )
-    portkey = CACHE / "bench-portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
-    if portkey.exists():
-        headers = {
-            "x-portkey-provider": "openai",
-            "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
-            "authorization": "Bearer none",
-        }
-        yield System(
-            "portkey",
-            port,
-            ["node", str(portkey), f"--port={port}"],
-            headers,
-            "shop/support",
-            requests // 2,
-            {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"},
-        )
-    litellm = CACHE / "bench-litellm/bin/litellm"
-    if litellm.exists():
-        settings = folder / "litellm.yaml"
-        parameters = {"model": "openai/support", "api_base": f"http://127.0.0.1:{engine}/v1", "api_key": "none"}
-        settings.write_text(yaml.safe_dump({"model_list": [{"model_name": "support", "litellm_params": parameters}]}))
-        yield System(
-            "litellm",
-            port,
-            [str(litellm), "--config", str(settings), "--port", str(port), "--num_workers", "1"],
-            {"authorization": "Bearer none"},
-            "support",
-            max(100, requests // 20),
-            {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
-        )
+    command = [sys.executable, "-m", "llmops.cli", "gateway", "--host", "127.0.0.1", "--port", str(port), "--objects",
+               str(given)]
+    return System("llmops", port, command, {"authorization": f"Bearer {KEY}"}, "support", requests,
+                  {"PYTHONPATH": PATH}, prompt=True)
+
+
+def _portkey(engine: int, requests: int) -> System:
+    port = free_port()
+    headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
+               "authorization": "Bearer none"}
+    return System("portkey", port, ["node", str(PORTKEY), f"--port={port}"], headers, "shop/support", requests,
+                  {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"})
+
+
+def _litellm(engine: int, requests: int, folder: Path) -> System:
+    port, settings = free_port(), folder / "litellm.yaml"
+    parameters = {"model": "openai/support", "api_base": f"http://127.0.0.1:{engine}/v1", "api_key": "none"}
+    settings.write_text(yaml.safe_dump({"model_list": [{"model_name": "support", "litellm_params": parameters}]}))
+    command = [str(LITELLM), "--config", str(settings), "--port", str(port), "--num_workers", "1"]
+    key = "sk-bench-0123456789abcdef"  # it starts without one no more
+    return System("litellm", port, command, {"authorization": f"Bearer {key}"}, "support", requests,
+                  {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
 
 
 @contextlib.contextmanager
@@ -236,7 +208,8 @@ def running(command: list[str], port: int, env: Mapping[str, str], seconds: floa
                 time.sleep(0.1)
             yield process.pid
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
