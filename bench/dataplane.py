@@ -159,8 +159,15 @@ def systems(engine: int, requests: int, folder: Path) -> Iterator[System]:
     """Ours, the floor, and those peers that are installed."""
     yield _ours(engine, requests, folder)
     port = free_port()
-    yield System("floor", port, [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)], {}, "support",
-                 requests, {"PYTHONPATH": PATH})
+    yield System(
+        "floor",
+        port,
+        [sys.executable, "-m", "bench.thin_proxy", str(port), str(engine)],
+        {},
+        "support",
+        requests,
+        {"PYTHONPATH": PATH},
+    )
     if PORTKEY.exists():
         yield _portkey(engine, requests // 2)
     if LITELLM.exists():
@@ -170,18 +177,46 @@ def systems(engine: int, requests: int, folder: Path) -> Iterator[System]:
 def _ours(engine: int, requests: int, folder: Path) -> System:
     port, given = free_port(), folder / "objects.yaml"
     given.write_text(yaml.safe_dump_all(objects(engine)))
-    command = [sys.executable, "-m", "llmops.cli", "gateway", "--host", "127.0.0.1", "--port", str(port), "--objects",
-               str(given)]
-    return System("llmops", port, command, {"authorization": f"Bearer {KEY}"}, "support", requests,
-                  {"PYTHONPATH": PATH}, prompt=True)
+    command = [
+        sys.executable,
+        "-m",
+        "llmops.cli",
+        "gateway",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--objects",
+        str(given),
+    ]
+    return System(
+        "llmops",
+        port,
+        command,
+        {"authorization": f"Bearer {KEY}"},
+        "support",
+        requests,
+        {"PYTHONPATH": PATH},
+        prompt=True,
+    )
 
 
 def _portkey(engine: int, requests: int) -> System:
     port = free_port()
-    headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
-               "authorization": "Bearer none"}
-    return System("portkey", port, ["node", str(PORTKEY), f"--port={port}"], headers, "shop/support", requests,
-                  {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"})
+    headers = {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": f"http://127.0.0.1:{engine}/v1",
+        "authorization": "Bearer none",
+    }
+    return System(
+        "portkey",
+        port,
+        ["node", str(PORTKEY), f"--port={port}"],
+        headers,
+        "shop/support",
+        requests,
+        {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"},
+    )
 
 
 def _litellm(engine: int, requests: int, folder: Path) -> System:
@@ -190,8 +225,15 @@ def _litellm(engine: int, requests: int, folder: Path) -> System:
     settings.write_text(yaml.safe_dump({"model_list": [{"model_name": "support", "litellm_params": parameters}]}))
     command = [str(LITELLM), "--config", str(settings), "--port", str(port), "--num_workers", "1"]
     key = "sk-bench-0123456789abcdef"  # it starts without one no more
-    return System("litellm", port, command, {"authorization": f"Bearer {key}"}, "support", requests,
-                  {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"})
+    return System(
+        "litellm",
+        port,
+        command,
+        {"authorization": f"Bearer {key}"},
+        "support",
+        requests,
+        {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
+    )
 
 
 @contextlib.contextmanager

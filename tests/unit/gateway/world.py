@@ -215,16 +215,15 @@ class World:
         self.objects["revisions"].append(self._object("Revision", f"{release}-prel-{identity[:10]}", spec))
         return identity
 
-    def release(
-        self,
-        name: str,
-        stable: str | None,
-        candidate: str | None = None,
-        weight: int = 0,
-        attempt: int = 1,
-        **spec: Any,
+    def release(self, name: str, *told: Any, **more: Any) -> None:
+        """What the operator's status says now, and the door knows it."""
+        self.put_release(name, *told, **more)
+        self.apply()
+
+    def put_release(
+        self, name: str, stable: str | None, candidate: str | None = None, weight: int = 0, attempt: int = 1
     ) -> None:
-        """What the operator's status says now."""
+        """What the operator's status says."""
         status: Object = {"phase": "Canary" if candidate else "Released" if stable else "Evaluating"}
         if stable:
             status["stable"] = {"digest": stable, "version": "1.0.0"}
@@ -232,11 +231,10 @@ class World:
             status["candidate"] = {"digest": candidate, "version": "2.0.0", "attempt": attempt, "weight": weight}
         messages = [{"role": "user", "content": "x"}]
         made = self._object(
-            "PromptRelease", name, {"serviceRef": {"name": "support"}, "version": "1.0.0", "messages": messages, **spec}
+            "PromptRelease", name, {"serviceRef": {"name": "support"}, "version": "1.0.0", "messages": messages}
         )
         made["status"] = status
         self.objects["releases"] = [one for one in self.objects["releases"] if one["metadata"]["name"] != name] + [made]
-        self.apply()
 
     def token(
         self,
