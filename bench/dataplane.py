@@ -353,6 +353,7 @@ def main() -> int:
     parser.add_argument("--only", help="one system: llmops, portkey or litellm")
     parser.add_argument("--requests", type=int, default=4000)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     engine = free_port()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
