@@ -65,6 +65,8 @@ class Client:
         await self._session.close()
         if self._fenced is not None:
             await self._fenced.close()
+        # TLS says goodbye after close() returned, and nothing tells when it has (aiohttp, "Graceful shutdown")
+        await asyncio.sleep(0.25)
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
