@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.cluster import choose
@@ -99,12 +100,14 @@ def _nodes() -> str:
 
 def look_further() -> str:
     kubectl_path = os.environ.get("KUBECTL", "kubectl")
+    told = f"PYTHONPATH=operator {sys.executable} -m llmops.cli explain prel support-answer -n {NAMESPACE}"
     return f"""
 The cluster is still up. To look further:
   export KUBECONFIG={os.environ["KUBECONFIG"]}
   alias kubectl={kubectl_path}
   kubectl get llmops -n {NAMESPACE}                         everything, with what it says of itself
-  kubectl describe prel {"support-answer"} -n {NAMESPACE}          the release: conditions, evidence, events
+  kubectl describe prel support-answer -n {NAMESPACE}          the release: conditions, evidence, events
   kubectl get revisions -n {NAMESPACE}                      every version that was tried, and what became of it
-  llmops explain prel support-answer -n {NAMESPACE}         the decision in words, with the numbers to recompute it
+  {told}
+                                                   the decision in words, with the numbers to recompute it
   make demo-down                                   removes the cluster and everything it started"""

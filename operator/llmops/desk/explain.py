@@ -7,6 +7,9 @@ from typing import Any
 
 from llmops.kube.resources import Object
 
+ENDED = ("Released", "Rejected")
+"""Phases in which no candidate moves any more."""
+
 
 def explained(one: Object, releases: bool = False) -> list[str]:
     """Lines for a person; `releases` adds what only a rollout has."""
@@ -49,11 +52,15 @@ def _rollout(one: Object, status: Object) -> Iterator[str]:
 def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterator[str]:
     attempt, weight = candidate.get("attempt", 1), candidate.get("weight", 0)
     units = candidate.get("units", 0)
-    yield f"{_version(candidate)} is on its way, attempt {attempt}: {weight}% of users; {units} met it."
+    over = status.get("phase") in ENDED
+    stands = "was tried" if over else "is on its way"
+    yield f"{_version(candidate)} {stands}, attempt {attempt}: {weight}% of users; {units} met it."
     if candidate.get("score"):
         yield f"Its evaluation: {candidate['score']}."
     for evidence in candidate.get("evidence") or []:
         yield from _evidence(evidence)
+    if over:
+        return
     if candidate.get("eta"):
         yield f"Next step expected: {candidate['eta']}."
     name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
@@ -61,8 +68,7 @@ def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterat
     step = candidate.get("step") or 0
     if 0 < step <= len(steps) and steps[step - 1].get("pause") == "Approval":
         yield f"Step {step} ends with an approval: llmops approve {one['kind'].lower()} {name} -n {namespace}"
-    if status.get("phase") != "Released":
-        yield f"To stop it: llmops abort {one['kind'].lower()} {name} -n {namespace}"
+    yield f"To stop it: llmops abort {one['kind'].lower()} {name} -n {namespace}"
 
 
 def _evidence(evidence: dict[str, Any]) -> Iterator[str]:

@@ -40,7 +40,7 @@ CANARY = _release(
 
 def test_validate_accepts_the_samples(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", *map(str, SAMPLES)]) == 0
-    assert "10 objects would be accepted" in capsys.readouterr().out
+    assert "11 objects would be accepted" in capsys.readouterr().out
 
 
 def test_validate_names_the_file_the_object_the_field_and_the_fix(
