@@ -310,9 +310,19 @@ async def warm(system: System) -> None:
         await send(system.port, request, 20, 4)
 
 
+def answers(system: System) -> bool:
+    """Whether it can be measured; a peer that never answers is told of and left out."""
+    try:
+        asyncio.run(warm(system))
+    except RuntimeError as problem:
+        print(f"{system.name} is not measured: {problem}", file=sys.stderr)
+        return False
+    return True
+
+
 async def _ready(port: int, request: bytes) -> None:
     """Some listen before they can answer."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await send(port, request, 1, 1)
@@ -361,8 +371,7 @@ def main() -> int:
         chosen = [one for one in systems(engine, given.requests, folder) if given.only in (None, one.name)]
         pids = {one.name: stack.enter_context(running(one.command, one.port, one.env)) for one in chosen}
         found: dict[str, dict[str, float]] = {one.name: {} for one in chosen}
-        for one in chosen:
-            asyncio.run(warm(one))
+        chosen = [one for one in chosen if answers(one)]
         for _ in range(ROUNDS):
             for one in chosen:
                 asyncio.run(measure(one, pids[one.name], found[one.name]))
