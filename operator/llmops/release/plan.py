@@ -116,7 +116,13 @@ def _jobs(seen: Seen, state: State) -> list[Object]:
     over = not (state.phase == "Evaluating" or state.held_from == "Evaluating")
     gates = seen.release.spec.rollout.offline
     jobs = offline.build_jobs(seen.name, gates, state, seen.templates, over)
-    return [one for one in jobs if not over or one["metadata"]["name"] in seen.jobs]
+    return [_existing(one, seen) for one in jobs if one["metadata"]["name"] in seen.jobs] if over else jobs
+
+
+def _existing(job: Object, seen: Seen) -> Object:
+    """With its uid an apply can only change it: one that somebody deletes in this very moment is not made anew."""
+    metadata = job["metadata"]
+    return {**job, "metadata": {**metadata, "uid": seen.jobs[metadata["name"]]["metadata"]["uid"]}}
 
 
 def _old_jobs(seen: Seen, kept: set[str], known: set[str]) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def state(phase: str = "Evaluating", stable: str | None = "a" * 64, **candidate:
 
 def job(name: str, verdict: str | None, phase: str = "Succeeded") -> Object:
     told = {"observedGeneration": 1, "phase": phase, "verdict": verdict}
-    return {"metadata": {"name": name, "generation": 1}, "spec": {}, "status": told}
+    return {"metadata": {"name": name, "generation": 1, "uid": f"uid-of-{name}"}, "spec": {}, "status": told}
 
 
 def test_each_template_becomes_one_evaluation_with_its_gates_as_thresholds() -> None:
@@ -212,6 +212,7 @@ def test_an_evaluation_that_was_acted_upon_is_suspended_and_a_foreign_running_on
     planned = plan(seen(moving, jobs={mine: job(mine, "Pass"), old: job(old, None, "Running")}), outcome(moving))
     jobs = [one for one in planned.children if one["kind"] == "EvalJob"]
     assert [(one["metadata"]["name"], one["spec"]["suspend"]) for one in jobs] == [(mine, True)]
+    assert jobs[0]["metadata"]["uid"] == f"uid-of-{mine}", "an apply after its deletion would make it anew"
     assert planned.old_jobs == (old,)
 
 

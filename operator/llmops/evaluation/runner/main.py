@@ -7,9 +7,11 @@ retry helps. 143: told to stop; the log keeps what was answered. Anything else: 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from llmops.evaluation.runner.summary import Answers
 
 STOPPED = 143
+STOP_SECONDS = 15.0
+STOPPING = threading.Event()
 
 
 class Wrong(Exception):
@@ -56,7 +60,14 @@ def main(argv: list[str]) -> int:
 
 
 def _stop(*_: Any) -> None:
-    raise KeyboardInterrupt
+    """As Ctrl-C, which asyncio and Inspect know how to unwind: an exception raised here could end in any callback,
+    where it is swallowed. The timer is for what holds it up all the same: the kubelet's grace is 30 s.
+    """
+    STOPPING.set()
+    timer = threading.Timer(STOP_SECONDS, os._exit, (STOPPED,))
+    timer.daemon = True
+    timer.start()
+    signal.raise_signal(signal.SIGINT)
 
 
 def evaluate(folder: Path, logs: Path, report: Report) -> int:
@@ -145,6 +156,8 @@ def _inspect(run: Run, rows: Sequence[Row], logs: Path, progress: Progress) -> d
         max_retries=door.RETRIES,
         timeout=int(door.REQUEST_TIMEOUT * 3),
     )
+    if STOPPING.is_set():  # Inspect came back from it with an unfinished log
+        raise KeyboardInterrupt
     found = {log.eval.task: read_eval_log(log.location) for log in headers}
     for role in run.arms:
         if role not in found or found[role].status != "success":
