@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ MODELS = Path(__file__).parents[1] / "models"
 ROWS = [json.loads(line) for line in (MODELS / "shop-qa.jsonl").read_text().splitlines()]
 DIGEST = hashlib.sha256((MODELS / "support-good.gguf").read_bytes()).hexdigest()
 IMAGE = "llmops/demo-models:dev"
+SECRET = Resource("", "v1", "secrets", "Secret", True)
 CHILDREN = (DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY, PVC, JOB, REVISION)
 SMALL = {"requests": {"cpu": "50m", "memory": "96Mi"}}
 
@@ -52,8 +54,9 @@ SMALL = {"requests": {"cpu": "50m", "memory": "96Mi"}}
 class World:
     """One namespace: what is in it, and how to change it."""
 
-    def __init__(self, client: Client, cache: Cache, namespace: str) -> None:
-        self.client, self.cache, self.namespace = client, cache, namespace
+    def __init__(self, client: Client, operator: Cluster, namespace: str) -> None:
+        self.client, self.operator, self.namespace = client, operator, namespace
+        self.cache = operator.cache
 
     async def service(self, name: str = "support", **spec: Any) -> None:
         whole = {
@@ -123,7 +126,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
         cache.follow(resource, namespace)
     await cache.synced(20)
     running = asyncio.create_task(loop.run(2))
-    yield World(client, cache, namespace)
+    yield World(client, seen, namespace)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await cache.close()
@@ -267,6 +270,49 @@ async def test_weights_are_downloaded_once_checked_and_every_fault_is_told(world
     await world.until(lambda: not world.mine(JOB) and not world.mine(PVC), "the cache is gone")
 
 
+HUB = """
+import hashlib, http.server, json, pathlib
+class Hub(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.headers.get("Authorization") != "Bearer hf_good":
+            return self.send_error(403)
+        data = pathlib.Path("/models/support-good.gguf").read_bytes()
+        if self.path == "/api/models/shop/support/revision/v1?blobs=true":
+            lfs = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            model = {"rfilename": "q8/m.gguf", "size": len(data), "lfs": lfs}
+            data = json.dumps({"sha": "c" * 40, "siblings": [{"rfilename": "README.md", "size": 9}, model]}).encode()
+        elif self.path != "/shop/support/resolve/" + "c" * 40 + "/q8/m.gguf":
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+http.server.ThreadingHTTPServer(("", 8000), Hub).serve_forever()
+"""
+
+
+async def test_a_gated_model_comes_from_the_hub_with_a_token_that_only_the_download_sees(world: World) -> None:
+    host = await helper(world, "hub", ["python3", "-c", HUB])
+    world.operator.settings = replace(world.operator.settings, hub_url=f"http://{host}:8000")
+    await world.service(model={
+        "uri": "hf://shop/support/q8/m.gguf", "revision": "v1", "cache": {"size": "64Mi"},
+        "credentialsSecretRef": {"name": "hub"},
+    })  # fmt: skip
+    await world.says("Downloading", 'secret "hub" not found')
+    await world.create(SECRET, "hub", stringData={"HF_TOKEN": "hf_bad"})
+    await world.says("DownloadFailed", "answers 403 for shop/support at v1: the token's account must accept the")
+    assert world.said("Stalled")[0] == "True"
+    await world.client.patch(SECRET, world.namespace, "hub", {"stringData": {"HF_TOKEN": "hf_good"}})
+    (job,) = world.mine(JOB)
+    assert f"kubectl delete job {job['metadata']['name']}" in world.said()[2]
+    await world.client.delete(JOB, world.namespace, job["metadata"]["name"])
+    assert await answer(await world.ready(), ROWS[5]["question"]) == ROWS[5]["answer"]
+    told = "downloaded from hf://shop/support/q8/m.gguf, v1, its large files checked by the hub's SHA-256"
+    assert world.said("ModelCached") == ("True", "Downloaded", told)
+    (pod,) = [one for one in world.mine(POD) if one["metadata"]["labels"]["llmops.dev/part"] == "engine"]
+    assert "HF_TOKEN" not in json.dumps(pod["spec"])
+
+
 async def test_weights_on_a_volume_are_waited_for_and_read(world: World) -> None:
     await world.service(model={"uri": "pvc://weights/shop/m.gguf"})
     await world.says("ReferenceMissing", "there is no PersistentVolumeClaim weights")
@@ -301,7 +347,8 @@ async def test_what_keeps_a_pod_from_serving_is_said_in_the_services_status(worl
     assert world.said("Scheduled", "huge")[0] == "False"
 
 
-async def test_a_vllm_service_is_scheduled_on_the_nodes_that_have_its_devices(world: World) -> None:
+@pytest.mark.parametrize("engine", ["vLLM", "SGLang"])
+async def test_an_engine_for_gpus_is_scheduled_on_the_nodes_that_have_its_devices(world: World, engine: str) -> None:
     """The nodes are pretended, the scheduler and its decisions are not."""
     nodes = {one["metadata"]["name"]: one for one in (await world.client.list(NODE))["items"]}
     fake = {name for name, one in nodes.items() if "nvidia.com/gpu" in one["status"]["allocatable"]}
@@ -309,7 +356,7 @@ async def test_a_vllm_service_is_scheduled_on_the_nodes_that_have_its_devices(wo
         pytest.skip("this cluster has no nodes with GPUs, not even pretended ones")
     product = nodes[min(fake)]["metadata"]["labels"]["nvidia.com/gpu.product"]
     await world.service(
-        replicas=2, engine={"type": "vLLM", "contextLength": 8192}, model={"uri": "file:///models/llama"},
+        replicas=2, engine={"type": engine, "contextLength": 8192}, model={"uri": "file:///models/llama"},
         accelerator={"product": product, "count": 2}, resources={"requests": {"cpu": "1", "memory": "1Gi"}},
     )  # fmt: skip
     await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled")

@@ -31,7 +31,7 @@ class Settings:
     gateway_port: int = _setting(8080, "The port that the gateway's pods listen on.")
     cluster_domain: str = _setting("cluster.local", "The cluster's DNS domain.")
     image_vllm: str = _setting("vllm/vllm-openai:v0.33.0", "The default image of engine vLLM.")
-    image_sglang: str = _setting("lmsysorg/sglang:v0.6.2", "The default image of engine SGLang.")
+    image_sglang: str = _setting("lmsysorg/sglang:v0.5.23", "The default image of engine SGLang.")
     image_llamacpp: str = _setting("llmops/llamacpp:dev", "The default image of engine LlamaCpp.")
     image_bentoml: str = _setting("llmops/bentoml:dev", "The default image of engine BentoML.")
     image_openllm: str = _setting("llmops/openllm:dev", "The default image of engine OpenLLM.")
@@ -43,6 +43,9 @@ class Settings:
     image_milvus_lite: str = _setting("llmops/milvus-lite:dev", "The image of Milvus in mode Lite.")
     image_milvus: str = _setting("milvusdb/milvus:v3.0.2", "The image of Milvus in mode Standalone.")
     image_pull_policy: str = _setting("IfNotPresent", "The pull policy of every container that the operator makes.")
+    hub_url: str = _setting(
+        "https://huggingface.co", "Where hf:// models come from: the hub, or a mirror that speaks its HTTP API."
+    )
     resync_seconds: float = _setting(600.0, "How long until an object is looked at again when nothing happened.")
     workers: int = _setting(8, "Reconciles at a time.")
     api_timeout_seconds: float = _setting(10.0, "The longest a call to the API server may take.")

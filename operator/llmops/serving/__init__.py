@@ -4,6 +4,6 @@ observe.py reads the service, its Revision and what its children say; plan.py tu
 be. children.py builds them; engines/ knows each engine's command line, probes and way to stop; sources.py where weights
 come from; sizing.py how many accelerators they need; merge.py what spec.podTemplate may change. status.py says how it
 stands, pods.py what the pods say of themselves. The Revision freezes what decides the answer (model, engine, the image
-resolved once), so an upgrade of this operator rolls no pod. What runs inside a download Job is fetch.py: it imports
-nothing of ours.
+resolved once), so an upgrade of this operator rolls no pod. What runs inside a download Job is fetch.py, with hub.py
+for hf:// and transfer.py for each file: they import nothing else of ours.
 """

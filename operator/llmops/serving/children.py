@@ -124,6 +124,7 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         "name": CONTAINER,
         "image": resolved.image,
         "imagePullPolicy": seen.settings.image_pull_policy,
+        **({"command": list(engine.command)} if engine.command else {}),
         "args": engine.args(seen.service, source.path, resolved.accelerators),
         "env": [*env, *(one.wire() for one in seen.engine.env)],
         "ports": [{"name": "http", "containerPort": engine.port}],
@@ -148,11 +149,15 @@ def _probe(path: str, **times: int) -> Object:
 def build_fetcher(seen: Seen, source: Source, resolved: Resolved) -> Object:
     """The container that downloads the weights: in the shared Job, or before each engine."""
     check = [f"--sha256={source.sha256}"] if source.sha256 else []
+    hub = [f"--hub={resolved.hub}", *([f"--revision={source.revision}"] if source.revision else [])]
+    secret = seen.model.credentials_secret_ref
+    token = {"secretKeyRef": {"name": secret.name, "key": "HF_TOKEN"}} if secret else None
     return {
         "name": FETCHER,
         "image": resolved.fetch_image,
         "imagePullPolicy": seen.settings.image_pull_policy,
-        "args": ["fetch", str(source.download), source.path, *check],
+        "args": ["fetch", str(source.download), source.path, *check, *(hub if resolved.hub else [])],
+        **({"env": [{"name": "HF_TOKEN", "valueFrom": token}]} if token else {}),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",

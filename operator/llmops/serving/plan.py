@@ -12,7 +12,7 @@ from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
 from llmops.serving.sizing import Sized, size
-from llmops.serving.sources import WORKS, Source, is_downloaded, scheme, source
+from llmops.serving.sources import SHA256, WORKS, Source, is_file, scheme, source
 
 Object = dict[str, Any]
 
@@ -69,7 +69,9 @@ def _not_yet(seen: Seen) -> Problem | None:
         "spec.rollout": spec.rollout is not None,
         "spec.model.adapters": bool(seen.model.adapters),
         "spec.model.task Rerank": seen.model.task == "Rerank",
-        "spec.model.credentialsSecretRef": seen.model.credentials_secret_ref is not None,
+        "spec.model.credentialsSecretRef without hf://": (
+            seen.model.credentials_secret_ref is not None and scheme(seen.model) != "hf"
+        ),
     }
     missing = [what for what, it_is in asked.items() if it_is]
     if not missing:
@@ -77,16 +79,25 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)} without credentials, "
-        "and fixed replicas",
+        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas",
     )
 
 
 def _folder(seen: Seen) -> Problem | None:
-    if not (is_downloaded(seen.model) and ENGINES[seen.engine.type].wants_folder):
+    """An engine that reads one file is not given a folder, nor the other way round."""
+    uri, engine, one = seen.model.uri, seen.engine.type, is_file(seen.model)
+    if one is None:
         return None
-    told = f"{seen.model.uri} is one file, and {seen.engine.type} reads a folder: put it on a volume and write pvc://"
-    return Problem(Reason.UNSUPPORTED, told)
+    if one and ENGINES[engine].wants_folder:
+        told = f"{uri} is one file, and {engine} reads a folder: write hf://org/name, or put it on a volume (pvc://)"
+        return Problem(Reason.UNSUPPORTED, told)
+    if not one and not ENGINES[engine].wants_folder:
+        told = f"{uri} is a whole repository, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
+        return Problem(Reason.INVALID_SPEC, told)
+    if not one and (seen.model.revision or "").startswith(SHA256):
+        told = f"{uri} is a whole repository, which has no one SHA-256: write its commit as spec.model.revision"
+        return Problem(Reason.INVALID_SPEC, told)
+    return None
 
 
 def _license(seen: Seen) -> Problem | None:

@@ -15,6 +15,7 @@ from llmops.api import LLMService, Settings, names
 from llmops.api.digest import digest, short
 from llmops.kube.resources import LLM_SERVICE, REVISION
 from llmops.serving.engines import ENGINES
+from llmops.serving.sources import scheme
 
 Object = dict[str, Any]
 
@@ -29,9 +30,11 @@ class Resolved:
     image: str
     fetch_image: str
     accelerators: int
+    hub: str = ""  # the address behind hf://, where the model comes from there
 
     def wire(self) -> Object:
-        return {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
+        hub = {"hub": self.hub} if self.hub else {}
+        return {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators, **hub}
 
 
 def content_digest(service: LLMService) -> str:
@@ -51,11 +54,13 @@ def resolve(service: LLMService, settings: Settings, accelerators: int, revision
     """As the Revision has it; anew where there is none."""
     frozen = ((revision or {}).get("spec") or {}).get("content", {}).get("resolved")
     if frozen:
-        return Resolved(frozen["image"], frozen["fetchImage"], frozen["accelerators"])
-    engine = service.spec.engine
+        return Resolved(frozen["image"], frozen["fetchImage"], frozen["accelerators"], frozen.get("hub", ""))
+    engine, model = service.spec.engine, service.spec.model
     assert engine is not None
+    assert model is not None
     image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
-    return Resolved(image, settings.image_operator, accelerators)
+    hub = settings.hub_url.rstrip("/") if scheme(model) == "hf" else ""
+    return Resolved(image, settings.image_operator, accelerators, hub)
 
 
 def build(service: LLMService, resolved: Resolved) -> Object:

@@ -12,7 +12,7 @@ from llmops.api.llmservice import ModelSource
 Object = dict[str, Any]
 
 MOUNT = "/models"
-WORKS = ("file", "pvc", "https", "http")
+WORKS = ("hf", "https", "http", "pvc", "file")
 SHA256 = "sha256:"
 
 
@@ -20,8 +20,9 @@ SHA256 = "sha256:"
 class Source:
     """`path` is where the engine finds the model; `volume` what it mounts at /models, None for the image itself.
 
-    `download` is the address to fetch into the volume, `sha256` what it must have; `shared` whether one Job does so for
-    all replicas (else each pod does, into a volume of its own); `one_node` whether the volume lives on one node only.
+    `download` is the address to fetch into the volume, `sha256` what it must have, `revision` which one of a hub's is
+    wanted; `shared` whether one Job does so for all replicas (else each pod does, into a volume of its own); `one_node`
+    whether the volume lives on one node only.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Source:
     claim: str | None = None
     download: str | None = None
     sha256: str = ""
+    revision: str = ""
     shared: bool = False
     one_node: bool = False
 
@@ -43,7 +45,14 @@ def given_claim(model: ModelSource) -> str | None:
 
 
 def is_downloaded(model: ModelSource) -> bool:
-    return scheme(model) in ("https", "http")
+    return scheme(model) in ("hf", "https", "http")
+
+
+def is_file(model: ModelSource) -> bool | None:
+    """Whether it is one file (else a folder); None where only the volume or the image knows."""
+    if scheme(model) == "hf":
+        return urlsplit(model.uri).path.rstrip("/").count("/") > 1
+    return True if is_downloaded(model) else None
 
 
 def is_shared(model: ModelSource) -> bool:
@@ -66,7 +75,7 @@ def source(model: ModelSource, claim_name: str) -> Source:
         case "pvc":
             volume = {"persistentVolumeClaim": {"claimName": address.netloc, "readOnly": True}}
             return Source(f"{MOUNT}{address.path}", volume, claim=address.netloc)
-        case "https" | "http":
+        case "hf" | "https" | "http":
             return _downloaded(model, claim_name)
         case _:
             raise ValueError(f"{model.uri}: no source for {address.scheme}://")
@@ -75,12 +84,14 @@ def source(model: ModelSource, claim_name: str) -> Source:
 def _downloaded(model: ModelSource, claim_name: str) -> Source:
     # a folder for each address and revision, so that another revision never meets a half-written file
     folder = short(digest({"uri": model.uri, "revision": model.revision}))
-    path = f"{MOUNT}/{folder}/{urlsplit(model.uri).path.rsplit('/', 1)[-1] or 'model'}"
+    address = model.uri.rstrip("/") if scheme(model) == "hf" else model.uri
+    path = f"{MOUNT}/{folder}/{urlsplit(address).path.rsplit('/', 1)[-1] or 'model'}"
     revision = model.revision or ""
-    sha256 = revision.removeprefix(SHA256) if revision.startswith(SHA256) else ""
+    digest_given = revision.startswith(SHA256)
+    sha256, revision = (revision.removeprefix(SHA256), "") if digest_given else ("", revision)
     if not is_shared(model):
         size = {"sizeLimit": model.cache.size} if model.cache else {}
-        return Source(path, {"emptyDir": size}, download=model.uri, sha256=sha256)
+        return Source(path, {"emptyDir": size}, download=model.uri, sha256=sha256, revision=revision)
     assert model.cache is not None
     return Source(
         path,
@@ -88,6 +99,7 @@ def _downloaded(model: ModelSource, claim_name: str) -> Source:
         claim=claim_name,
         download=model.uri,
         sha256=sha256,
+        revision=revision,
         shared=True,
         one_node=model.cache.access_mode == "ReadWriteOnce",
     )

@@ -144,13 +144,18 @@ def _model_cached(seen: Seen, plan: Plan) -> Condition:
     if failed:
         return Condition(kind, False, Reason.DOWNLOAD_FAILED, failed)
     if plan.downloading or (not is_shared(seen.model) and (said.fetching(seen.pods) or not seen.pods)):
-        words = said.fetch_words(seen.pods)
-        told = f"downloading {uri}" + (f"; the last try said: {words}" if words else "")
+        words, trouble = said.fetch_words(seen.pods), said.broken(seen.pods)
+        last = f"; the last try said: {words}" if words else f"; {trouble.message}" if trouble else ""
+        told = f"downloading {uri}{last}"
         return Condition(kind, False, Reason.DOWNLOADING, told)
     return Condition(kind, True, Reason.DOWNLOADED, f"downloaded from {uri}, {_vouched(seen)}")
 
 
 def _vouched(seen: Seen) -> str:
+    if scheme(seen.model) == "hf":
+        if seen.model.revision:
+            return f"{seen.model.revision}, its large files checked by the hub's SHA-256"
+        return "branch main as it was then, checked by the hub's SHA-256: write spec.model.revision to pin it"
     if (seen.model.revision or "").startswith("sha256:"):
         return "and its SHA-256 is the one in spec.model.revision"
     return "unchecked: write spec.model.revision: sha256:<digest> to have it checked"

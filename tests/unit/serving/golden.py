@@ -1,4 +1,4 @@
-"""Pod templates of five services, kept as YAML in golden/; `python -m tests.unit.serving.golden` writes them anew."""
+"""Pod templates of some services, kept as YAML in golden/; `python -m tests.unit.serving.golden` writes them anew."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ SPECS: dict[str, Object] = {
         "model": {"uri": "pvc://weights/llama"}, "accelerator": GPU,
         "engine": {"type": "vLLM", "contextLength": 8192, "quantization": "fp8", "args": ["--enable-prefix-caching"]},
     },
+}  # fmt: skip
+
+SPECS["sglang-on-gpus"] = {**SPECS["vllm-on-gpus"], "engine": {"type": "SGLang", "contextLength": 8192}}
+SPECS["vllm-from-the-hub"] = {
+    "model": {"uri": "hf://org/name", "revision": "v1"}, "accelerator": GPU, "engine": {"type": "vLLM"},
 }  # fmt: skip
 
 DOWNLOADED: Object = {"kind": "Job", "metadata": {"name": "support-llm-fetch-x"}, "status": {"succeeded": 1}}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.serving import fetch
+from llmops.serving import fetch, transfer
 
 CONTENT = bytes(range(256)) * 9000
 
@@ -69,7 +69,7 @@ def weights() -> Iterator[Weights]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch.time, "sleep", lambda _: None)
+    monkeypatch.setattr(transfer.time, "sleep", lambda _: None)
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str]:
@@ -102,7 +102,7 @@ def test_a_download_that_is_cut_goes_on_where_it_was(
 def test_halves_of_two_different_files_are_never_joined(
     weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights.cuts = fetch.TRIES
+    weights.cuts = transfer.TRIES
     assert run(capsys, weights.url, tmp_path / "m.gguf")[0] == 1
     weights.content = CONTENT[::-1]
     assert run(capsys, weights.url, tmp_path / "m.gguf")[0] == 0

@@ -89,11 +89,8 @@ def test_a_pod_has_longer_to_end_than_its_longest_stream(name: str) -> None:
     template = pod_template(plan(see(SPECS[name], download=DONE)))
     container = template["spec"]["containers"][0]
     slept = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    drain = next(
-        float(arg.split("=")[1])
-        for arg in container["args"]
-        if arg.startswith(("--drain-seconds", "--shutdown-timeout"))
-    )
+    told = [arg for arg in container["args"] if arg.startswith(("--drain-seconds", "--shutdown-timeout"))]
+    drain = float(told[0].split("=")[1]) if told else 60.0
     assert template["spec"]["terminationGracePeriodSeconds"] > slept + drain
 
 
@@ -204,16 +201,23 @@ def test_a_content_that_comes_back_makes_its_old_revision_stable_again() -> None
 
 
 REFUSALS: list[tuple[Object, str]] = [
-    ({"engine": {"type": "SGLang"}}, "spec.engine.type SGLang: not available in this version"),
     ({"engine": {"type": "BentoML"}}, "spec.engine.type BentoML: not available"),
     ({"engine": {"type": "OpenLLM"}}, "spec.engine.type OpenLLM: not available"),
-    ({"model": {"uri": "hf://org/name"}}, "spec.model.uri hf://: not available"),
-    ({"model": {"uri": "s3://bucket/m"}}, "models from file://, pvc://, https://, http://"),
+    ({"model": {"uri": "hf://org/name"}}, "LlamaCpp reads one file: write hf://org/name/<file>.gguf"),
+    ({"model": {"uri": "hf://o/n/m.gguf"}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
+    (
+        {"model": {"uri": "hf://o/n", "revision": "sha256:" + "0" * 64}, "engine": {"type": "vLLM"}},
+        "write its commit as spec.model.revision",
+    ),
+    ({"model": {"uri": "s3://bucket/m"}}, "models from hf://, https://, http://, pvc://, file://"),
     ({"model": {"uri": "gs://bucket/m"}}, "spec.model.uri gs://: not available"),
     ({"model": {"uri": "oci://host/m:1"}}, "spec.model.uri oci://: not available"),
     ({"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "file:///a"}]}}, "spec.model.adapters: not"),
     ({"model": {"uri": "file:///m", "task": "Rerank"}}, "spec.model.task Rerank: not available"),
-    ({"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}}, "spec.model.credentialsSecretRef: not"),
+    (
+        {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
+        "spec.model.credentialsSecretRef without hf://: not",
+    ),
     ({"autoscaling": {"max": 3}}, "spec.autoscaling: not available"),
     ({"rollout": {}}, "spec.rollout: not available"),
     ({"model": None, "engine": None, "external": {"providerRef": {"name": "p"}, "model": "m"}}, "spec.external is not"),
@@ -237,6 +241,31 @@ def test_a_missing_claim_is_waited_for() -> None:
     assert problem is not None
     assert problem.waits
     assert "there is no PersistentVolumeClaim weights" in problem.message
+
+
+HUB = {"uri": "hf://org/name", "revision": "v1", "cache": {"size": "40Gi"}, "credentialsSecretRef": {"name": "hub"}}
+
+
+def test_the_hubs_token_goes_to_the_download_and_nowhere_else() -> None:
+    spec = {"model": HUB, "engine": {"type": "vLLM"}}
+    job = child(plan(see(spec)), "Job")["spec"]["template"]["spec"]["containers"][0]
+    assert job["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}}]
+    assert job["args"][1] == "hf://org/name"
+    assert job["args"][2].endswith("/name")
+    assert job["args"][3:] == ["--hub=https://huggingface.co", "--revision=v1"]
+    made = plan(see(spec, download=DONE))
+    assert engine_of(made)["args"][0] == job["args"][2]
+    assert "secretKeyRef" not in str(pod_template(made))
+
+
+def test_another_mirror_in_the_settings_is_for_new_revisions_and_rolls_no_pod() -> None:
+    spec = {"model": {"uri": "hf://org/name/m.gguf"}}
+    before = plan(see(spec, settings=Settings(hub_url="https://mirror.example/")))
+    fetcher = pod_template(before)["spec"]["initContainers"][0]
+    assert fetcher["args"][3:] == ["--hub=https://mirror.example"]
+    revision = child(before, "Revision")
+    after = plan(see(spec, revision=revision, settings=Settings(hub_url="https://other.example")))
+    assert pod_template(after) == pod_template(before)
 
 
 def test_the_digest_of_a_known_service_never_changes() -> None:

@@ -24,6 +24,7 @@ class Engine:
     drain_seconds: int  # the longest a stream may take to end
     pre_stop_seconds: int  # before the engine is told: so long the endpoints need to forget the pod
     setting: str  # the setting that has its default image
+    command: tuple[str, ...] = ()  # where the image does not start the engine by itself
     wants_folder: bool = False  # a model is a folder of files, not one file
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None

@@ -1,0 +1,52 @@
+"""SGLang 0.5: accelerators. Told to stop it refuses what is new and ends by itself when the last request has ended.
+
+Read from its package: the names of its arguments from srt/arg_groups/fields, /ready and /health from
+srt/entrypoints/http_server.py, the drain, which has no limit of its own, from srt/managers/tokenizer_manager.py. It
+looks every 5 s whether it was told to stop, and again whether it may. The image has no entrypoint that serves.
+"""
+
+from __future__ import annotations
+
+from llmops.api.llmservice import LLMService
+from llmops.serving.engines.container import Engine
+
+PORT = 30000
+DRAIN = 60
+LOOKS = 10
+
+
+def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+    engine = service.spec.engine
+    assert engine is not None
+    context = [f"--context-length={engine.context_length}"] if engine.context_length else []
+    quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
+    embeds = ["--is-embedding"] if service.spec.task == "Embed" else []
+    return [
+        f"--model-path={model}",
+        f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
+        "--host=0.0.0.0",
+        f"--port={PORT}",
+        f"--tp-size={max(1, accelerators)}",
+        "--enable-metrics",
+        *context,
+        *quantization,
+        *embeds,
+        *engine.args,
+    ]
+
+
+ENGINE = Engine(
+    port=PORT,
+    command=("python3", "-m", "sglang.launch_server"),
+    args=args,
+    health="/health",
+    ready="/ready",
+    requests={"cpu": "2", "memory": "16Gi"},
+    startup_seconds=1800,
+    drain_seconds=DRAIN + LOOKS,
+    pre_stop_seconds=15,
+    setting="image_sglang",
+    wants_folder=True,
+    shared_memory="8Gi",
+    env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "sglang"},
+)
