@@ -257,7 +257,7 @@ async def test_weights_are_downloaded_once_checked_and_every_fault_is_told(world
     await world.change(model={"revision": f"sha256:{DIGEST}"})
     assert await answer(await world.ready(), ROWS[2]["question"]) == ROWS[2]["answer"]
     assert world.said("ModelCached")[:2] == ("True", "Downloaded")
-    assert len(world.mine(JOB)) == 1  # the failed one is gone
+    await world.until(lambda: len(world.mine(JOB)) == 1, "the failed one is gone")
 
     # an address that is wrong does not take what runs away
     await world.change(model={"uri": f"http://{host}:8000/nothing.gguf"})
