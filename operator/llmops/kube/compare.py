@@ -18,7 +18,7 @@ _SUFFIX = {
     "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
 }  # fmt: skip
 _QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTP]?|[KMGTP]i)")
-_QUANTITIES = {"requests", "limits", "sizeLimit", "divisor"}
+_QUANTITIES = {"requests", "limits", "sizeLimit", "divisor", "averageValue"}
 _WHOLE = {"selector", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector", "matchLabels"}
 _MERGED = {  # lists that server-side apply merges, by the field that tells their items apart
     "containers": "name", "initContainers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath",

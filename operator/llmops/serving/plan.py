@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api.reasons import Reason
-from llmops.serving import children, merge, revision
+from llmops.serving import children, merge, revision, scaling
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
@@ -49,9 +49,10 @@ def plan(seen: Seen) -> Plan:
     cache, job = _cache(seen, where, resolved)
     downloading = where.shared and not _succeeded(seen.download)
     # while another model downloads, the old pods go on: the Deployment changes when the new weights are there
-    pods = () if downloading else (_deployment(seen, where, resolved), children.build_disruption_budget(seen))
+    pods = () if downloading else _pods(seen, where, resolved)
+    scaler = scaling.build_autoscaler(seen)
     made = (*revisions, *front, *cache, *pods)
-    return Plan(made, (*made, *job), None, downloading, resolved, sized)
+    return Plan(made, (*made, *job, *scaler), None, downloading, resolved, sized)
 
 
 def _external(seen: Seen) -> Problem | None:
@@ -65,7 +66,7 @@ def _not_yet(seen: Seen) -> Problem | None:
     asked = {
         f"spec.engine.type {seen.engine.type}": seen.engine.type not in ENGINES,
         f"spec.model.uri {scheme(seen.model)}://": scheme(seen.model) not in WORKS,
-        "spec.autoscaling": spec.autoscaling is not None,
+        scaling.unsupported(seen) or "": scaling.unsupported(seen) is not None,
         "spec.rollout": spec.rollout is not None,
         "spec.model.adapters": bool(seen.model.adapters),
         "spec.model.task Rerank": seen.model.task == "Rerank",
@@ -79,7 +80,8 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas",
+        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas or those of "
+        "an autoscaler by HPA on QueueDepth, Concurrency or KVCache of vLLM or SGLang",
     )
 
 
@@ -146,6 +148,11 @@ def _cache(seen: Seen, where: Source, resolved: Resolved) -> tuple[tuple[Object,
     if seen.download is not None:
         return (claim,), (seen.download,)
     return (claim, children.build_download(seen, where, resolved)), ()
+
+
+def _pods(seen: Seen, where: Source, resolved: Resolved) -> tuple[Object, ...]:
+    deployment = scaling.handed(_deployment(seen, where, resolved), seen)
+    return deployment, children.build_disruption_budget(seen), *scaling.build_autoscaler(seen)
 
 
 def _deployment(seen: Seen, where: Source, resolved: Resolved) -> Object:

@@ -12,6 +12,7 @@ from llmops.kube.cluster import Cluster
 from llmops.kube.errors import Forbidden, Invalid, NotOurs
 from llmops.kube.resources import (
     DEPLOYMENT,
+    HPA,
     JOB,
     LLM_SERVICE,
     NETWORK_POLICY,
@@ -25,7 +26,12 @@ from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
 
-PRUNED = (JOB, PVC, REVISION)  # of downloads that nobody needs, and old; the rest has one name for ever
+PRUNED = (
+    HPA,
+    JOB,
+    PVC,
+    REVISION,
+)  # of downloads that nobody needs, and old, and of fixed counts; the rest has one name for ever
 RETRY_SECONDS = 15.0  # for what no event tells of: a claim that is created, a quota that is raised
 PROMISING = (Reason.STARTING, Reason.DOWNLOADING, Reason.GATEWAYS_BEHIND)
 
@@ -74,5 +80,5 @@ def _condition_ready(listed: list[dict[str, Any]]) -> dict[str, Any]:
 CONTROLLER = control.Controller(
     resource=LLM_SERVICE,
     reconcile=reconcile,
-    owns=(DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY, PVC, JOB, POD, REVISION),
+    owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION),
 )

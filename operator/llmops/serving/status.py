@@ -12,6 +12,7 @@ from llmops.control import Condition, conditions
 from llmops.serving import pods as said
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
+from llmops.serving.scaling import wanted_count
 from llmops.serving.sizing import GIB
 from llmops.serving.sources import given_claim, is_shared, scheme
 
@@ -55,7 +56,7 @@ def _pods(seen: Seen) -> _Pods:
     deployment = seen.deployment or {}
     counted = deployment.get("status") or {}
     return _Pods(
-        wanted=seen.service.spec.replicas,
+        wanted=wanted_count(seen),
         total=counted.get("replicas", 0),
         updated=counted.get("updatedReplicas", 0),
         ready=counted.get("readyReplicas", 0),

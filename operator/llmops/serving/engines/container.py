@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.api.llmservice import LLMService
@@ -28,3 +28,4 @@ class Engine:
     wants_folder: bool = False  # a model is a folder of files, not one file
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)  # spec.autoscaling.metric.type -> its gauge, of each pod

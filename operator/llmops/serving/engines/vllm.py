@@ -11,6 +11,12 @@ from llmops.serving.engines.container import Engine
 
 PORT = 8000
 DRAIN = 45
+METRICS = {
+    "QueueDepth": "vllm:num_requests_waiting",
+    "Concurrency": "vllm:num_requests_running",
+    "KVCache": "vllm:kv_cache_usage_perc",  # a fraction of 1; older versions call it gpu_cache_usage_perc
+}
+"""Gauges only: a rate, such as tokens per second, is not one number that a pod tells."""
 
 
 def args(service: LLMService, model: str, accelerators: int) -> list[str]:
@@ -45,4 +51,5 @@ ENGINE = Engine(
     wants_folder=True,
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "vllm", "VLLM_NO_USAGE_STATS": "1"},
+    metrics=METRICS,
 )

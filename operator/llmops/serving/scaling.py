@@ -1,0 +1,91 @@
+"""Who sets the number of replicas, and the HorizontalPodAutoscaler that does where the spec asks for one. Pure.
+
+The count has one writer. With server-side apply a field that its only owner leaves out falls back to its default: a
+Deployment of five would shrink to one pod at the moment it is handed over. So until the autoscaler has moved the
+count it is carried as it is, and SENT notes what we carried; once it differs, the field is another's (an update by
+another manager takes the field), and from then on it is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmops.serving.engines import ENGINES
+from llmops.serving.observe import Seen
+
+Object = dict[str, Any]
+
+SENT = "llmops.dev/replicas-sent"
+HANDED_OVER = "none"
+PERCENT = ("KVCache",)  # the target is in percent, and engines tell a fraction of 1
+
+
+def unsupported(seen: Seen) -> str | None:
+    """The fields of spec.autoscaling that this version cannot do, or None."""
+    asked = seen.service.spec.autoscaling
+    if asked is None:
+        return None
+    if asked.by != "HPA":
+        return f"spec.autoscaling.by {asked.by}"
+    engine = ENGINES.get(seen.engine.type)
+    if engine is not None and asked.metric.type not in engine.metrics:
+        return f"spec.autoscaling.metric.type {asked.metric.type} by HPA with {seen.engine.type}"
+    return None
+
+
+def handed(deployment: Object, seen: Seen) -> Object:
+    """The Deployment with the count that is ours to send, or without one where the autoscaler has it."""
+    if seen.service.spec.autoscaling is None:
+        return deployment
+    count = count_to_send(seen)
+    spec = {key: value for key, value in deployment["spec"].items() if key != "replicas"}
+    note = HANDED_OVER if count is None else str(count)
+    metadata = {**deployment["metadata"], "annotations": {SENT: note}}
+    return {**deployment, "metadata": metadata, "spec": spec if count is None else {**spec, "replicas": count}}
+
+
+def count_to_send(seen: Seen) -> int | None:
+    """None: the autoscaler owns the count. It is off while a count is 0, so it never begins there."""
+    asked = seen.service.spec.autoscaling
+    assert asked is not None
+    live = live_count(seen)
+    if live is None:
+        return min(max(seen.service.spec.replicas, asked.min), asked.max)
+    note = (((seen.deployment or {}).get("metadata") or {}).get("annotations") or {}).get(SENT)
+    if note is not None and note != str(live):
+        return None
+    return live or asked.min
+
+
+def live_count(seen: Seen) -> int | None:
+    """How many pods the Deployment is told to have now; None if there is no Deployment."""
+    found = ((seen.deployment or {}).get("spec") or {}).get("replicas")
+    return None if found is None else int(found)
+
+
+def wanted_count(seen: Seen) -> int:
+    """How many pods there should be: the spec's, or what the autoscaler last said."""
+    live = live_count(seen) if seen.service.spec.autoscaling else None
+    return seen.service.spec.replicas if live is None else live
+
+
+def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
+    """With the defaults of Kubernetes: up at once, down by the highest recommendation of the last 300 s."""
+    asked = seen.service.spec.autoscaling
+    if asked is None:
+        return ()
+    name = ENGINES[seen.engine.type].metrics[asked.metric.type]
+    target = f"{asked.metric.target * 10}m" if asked.metric.type in PERCENT else str(asked.metric.target)
+    average = {"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": target}}
+    built = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": seen.child},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": seen.child},
+            "minReplicas": asked.min,
+            "maxReplicas": asked.max,
+            "metrics": [{"type": "Pods", "pods": average}],
+        },
+    }
+    return (built,)
