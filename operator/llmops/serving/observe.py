@@ -11,7 +11,7 @@ from llmops.api.digest import short
 from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import DEPLOYMENT, JOB, LLM_SERVICE, POD, PVC, REVISION
+from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, POD, PVC, REVISION
 from llmops.serving.revision import content_digest
 from llmops.serving.sources import download_name, given_claim
 
@@ -31,6 +31,7 @@ class Seen:
     deployment: Object | None = None
     pods: Sequence[Object] = ()  # without those that are being deleted
     download: Object | None = None  # the Job
+    autoscaler: Object | None = None
     missing_claim: str | None = None  # the claim of a pvc:// source, if it does not exist
     gateways: Sequence[int] = ()  # how many of our pods each ready gateway can reach
 
@@ -70,6 +71,7 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
         deployment=deployment,
         pods=[one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")],
         download=cluster.get(JOB, key.namespace, download_name(child, model)) if model else None,
+        autoscaler=cluster.get(HPA, key.namespace, child),
         missing_claim=await _missing_claim(model, deployment, key, cluster),
         gateways=_gateways(key, cluster),
     )

@@ -80,8 +80,8 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas or those of "
-        "an autoscaler by HPA on QueueDepth, Concurrency or KVCache of vLLM or SGLang",
+        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas "
+        "or those of an autoscaler by HPA on QueueDepth, Concurrency or KVCache of vLLM or SGLang",
     )
 
 

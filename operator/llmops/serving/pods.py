@@ -1,4 +1,4 @@
-"""What pods and Jobs say of themselves, turned into one sentence for the status. Pure."""
+"""What pods, Jobs and autoscalers say of themselves, turned into one sentence for the status. Pure."""
 
 from __future__ import annotations
 
@@ -56,6 +56,14 @@ def refused(deployment: Object | None) -> Trouble | None:
     if progress.get("reason") == "ProgressDeadlineExceeded":
         told = "the pods did not become ready in time: look at their logs with kubectl logs"
         return Trouble(Reason.CRASHING, told, overdue=True)
+    return None
+
+
+def blind(autoscaler: Object | None) -> str | None:
+    """Why an autoscaler cannot see the load: most often nothing in the cluster serves the engine's metrics."""
+    for one in ((autoscaler or {}).get("status") or {}).get("conditions") or []:
+        if one["type"] == "ScalingActive" and one["status"] == "False" and one.get("reason") != "ScalingDisabled":
+            return f"its autoscaler does not see the load: {one.get('message')}"
     return None
 
 

@@ -117,7 +117,8 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
         return False, Reason.STARTING, f"{pods.ready} of {pods.wanted} pods are ready; a rollout is on its way", False
     if pods.wanted == 0:
         return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
-    return True, Reason.AS_WANTED, f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", False
+    told, blind = f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", said.blind(seen.autoscaler)
+    return True, Reason.AS_WANTED, f"{told}; {blind}" if blind else told, False
 
 
 def _license_accepted(seen: Seen) -> Condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +67,15 @@ def test_the_revision_of_before_is_what_users_are_served_until_the_new_pods_took
 def test_a_gateway_that_knows_no_pod_keeps_it_from_being_ready() -> None:
     seen = see(deployment=deployment(), pods=[pod()], gateways=[2, 0])
     assert ready(seen) == ("False", "GatewaysBehind", "1 of 2 gateways know no ready pod yet")
+
+
+def test_an_autoscaler_that_does_not_see_the_load_is_told_of() -> None:
+    failed = {"type": "ScalingActive", "status": "False", "reason": "FailedGetPodsMetric", "message": "no metrics API"}
+    seen = see(deployment=deployment(), pods=[pod(), pod()], gateways=[2])
+    told = "2 of 2 pods serve support; its autoscaler does not see the load: no metrics API"
+    assert ready(replace(seen, autoscaler={"status": {"conditions": [failed]}})) == ("True", "AsWanted", told)
+    seeing = {"status": {"conditions": [{**failed, "status": "True"}]}}
+    assert ready(replace(seen, autoscaler=seeing))[2] == "2 of 2 pods serve support"
 
 
 def test_zero_replicas_are_ready_and_serve_nobody() -> None:

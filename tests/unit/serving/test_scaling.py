@@ -49,6 +49,12 @@ def test_the_autoscaler_follows_the_gauge_of_the_engine(metric: Object, name: st
     assert spec["metrics"] == [{"type": "Pods", "pods": average}]
 
 
+def test_sglang_has_gauges_of_its_own() -> None:
+    spec = see({**SPECS["sglang-on-gpus"], "autoscaling": {"max": 8, "by": "HPA"}})
+    (metric,) = made(spec, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "sglang:num_queue_reqs"
+
+
 @pytest.mark.parametrize(
     ("case", "live", "sent", "told"),
     [

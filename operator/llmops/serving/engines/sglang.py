@@ -1,8 +1,9 @@
 """SGLang 0.5: accelerators. Told to stop it refuses what is new and ends by itself when the last request has ended.
 
 Read from its package: the names of its arguments from srt/arg_groups/fields, /ready and /health from
-srt/entrypoints/http_server.py, the drain, which has no limit of its own, from srt/managers/tokenizer_manager.py. It
-looks every 5 s whether it was told to stop, and again whether it may. The image has no entrypoint that serves.
+srt/entrypoints/http_server.py, the gauges from srt/observability/metrics_collector.py, and the drain, which has no
+limit of its own, from srt/managers/tokenizer_manager.py: it looks every 5 s whether it was told to stop, and again
+whether it may. The image has no entrypoint that serves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from llmops.serving.engines.container import Engine
 PORT = 30000
 DRAIN = 60
 LOOKS = 10
+METRICS = {
+    "QueueDepth": "sglang:num_queue_reqs",
+    "Concurrency": "sglang:num_running_reqs",
+    "KVCache": "sglang:token_usage",  # a fraction of 1
+}
 
 
 def args(service: LLMService, model: str, accelerators: int) -> list[str]:
@@ -49,4 +55,5 @@ ENGINE = Engine(
     wants_folder=True,
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "sglang"},
+    metrics=METRICS,
 )
