@@ -370,6 +370,21 @@ class Sizing(Model):
     """A sentence a person can check."""
 
 
+class ScalingStatus(Model):
+    """What the autoscaler of ours does, with spec.autoscaling.by: Operator."""
+
+    explanation: Annotated[str, Field(max_length=512)] | None = None
+    """Why the count is what it is, in a sentence a person can check."""
+    since: Annotated[str, Field(max_length=32)] | None = None
+    """When the count was last changed."""
+    cold_start: Duration | None = None
+    """How long a pod takes from its creation until it is ready: the slowest of the last starts."""
+    starts: Annotated[list[int], Field(max_length=5)] = []
+    """The last starts, newest first, in seconds."""
+    measured_until: Annotated[str, Field(max_length=32)] | None = None
+    """Creation of the newest pod whose start is among them."""
+
+
 class LLMServiceStatus(Status):
     """What the service is doing."""
 
@@ -387,6 +402,8 @@ class LLMServiceStatus(Status):
     """The phase that Holding goes back to."""
     sizing: Sizing | None = None
     """How the accelerators were computed."""
+    scaling: ScalingStatus | None = None
+    """Why there are so many pods, where the operator scales."""
     stable: StableStatus | None = None
     """The revision that users are served."""
     candidate: CandidateStatus | None = None

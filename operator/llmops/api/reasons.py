@@ -84,6 +84,7 @@ class Reason(_Told):
     CRASHING = "Crashing", "A container ends again and again; the message has its last words."
     STARTING = "Starting", "Pods are starting or loading the model."
     NO_REPLICAS = "NoReplicas", "spec.replicas is 0: nothing serves."
+    ASLEEP = "Asleep", "Nobody asked for spec.autoscaling.idleAfter: no pod runs, and the next request wakes one."
     NO_GATEWAY = "NoGateway", "No gateway has reported yet."
 
     # retrieval

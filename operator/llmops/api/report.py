@@ -8,7 +8,7 @@ restarted tells everything it still knows.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 PATH = "/internal/report"
 MAX_WAIT_SECONDS = 20
@@ -55,13 +55,25 @@ class Spend(TypedDict):
     cost: float
 
 
+class Load(TypedDict):
+    """What one service has to do at this gateway: sent to its pods and not answered yet, held until a pod is ready;
+    and since the gateway's instance began, requests that came and tokens that were generated."""
+
+    running: int
+    held: int
+    asked: int
+    tokens: int
+
+
 class Report(TypedDict):
-    """The reply's body; `serving` and `services` are keyed by namespace/name, services gives ready endpoints."""
+    """The reply's body. `serving`, `services` and `load` are keyed by namespace/name; services gives ready endpoints,
+    load only what was ever asked."""
 
     instance: str
     pod: str
     cursor: int
     serving: dict[str, Serving]
     services: dict[str, int]
+    load: NotRequired[dict[str, Load]]
     units: list[Unit]
     spend: list[Spend]

@@ -54,6 +54,9 @@ class Settings:
     split_stale_seconds: float = _setting(
         30.0, "How long a gateway goes on sending users to a candidate while it cannot reach the API server."
     )
+    held_requests: int = _setting(
+        1000, "Requests for one service that a gateway holds while no pod of it is ready; what comes beyond is refused."
+    )
     drain_seconds: float = _setting(60.0, "How long a gateway that is being replaced lets running streams finish.")
     drain_grace_seconds: float = _setting(
         5.0, "How long a gateway that is being replaced goes on taking requests, until nobody sends it any more."

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from llmops.api import Settings
-from llmops.api.report import MAX_UNITS, PATH, Poll, Report, Serving, Spend, Unit
+from llmops.api.report import MAX_UNITS, PATH, Load, Poll, Report, Serving, Spend, Unit
 from llmops.kube.cache import Cache
 from llmops.kube.resources import ENDPOINT_SLICE, LLM_SERVICE, PROMPT_RELEASE
 from llmops.telemetry import metrics
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 WAIT = 4.0  # seconds of a poll without news; a report that is much older is of a gateway that does not answer
 PAUSE = 0.5  # after a poll that failed; doubling
 LONGEST_PAUSE = 4.0
+SILENT = WAIT + 6  # seconds after which what a gateway said last is not believed any more
 
 
 @dataclass
@@ -38,6 +39,7 @@ class GatewayState:
     pod: str
     serving: dict[str, Serving] = field(default_factory=dict)
     services: dict[str, int] = field(default_factory=dict)
+    load: dict[str, Load] | None = None  # None: never reported, or of a version that tells none
     reported: float = float("-inf")
     ready: bool = True
     """False while it ends: it is still asked for what its last streams count, and nobody waits for it."""
@@ -45,6 +47,17 @@ class GatewayState:
     @property
     def age(self) -> float:
         return time.monotonic() - self.reported
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What all gateways together have to do for one service: requests at its pods, requests held, tokens generated so
+    far. `idle` is for how many seconds nobody asked, as far as this leader saw; None while a gateway is silent."""
+
+    running: int
+    held: int
+    tokens: int
+    idle: float | None
 
 
 Attempt = tuple[str, str, int]  # release as namespace/name, candidate's digest, attempt
@@ -59,6 +72,21 @@ class Reports:
         self._gateways: dict[str, GatewayState] = {}
         self._spend: dict[str, dict[str, Spend]] = {}  # instance -> key -> spend
         self._polls: dict[str, asyncio.Task[None]] = {}
+        self._began = time.monotonic()
+        self._active: dict[str, float] = {}  # service -> when it was last seen to be asked
+
+    def demand(self, service: str) -> Demand:
+        """The sum over the gateways; one that ends still counts for what it finishes."""
+        fresh = [one.load for one in self._gateways.values() if one.load is not None and one.age < SILENT]
+        told = [load[service] for load in fresh if service in load]
+        ready = self.gateways()
+        known = bool(ready) and all(one.load is not None and one.age < SILENT for one in ready)
+        return Demand(
+            running=sum(one["running"] for one in told),
+            held=sum(one["held"] for one in told),
+            tokens=sum(one["tokens"] for one in told),
+            idle=time.monotonic() - self._active.get(service, self._began) if known else None,
+        )
 
     def units(self, release: str, digest: str, attempt: int) -> list[Unit]:
         """First meetings and first failures, as the gateways told them, each once."""
@@ -89,7 +117,7 @@ class Reports:
 
     async def run(self, cache: Cache) -> None:
         """Polls whatever gateways the Service has, until cancelled."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT + 6)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SILENT)) as session:
             try:
                 while True:
                     self._follow(_addresses(cache, self._settings), session)
@@ -148,7 +176,9 @@ class Reports:
         """Merges one report."""
         state = self._gateways.setdefault(address, GatewayState(report["pod"]))
         releases = {unit["release"] for unit in report["units"]} | _differ(state.serving, report["serving"])
-        services = _differ(state.services, report["services"])
+        load = report.get("load")
+        services = _differ(state.services, report["services"]) | self._asked(state.load or {}, load or {})
+        state.load = load
         state.serving, state.services, state.pod = report["serving"], report["services"], report["pod"]
         state.reported = time.monotonic()
         self._spend[report["instance"]] = {one["key"]: one for one in report["spend"]}
@@ -158,6 +188,17 @@ class Reports:
             self._changed(PROMPT_RELEASE.kind, release)
         for service in services:
             self._changed(LLM_SERVICE.kind, service)
+
+    def _asked(self, old: Mapping[str, Load], new: Mapping[str, Load]) -> set[str]:
+        """Notes who was asked; returns the services that somebody waits for since this report."""
+        begun = set()
+        for name, now in new.items():
+            before = old.get(name)
+            if before is None or now["running"] or now["held"] or now["asked"] != before["asked"]:
+                self._active[name] = time.monotonic()
+            if now["held"] and not (before and before["held"]):
+                begun.add(name)
+        return begun
 
     def _merge(self, unit: Unit) -> None:
         known = self._units.setdefault((unit["release"], unit["digest"], unit["attempt"]), {})

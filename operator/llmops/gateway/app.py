@@ -23,6 +23,7 @@ from llmops.api.report import Poll
 from llmops.gateway import feedback, report
 from llmops.gateway.auth import Caller, Tokens, authenticate
 from llmops.gateway.errors import BadRequest, NotAllowed, Refusal, Unknown
+from llmops.gateway.hold import Lobby
 from llmops.gateway.limits import Accounts, Gate
 from llmops.gateway.meter import Meter
 from llmops.gateway.request import Gone, Receive, Request, Send
@@ -65,7 +66,8 @@ class Door:
         self.instance = report.new_instance()
         self.ledger = report.Ledger(time.time)
         self.accounts, self.meter = Accounts(), Meter()
-        self.upstream = Upstream(session, lambda name: self.snapshot.services.get(name))
+        self.lobby = Lobby(settings.held_requests, self.ledger.urgent)
+        self.upstream = Upstream(session, lambda name: self.snapshot.services.get(name), self.lobby)
         self.search = Retriever(session, lambda: self.snapshot).search
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
@@ -85,6 +87,7 @@ class Door:
         """From here on this configuration; requests under way keep theirs."""
         self.snapshot = snapshot
         self.ledger.follow(snapshot)
+        self.lobby.follow(snapshot)
 
     def heard(self) -> None:
         """The API server was reached, and everything that is followed is live."""
@@ -184,9 +187,8 @@ class Door:
         if not self.split_leased():
             for one in serving.values():
                 one["weight"] = 0
-        reply = report.report(
-            self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, self.accounts.spend()
-        )
+        spend, load = self.accounts.spend(), self.upstream.load(self.meter.generated)
+        reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, spend, load)
         await request.answer(200, orjson.dumps(reply))
 
     async def _healthz(self, request: Request) -> None:

@@ -105,6 +105,7 @@ class Compiler:
             fallbacks=tuple(names.qualified(namespace, ref.name) for ref in spec.fallback_refs),
             external=spec.external.provider_ref.name if spec.external else None,
             awaited=spec.external is None and (spec.replicas > 0 or scaled),
+            cold_start=_cold_start(service),
         )
 
     def _releases(
@@ -131,6 +132,11 @@ class Compiler:
             found = self._made[key] if key in self._made else make()
         self._made[key] = found
         return found  # type: ignore[no-any-return]
+
+
+def _cold_start(service: LLMService) -> float | None:
+    scaling = service.status.scaling if service.status else None
+    return seconds(scaling.cold_start) if scaling and scaling.cold_start else None
 
 
 def _name(raw: Object) -> str:

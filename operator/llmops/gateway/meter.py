@@ -23,6 +23,8 @@ class Meter:
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, str, str, int], _Series] = {}
         self._tokens: dict[str, tuple[Counter, Counter]] = {}
+        self.generated: dict[str, int] = {}
+        """Tokens out, by service."""
 
     def answered(self, path: str, service: Service | None, choice: Choice | None, status: int, seconds: float) -> None:
         """One request is over."""
@@ -46,4 +48,5 @@ class Meter:
             series = self._tokens[service.name] = (labels(service.name, "in"), labels(service.name, "out"))
         series[0].inc(tokens_in)
         series[1].inc(tokens_out)
+        self.generated[service.name] = self.generated.get(service.name, 0) + tokens_out
         return tokens_in * service.price_in + tokens_out * service.price_out

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmops.api.report import MAX_UNITS, MAX_WAIT_SECONDS, Poll, Report, Serving, Spend, Unit
+from llmops.api.report import MAX_UNITS, MAX_WAIT_SECONDS, Load, Poll, Report, Serving, Spend, Unit
 from llmops.gateway.choose import Share
 from llmops.gateway.snapshot import Snapshot
 from llmops.telemetry import metrics
@@ -44,7 +44,7 @@ class Ledger:
         self._sequence: list[int] = []
         self._units: list[Unit] = []
         self.cursor = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[float]] = set()  # of how long news wait for company
         self._serving: dict[str, Serving] = {}
 
     def exposed(self, release: str, variant: Variant, share: Share) -> None:
@@ -129,20 +129,23 @@ class Ledger:
         ]
         self._sequence, self._units = [number for number, _ in kept], [unit for _, unit in kept]
 
-    def _news(self) -> None:
+    def urgent(self) -> None:
+        """Answer polls at once: somebody waits for what the operator will do."""
+        self._news(together=0.0)
+
+    def _news(self, together: float = TOGETHER) -> None:
         self.cursor += 1
         for one in self._waiting:
             if not one.done():
-                one.set_result(None)
+                one.set_result(together)
         self._waiting.clear()
 
     async def _wait(self, seconds: float) -> None:
-        news = asyncio.get_running_loop().create_future()
+        news: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.add(news)
         try:
             async with asyncio.timeout(seconds):
-                await news
-                await asyncio.sleep(TOGETHER)
+                await asyncio.sleep(await news)
         except TimeoutError:
             pass
         finally:
@@ -162,6 +165,7 @@ def report(
     instance: str,
     pod: str,
     spend: list[Spend],
+    load: dict[str, Load],
 ) -> Report:
     """The reply."""
     return Report(
@@ -170,6 +174,7 @@ def report(
         cursor=ledger.cursor,
         serving=dict(serving),
         services={name: len(one.endpoints) for name, one in snapshot.services.items()},
+        load=load,
         units=ledger.units(cursor),
         spend=spend,
     )

@@ -61,6 +61,8 @@ class Service:
     external: str | None
     awaited: bool
     """Whether a pod may still come: without one a request waits for it, or is refused at once."""
+    cold_start: float | None = None
+    """Seconds that a pod took to start, as the operator measured it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,8 +226,8 @@ class Turn:
         self.body["model"] = service.name
         body = orjson.dumps(self.body)
         if stream:
-            return await self.door.upstream.stream(service, self.request.path, body)
-        return await self.door.upstream.whole(service, self.request.path, body)
+            return await self.door.upstream.stream(service, self.account.name, self.request.path, body)
+        return await self.door.upstream.whole(service, self.account.name, self.request.path, body)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

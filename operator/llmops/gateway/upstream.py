@@ -3,19 +3,21 @@
 A request is tried again only while nothing of an answer has reached the caller. What says nothing about the request
 itself (a connection that fails or breaks, 502, 503, 504) is tried until the service's timeout; a 500 once more. A pod
 that refused is avoided for AVOID seconds, longer than it takes the API server to say that it is gone. Where no pod is
-Ready the request waits for one. One deadline covers all of it: limits.timeout, to the first byte.
+Ready the request is held (hold.py). One deadline covers all of it: limits.timeout, to the first byte.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
 
+from llmops.api.report import Load
 from llmops.gateway.errors import NotReady, TimedOut, UpstreamFailed
+from llmops.gateway.hold import Lobby
 from llmops.gateway.snapshot import Endpoint, Service
 from llmops.telemetry import metrics
 
@@ -62,31 +64,43 @@ class _TryAgain(Exception):
 class Upstream:
     """The client side of the door. `current(name)` finds the service as it is now."""
 
-    def __init__(self, session: aiohttp.ClientSession, current: Callable[[str], Service | None]) -> None:
-        self._session, self._current = session, current
+    def __init__(self, session: aiohttp.ClientSession, current: Callable[[str], Service | None], lobby: Lobby) -> None:
+        self._session, self._current, self._lobby = session, current, lobby
+        self._asked: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._turn = 0
 
-    async def whole(self, service: Service, path: str, body: bytes) -> Whole:
+    async def whole(self, service: Service, caller: str, path: str, body: bytes) -> Whole:
         """The complete answer, whatever its status below 500."""
-        return await self._within(service, lambda endpoint: self._whole(endpoint, path, body))
+        return await self._within(service, caller, lambda endpoint: self._whole(endpoint, path, body))
 
-    async def stream(self, service: Service, path: str, body: bytes) -> Opened | Whole:
+    async def stream(self, service: Service, caller: str, path: str, body: bytes) -> Opened | Whole:
         """An open stream, or the complete answer if it is an error."""
-        return await self._within(service, lambda endpoint: self._opened(endpoint, path, body))
+        return await self._within(service, caller, lambda endpoint: self._opened(endpoint, path, body))
 
-    async def _within(self, service: Service, once: Callable[[Endpoint], Awaitable[T]]) -> T:
-        problem = "no pod is Ready"
+    def load(self, tokens: Mapping[str, int]) -> dict[str, Load]:
+        """What every service that was ever asked has to do, as the operator is told it."""
+        found = {}
+        for name, asked in self._asked.items():
+            current = self._current(name)
+            running = sum(one.pending for one in current.endpoints) if current else 0
+            held = self._lobby.count(name)
+            found[name] = Load(running=running, held=held, asked=asked, tokens=tokens.get(name, 0))
+        return found
+
+    async def _within(self, service: Service, caller: str, once: Callable[[Endpoint], Awaitable[T]]) -> T:
+        problem, retry_after = "no pod is Ready", service.cold_start
+        self._asked[service.name] = self._asked.get(service.name, 0) + 1
         try:
             async with asyncio.timeout(service.timeout):
                 tried: set[Endpoint] = set()
                 hopeless = 0
                 while True:
-                    endpoint = await self._choose(service, tried)
+                    endpoint = await self._choose(service, caller, tried)
                     try:
                         return await once(endpoint)
                     except _TryAgain as failure:
-                        problem = str(failure)
+                        problem, retry_after = str(failure), None
                         metrics.GATEWAY_RETRIES.labels(service.name).inc()
                         tried.add(endpoint)
                         hopeless += failure.last
@@ -101,9 +115,10 @@ class Upstream:
                 f"LLMService {service.name} did not answer within its limits.timeout of "
                 f"{service.timeout:g} s ({problem}): look at its pods, or raise the limit",
                 code="timeout",
+                retry_after=retry_after,
             ) from None
 
-    async def _choose(self, service: Service, tried: set[Endpoint]) -> Endpoint:
+    async def _choose(self, service: Service, caller: str, tried: set[Endpoint]) -> Endpoint:
         """A pod not tried yet; when all were, all again after a pause; when there is none, the first that comes."""
         while True:
             current = self._current(service.name)
@@ -119,8 +134,11 @@ class Upstream:
             if left:
                 self._turn += 1
                 return _least_pending(left, self._loop.time(), self._turn)
-            tried.clear()
-            await asyncio.sleep(PAUSE)
+            if current.endpoints:
+                tried.clear()
+                await asyncio.sleep(PAUSE)
+            else:
+                await self._lobby.wait(current, caller)
 
     async def _whole(self, endpoint: Endpoint, path: str, body: bytes) -> Whole:
         endpoint.pending += 1

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.api import LLMService, Settings, names
 from llmops.api.digest import short
 from llmops.api.llmservice import Engine, ModelSource
-from llmops.control import Key
+from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, POD, PVC, REVISION
+from llmops.serving import load
+from llmops.serving.autoscale import Kept, Load
 from llmops.serving.revision import content_digest
 from llmops.serving.sources import download_name, given_claim
 
@@ -34,6 +36,8 @@ class Seen:
     autoscaler: Object | None = None
     missing_claim: str | None = None  # the claim of a pvc:// source, if it does not exist
     gateways: Sequence[int] = ()  # how many of our pods each ready gateway can reach
+    load: Load | None = None  # where the operator scales
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def child(self) -> str:
@@ -52,7 +56,7 @@ class Seen:
         return self.service.spec.engine
 
 
-async def observe(key: Key, cluster: Cluster) -> Seen | None:
+async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
     """None when it is gone."""
     raw = cluster.get(LLM_SERVICE, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
@@ -61,6 +65,7 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
     labels, child = names.labels(LLM_SERVICE.kind, key.name), f"{key.name}-llm"
     digest, model = content_digest(service), service.spec.model
     deployment = cluster.get(DEPLOYMENT, key.namespace, child)
+    pods = [one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")]
     return Seen(
         raw=raw,
         service=service,
@@ -69,11 +74,13 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
         revision=cluster.get(REVISION, key.namespace, f"{child}-{short(digest)}"),
         revisions=cluster.list(REVISION, key.namespace, labels),
         deployment=deployment,
-        pods=[one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")],
+        pods=pods,
         download=cluster.get(JOB, key.namespace, download_name(child, model)) if model else None,
         autoscaler=cluster.get(HPA, key.namespace, child),
         missing_claim=await _missing_claim(model, deployment, key, cluster),
         gateways=_gateways(key, cluster),
+        load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
+        kept=load.kept(key, cluster),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.api.reasons import Reason
 from llmops.serving import children, merge, revision, scaling
+from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
@@ -36,6 +37,7 @@ class Plan:
     downloading: bool = False
     resolved: Resolved | None = None
     sized: Sized | None = None
+    advice: Advice | None = None
 
 
 def plan(seen: Seen) -> Plan:
@@ -49,10 +51,11 @@ def plan(seen: Seen) -> Plan:
     cache, job = _cache(seen, where, resolved)
     downloading = where.shared and not _succeeded(seen.download)
     # while another model downloads, the old pods go on: the Deployment changes when the new weights are there
-    pods = () if downloading else _pods(seen, where, resolved)
+    advice = scaling.advice(seen)
+    pods = () if downloading else _pods(seen, where, resolved, advice)
     scaler = scaling.build_autoscaler(seen)
     made = (*revisions, *front, *cache, *pods)
-    return Plan(made, (*made, *job, *scaler), None, downloading, resolved, sized)
+    return Plan(made, (*made, *job, *scaler), None, downloading, resolved, sized, advice)
 
 
 def _external(seen: Seen) -> Problem | None:
@@ -80,8 +83,8 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and fixed replicas "
-        "or those of an autoscaler by HPA on QueueDepth, Concurrency or KVCache of vLLM or SGLang",
+        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and autoscaling by Operator "
+        "and by HPA on what the engine tells",
     )
 
 
@@ -150,8 +153,8 @@ def _cache(seen: Seen, where: Source, resolved: Resolved) -> tuple[tuple[Object,
     return (claim, children.build_download(seen, where, resolved)), ()
 
 
-def _pods(seen: Seen, where: Source, resolved: Resolved) -> tuple[Object, ...]:
-    deployment = scaling.handed(_deployment(seen, where, resolved), seen)
+def _pods(seen: Seen, where: Source, resolved: Resolved, advice: Advice | None) -> tuple[Object, ...]:
+    deployment = scaling.handed(_deployment(seen, where, resolved), seen, advice)
     return deployment, children.build_disruption_budget(seen), *scaling.build_autoscaler(seen)
 
 

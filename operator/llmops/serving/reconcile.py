@@ -22,6 +22,7 @@ from llmops.kube.resources import (
     REVISION,
     SERVICE,
 )
+from llmops.serving import load
 from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -38,8 +39,9 @@ PROMISING = (Reason.STARTING, Reason.DOWNLOADING, Reason.GATEWAYS_BEHIND)
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     """Observe, plan, apply, report."""
-    seen = await observe(key, cluster)
+    seen = await observe(key, cluster, clock)
     if seen is None:
+        load.keep(key, cluster, None)
         return LookAgain.never()
     wanted = plan(seen)
     if wanted.problem is None and not seen.service.spec.suspend:
@@ -49,7 +51,10 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.raw, told):
         await _tell(seen.raw, told, cluster)
-    return LookAgain.after(RETRY_SECONDS) if wanted.problem else LookAgain.never()
+    if wanted.problem:
+        return LookAgain.after(RETRY_SECONDS)
+    load.keep(key, cluster, wanted.advice.kept if wanted.advice else None)
+    return LookAgain.after(load.SECONDS) if wanted.advice and wanted.advice.count else LookAgain.never()
 
 
 async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:

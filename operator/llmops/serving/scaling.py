@@ -1,15 +1,18 @@
 """Who sets the number of replicas, and the HorizontalPodAutoscaler that does where the spec asks for one. Pure.
 
-The count has one writer. With server-side apply a field that its only owner leaves out falls back to its default: a
-Deployment of five would shrink to one pod at the moment it is handed over. So until the autoscaler has moved the
-count it is carried as it is, and SENT notes what we carried; once it differs, the field is another's (an update by
-another manager takes the field), and from then on it is left out.
+by: Operator is our own loop (autoscale.py); by: HPA is an object of Kubernetes' that we make. The count has one
+writer. With server-side apply a field that its only owner leaves out falls back to its default: a Deployment of five
+would shrink to one pod at the moment it is handed over. So until that autoscaler has moved the count it is carried as
+it is, and SENT notes what we carried; once it differs, the field is another's (an update by another manager takes the
+field), and from then on it is left out.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from llmops.api.llmservice import LLMServiceSpec
+from llmops.serving.autoscale import Advice, advise
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
 
@@ -17,6 +20,7 @@ Object = dict[str, Any]
 
 SENT = "llmops.dev/replicas-sent"
 HANDED_OVER = "none"
+FROM_GATEWAYS = ("Concurrency", "TokensPerSecond")  # what our own loop need not ask the pods for
 PERCENT = ("KVCache",)  # the target is in percent, and engines tell a fraction of 1
 
 
@@ -25,19 +29,37 @@ def unsupported(seen: Seen) -> str | None:
     asked = seen.service.spec.autoscaling
     if asked is None:
         return None
-    if asked.by != "HPA":
-        return f"spec.autoscaling.by {asked.by}"
-    engine = ENGINES.get(seen.engine.type)
-    if engine is not None and asked.metric.type not in engine.metrics:
-        return f"spec.autoscaling.metric.type {asked.metric.type} by HPA with {seen.engine.type}"
+    if asked.by == "KEDA":
+        return "spec.autoscaling.by KEDA"
+    engine, metric = ENGINES.get(seen.engine.type), asked.metric.type
+    ours = FROM_GATEWAYS if asked.by == "Operator" else ()
+    if engine is not None and metric not in engine.metrics and metric not in ours:
+        return f"spec.autoscaling.metric.type {metric} by {asked.by} with {seen.engine.type}"
     return None
 
 
-def handed(deployment: Object, seen: Seen) -> Object:
+def advice(seen: Seen) -> Advice | None:
+    """What our own loop says, where it scales."""
+    asked = seen.service.spec.autoscaling
+    if asked is None or seen.load is None:
+        return None
+    live = live_count(seen)
+    if live is None:
+        count = min(max(seen.service.spec.replicas, asked.min), asked.max)
+        return Advice(count, "spec.replicas, to begin with", seen.kept)
+    return advise(asked, live, seen.load, seen.kept)
+
+
+def sleeps(spec: LLMServiceSpec) -> bool:
+    """Whether no pod at all is as it should be, now and then."""
+    return spec.autoscaling is not None and spec.autoscaling.min == 0
+
+
+def handed(deployment: Object, seen: Seen, advised: Advice | None) -> Object:
     """The Deployment with the count that is ours to send, or without one where the autoscaler has it."""
     if seen.service.spec.autoscaling is None:
         return deployment
-    count = count_to_send(seen)
+    count = advised.count if advised else count_to_send(seen)
     spec = {key: value for key, value in deployment["spec"].items() if key != "replicas"}
     note = HANDED_OVER if count is None else str(count)
     metadata = {**deployment["metadata"], "annotations": {SENT: note}}
@@ -45,7 +67,7 @@ def handed(deployment: Object, seen: Seen) -> Object:
 
 
 def count_to_send(seen: Seen) -> int | None:
-    """None: the autoscaler owns the count. It is off while a count is 0, so it never begins there."""
+    """None: a HorizontalPodAutoscaler owns the count. It is off while a count is 0, so it never begins there."""
     asked = seen.service.spec.autoscaling
     assert asked is not None
     live = live_count(seen)
@@ -72,7 +94,7 @@ def wanted_count(seen: Seen) -> int:
 def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
     """With the defaults of Kubernetes: up at once, down by the highest recommendation of the last 300 s."""
     asked = seen.service.spec.autoscaling
-    if asked is None:
+    if asked is None or asked.by != "HPA":
         return ()
     name = ENGINES[seen.engine.type].metrics[asked.metric.type]
     target = f"{asked.metric.target * 10}m" if asked.metric.type in PERCENT else str(asked.metric.target)

@@ -12,9 +12,10 @@ from llmops.control import Condition, conditions
 from llmops.serving import pods as said
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
-from llmops.serving.scaling import wanted_count
+from llmops.serving.scaling import sleeps, wanted_count
 from llmops.serving.sizing import GIB
 from llmops.serving.sources import given_claim, is_shared, scheme
+from llmops.serving.starts import measured
 
 Object = dict[str, Any]
 
@@ -28,11 +29,14 @@ class _Pods:
     updated: int
     ready: int
     current: bool  # the counts speak of the Deployment as we last wrote it
+    scaled: bool  # the count follows the load: one too many or too few is on its way, and no news
+    enough: int  # how many ready ones serve fully
 
     @property
     def complete(self) -> bool:
         """Every pod is as the spec says and ready, and none of before is left."""
-        return self.current and self.updated == self.total == self.wanted and self.ready >= self.wanted
+        many = self.scaled or self.total == self.wanted
+        return self.current and self.updated == self.total and many and self.ready >= self.enough
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> Object:
@@ -49,14 +53,19 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
     }
     if plan.problem is not None:
         return whole | {key: old[key] for key in ("sizing", "stable") if key in old}
+    scaling = measured(seen, plan.advice, old, now)
+    whole |= {"scaling": scaling} if scaling else {}
     return whole | {"sizing": _sizing(plan), "stable": _stable(seen, pods, old.get("stable") or {}, now)}
 
 
 def _pods(seen: Seen) -> _Pods:
     deployment = seen.deployment or {}
     counted = deployment.get("status") or {}
+    wanted, asked = wanted_count(seen), seen.service.spec.autoscaling
     return _Pods(
-        wanted=wanted_count(seen),
+        wanted=wanted,
+        scaled=asked is not None,
+        enough=min(wanted, max(1, asked.min)) if asked else wanted,
         total=counted.get("replicas", 0),
         updated=counted.get("updatedReplicas", 0),
         ready=counted.get("readyReplicas", 0),
@@ -89,7 +98,8 @@ def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
 def _conditions(seen: Seen, plan: Plan, pods: _Pods) -> list[Condition]:
     parts = (_model_cached(seen, plan), _scheduled(seen, pods), _gateway_synced(seen, pods))
     ready, reason, message, stalled = _ready(seen, plan, pods, parts)
-    available = pods.ready > 0
+    asleep = pods.wanted == 0 and sleeps(seen.service.spec) and plan.problem is None
+    available = pods.ready > 0 or asleep
     return [
         *conditions.summary(ready=ready, available=available, reason=reason, message=message, stalled=stalled),
         _license_accepted(seen),
@@ -115,10 +125,17 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
     if not pods.complete:
         # no count of updated pods here: each step would be a write, for every service of a large cluster
         return False, Reason.STARTING, f"{pods.ready} of {pods.wanted} pods are ready; a rollout is on its way", False
+    if pods.wanted == 0 and sleeps(seen.service.spec):
+        return True, Reason.ASLEEP, _asleep(seen), False
     if pods.wanted == 0:
         return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
     told, blind = f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", said.blind(seen.autoscaler)
     return True, Reason.AS_WANTED, f"{told}; {blind}" if blind else told, False
+
+
+def _asleep(seen: Seen) -> str:
+    took = ((seen.raw.get("status") or {}).get("scaling") or {}).get("coldStart")
+    return f"no pod runs, for want of requests; the next one wakes it{f', which takes about {took}' if took else ''}"
 
 
 def _license_accepted(seen: Seen) -> Condition:

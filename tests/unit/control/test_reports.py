@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.api import Settings
 from llmops.api.report import Report, Unit
-from llmops.control.reports import Reports
+from llmops.control.reports import GatewayState, Reports
 
 RELEASE, DIGEST = "shop/answer", "d" * 64
 
@@ -100,3 +102,52 @@ def test_the_units_of_attempts_that_ended_are_forgotten_on_request() -> None:
     assert seen.units(RELEASE, DIGEST, 1)
     seen.forget(RELEASE)
     assert not seen.units(RELEASE, DIGEST, 1)
+
+
+def load(held: int = 0, asked: int = 1, running: int = 0) -> Any:
+    return {"shop/support": {"running": running, "held": held, "asked": asked, "tokens": 10}}
+
+
+def test_somebody_who_waits_for_a_pod_gives_the_service_a_turn_once() -> None:
+    seen, turns = reports()
+    seen.take("a:1", report(load=load(held=1)))
+    assert turns == [("LLMService", "shop/support")]
+    seen.take("a:1", report(load=load(held=2, asked=2)))
+    assert turns == [("LLMService", "shop/support")]
+    seen.take("a:1", report(load=load(held=0, asked=2)))
+    seen.take("a:1", report(load=load(held=1, asked=3)))
+    assert len(turns) == 2
+
+
+def test_demand_is_the_sum_over_gateways() -> None:
+    seen, _ = reports()
+    seen.take("a:1", report(load=load(held=1, running=2)))
+    seen.take("b:1", report(load=load(held=3), instance="two"))
+    found = seen.demand("shop/support")
+    assert (found.running, found.held, found.tokens) == (2, 4, 20)
+    assert seen.demand("shop/other").held == 0
+
+
+def test_nobody_is_idle_while_a_gateway_is_silent_or_of_the_version_before() -> None:
+    seen, _ = reports()
+    assert seen.demand("shop/support").idle is None
+    seen.take("a:1", report(load={}))
+    idle = seen.demand("shop/support").idle
+    assert idle is not None
+    assert idle >= 0
+    for silent in (GatewayState("gateway-two"), GatewayState("gateway-two", reported=time.monotonic())):
+        seen._gateways["b:1"] = silent
+        assert seen.demand("shop/support").idle is None
+
+
+def test_what_a_new_leader_hears_first_is_no_idleness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot know when the five hundred that were asked came: they might have come just now."""
+    seen, _ = reports()
+    now = time.monotonic()
+    monkeypatch.setattr("llmops.control.reports.time.monotonic", lambda: now + 100)
+    seen.take("a:1", report(load=load(asked=500)))
+    assert seen.demand("shop/support").idle == 0.0
+    monkeypatch.setattr("llmops.control.reports.time.monotonic", lambda: now + 109)
+    assert seen.demand("shop/support").idle == 9.0
+    seen.take("a:1", report(load=load(asked=501)))
+    assert seen.demand("shop/support").idle == 0.0

@@ -218,9 +218,15 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
         "spec.model.credentialsSecretRef without hf://: not",
     ),
-    ({"autoscaling": {"max": 3}}, "spec.autoscaling.by Operator: not available"),
     ({"autoscaling": {"max": 3, "by": "KEDA"}}, "spec.autoscaling.by KEDA: not available"),
-    ({"autoscaling": {"max": 3, "by": "HPA"}}, "spec.autoscaling.metric.type QueueDepth by HPA with LlamaCpp: not"),
+    (
+        {"autoscaling": {"max": 3, "by": "HPA", "metric": {"type": "KVCache", "target": 80}}},
+        "spec.autoscaling.metric.type KVCache by HPA with LlamaCpp: not",
+    ),
+    (
+        {"autoscaling": {"max": 3, "metric": {"type": "KVCache", "target": 80}}},
+        "spec.autoscaling.metric.type KVCache by Operator with LlamaCpp: not",
+    ),
     ({"rollout": {}}, "spec.rollout: not available"),
     ({"model": None, "engine": None, "external": {"providerRef": {"name": "p"}, "model": "m"}}, "spec.external is not"),
     ({"model": {"uri": HTTPS}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),

@@ -85,7 +85,7 @@ def test_zero_replicas_are_ready_and_serve_nobody() -> None:
 
 
 def test_what_a_person_must_mend_is_stalled_and_what_runs_still_counts() -> None:
-    seen = see({"autoscaling": {"max": 3}}, deployment=deployment(), gateways=[2])
+    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, deployment=deployment(), gateways=[2])
     found = said(seen)
     assert found["Ready"][:2] == ("False", "Unsupported")
     assert found["Stalled"][0] == "True"
@@ -95,7 +95,7 @@ def test_what_a_person_must_mend_is_stalled_and_what_runs_still_counts() -> None
 
 def test_a_problem_takes_the_stable_revision_out_of_no_status() -> None:
     old = {"stable": {"revision": "support-llm-old", "digest": "old"}}
-    seen = see({"autoscaling": {"max": 3}}, status=old, deployment=deployment())
+    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, status=old, deployment=deployment())
     assert status(seen, plan(seen), NOW)["stable"] == old["stable"]
 
 

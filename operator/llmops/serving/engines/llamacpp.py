@@ -12,6 +12,7 @@ PORT = 8080
 CONTEXT_LENGTH = {"Embed": 512}  # what sentence encoders are made for
 PARALLEL = 4
 REQUESTS = {"cpu": "500m", "memory": "512Mi"}
+METRICS = {"QueueDepth": "llamacpp:requests_deferred", "Concurrency": "llamacpp:requests_processing"}
 
 
 def args(service: LLMService, model: str, accelerators: int) -> list[str]:
@@ -49,4 +50,5 @@ ENGINE = Engine(
     drain_seconds=60,
     pre_stop_seconds=0,
     setting="image_llamacpp",
+    metrics=METRICS,
 )
