@@ -133,10 +133,16 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
 
 
 async def post(url: str, body: Object) -> Object:
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as reply:
-        answer: Object = await reply.json()
-        assert reply.status == 200, answer
-        return answer
+    """A refused connection is asked again: Ready may be known before the node's Service rules have the pod."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        while True:
+            try:
+                async with session.post(url, json=body) as reply:
+                    answer: Object = await reply.json()
+                    assert reply.status == 200, answer
+                    return answer
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.1)
 
 
 async def answer(base: str, question: str) -> str:

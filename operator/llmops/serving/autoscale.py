@@ -1,7 +1,8 @@
 """How many pods a service needs: from what its pods and the gateways say, to a count with its reason. Pure.
 
-Up at once, down by the highest advice of the last 300 s, to zero when nobody asked for spec.autoscaling.idleAfter and
-every gateway says so, from zero when a gateway holds a request. What is not known changes nothing.
+Up at once, down by the highest advice of a window, to zero when nobody asked for spec.autoscaling.idleAfter and
+every gateway says so, from zero when a gateway holds a request. What is not known changes nothing. The window is what
+a pod too few costs: a few starts, as they were measured; 300 s where none was.
 
 QueueDepth is where a plain threshold fails: a queue that is empty again says nothing of how many pods keep it empty,
 so the count falls and the queue returns. Here it is asked how many pods can have the requests at hand: each runs as
@@ -16,7 +17,9 @@ from dataclasses import dataclass, replace
 from llmops.api.llmservice import Autoscaling
 from llmops.api.quantities import seconds
 
-WINDOW = 300.0  # seconds that a higher advice holds; what peers and Kubernetes itself have settled on
+WINDOW = 300.0  # seconds that a higher advice holds at most: what peers and Kubernetes itself have settled on
+SHORTEST = 60.0
+STARTS = 4.0  # of a window; bench/scaling.py has the figures
 TOLERANCE = 0.1  # of a target: so near to it nothing changes, as with a HorizontalPodAutoscaler
 IDLE_AFTER = "30m"
 RATE_SECONDS = 4.0  # the shortest time that a rate of tokens is counted over
@@ -34,6 +37,7 @@ class Load:
     cache: float | None = None
     tokens: int | None = None
     idle: float | None = None  # seconds without a request
+    start: float | None = None  # seconds that a pod takes to be ready
     at: float = 0.0  # seconds on a clock that never jumps
 
 
@@ -66,7 +70,7 @@ def advise(asked: Autoscaling, live: int, load: Load, kept: Kept) -> Advice:
         return Advice(0, told, replace(kept, advised=()))
     needed, why = _needed(asked, live, load, kept)
     needed = min(max(needed, asked.min, 1), asked.max)
-    advised = _newest(kept.advised or ((load.at, live),), needed, load.at)
+    advised = _newest(kept.advised or ((load.at, live),), needed, load)
     count = needed if needed > live else min(live, max(one for _, one in advised))
     return Advice(min(max(count, asked.min, 1), asked.max), why, replace(kept, advised=advised))
 
@@ -126,6 +130,8 @@ def _learn(load: Load, kept: Kept) -> Kept:
     return replace(kept, capacity=capacity, counted=counted, rate=rate)
 
 
-def _newest(advised: tuple[tuple[float, int], ...], needed: int, at: float) -> tuple[tuple[float, int], ...]:
+def _newest(advised: tuple[tuple[float, int], ...], needed: int, load: Load) -> tuple[tuple[float, int], ...]:
     """The advice of the last window, without what a newer and higher one covers."""
-    return (*((when, one) for when, one in advised if one > needed and at - when < WINDOW), (at, needed))
+    window = WINDOW if load.start is None else min(WINDOW, max(SHORTEST, STARTS * load.start))
+    kept = ((when, one) for when, one in advised if one > needed and load.at - when < window)
+    return (*kept, (load.at, needed))

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 from llmops.api.llmservice import LLMService
+from llmops.api.quantities import seconds
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
 from llmops.serving.autoscale import Kept, Load
@@ -64,8 +65,13 @@ async def read(key: Key, service: LLMService, pods: Sequence[Object], cluster: C
         idle = min(idle, (clock.now() - max(since.values())).total_seconds())
     return Load(
         ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache,
-        tokens=demand.tokens if demand else None, idle=idle, at=clock.monotonic(),
+        tokens=demand.tokens if demand else None, idle=idle, start=_start(service), at=clock.monotonic(),
     )  # fmt: skip
+
+
+def _start(service: LLMService) -> float | None:
+    told = service.status.scaling if service.status else None
+    return seconds(told.cold_start) if told and told.cold_start else None
 
 
 def ready_since(pods: Sequence[Object]) -> dict[str, datetime]:

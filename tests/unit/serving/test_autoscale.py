@@ -100,6 +100,13 @@ def test_a_service_sleeps_only_when_everybody_says_so_and_wakes_for_the_first(
     assert advise(wants(min=0, idleAfter="10m"), live, load, Kept()).count == count, case
 
 
+@pytest.mark.parametrize(("start", "window"), [(None, 300), (1.0, 60), (30.0, 120), (500.0, 300)])
+def test_a_pod_that_starts_soon_is_let_go_sooner(start: float | None, window: int) -> None:
+    kept = Kept(capacity=10, advised=((0.0, 4),))
+    for at, count in ((window - 1.0, 4), (float(window), 1)):
+        assert advise(wants(), 4, queue(4, 0, 4, at=at, start=start), kept).count == count
+
+
 def test_a_service_that_once_ran_wakes_with_as_many_pods_as_wait_for_them() -> None:
     assert advise(wants(min=0), 0, Load(ready=0, held=50), Kept(capacity=6)).count == 5
 
