@@ -14,7 +14,12 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, SERVICE
 
-LAST = ("test_main_job", "test_sleep", "test_faults")  # they install the operator, which would join in whatever follows
+LAST = (
+    "test_main_job",
+    "test_sleep",
+    "test_external",
+    "test_faults",
+)  # they install the operator, which would join in whatever follows
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

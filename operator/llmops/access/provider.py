@@ -1,8 +1,12 @@
-"""The turn of a Provider: what is written is accepted and said to wait, for the gateway does not serve any yet."""
+"""The turn of a Provider: whether the gateways can ask it, and what its admin has to do where they cannot.
+
+The credential itself is nobody's business here: each gateway tells only for which names it has one (report.py).
+"""
 
 from __future__ import annotations
 
-from llmops.api import Reason
+from llmops.api import Provider, Reason
+from llmops.api.provider import SERVED
 from llmops.control import Clock, Condition, Key, LookAgain, merge, summary
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import PROVIDER
@@ -13,28 +17,39 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     raw = cluster.get(PROVIDER, key.namespace, key.name)
     if raw is None:
         return LookAgain.never()
-    said = conditions(key.namespace, cluster.settings.system_namespace)
+    held = cluster.reports.credential(key.name) if cluster.reports is not None else None
+    said = conditions(Provider.parse(raw), cluster.settings.system_namespace, held)
     old = (raw.get("status") or {}).get("conditions")
     generation = raw["metadata"].get("generation", 0)
     await cluster.report(raw, {"conditions": merge(old, said, generation, clock.now())})
     return LookAgain.never()
 
 
-def conditions(namespace: str, system_namespace: str) -> list[Condition]:
-    """Nobody should wait for what will not happen: Stalled, with what would help."""
+def conditions(provider: Provider, system_namespace: str, held: bool | None) -> list[Condition]:
+    """`held`: whether every gateway has a credential for it; None while one has not told."""
+    name, namespace, spec = provider.metadata.name, provider.metadata.namespace, provider.spec
     if namespace != system_namespace:
-        return summary(
-            ready=False,
-            available=False,
-            stalled=True,
-            reason=Reason.REFERENCE_NOT_ALLOWED,
-            message=f"Providers are the cluster's admin's: make it in namespace {system_namespace}",
+        told = f"Providers are the cluster's admin's: make it in namespace {system_namespace}"
+        return _stalled(Reason.REFERENCE_NOT_ALLOWED, told)
+    if spec.type not in SERVED:
+        told = f"type {spec.type} is not available in this version, which has {' and '.join(SERVED)}"
+        return _stalled(Reason.UNSUPPORTED, told)
+    if spec.budget is not None:
+        told = "spec.budget of a Provider is not available in this version: remove it, and give GatewayKeys budgets"
+        return _stalled(Reason.UNSUPPORTED, told)
+    if held is None:
+        told = "not every gateway has told yet whether it knows this Provider"
+        return summary(ready=None, available=None, reason=Reason.NO_GATEWAY, message=told)
+    if not held and spec.base_url.startswith("https://"):
+        told = (
+            f"not every gateway has a credential: put it into Secret llmops-providers of namespace {system_namespace}, "
+            f"data key {name}; the kubelet brings it within about a minute"
         )
-    return summary(
-        ready=False,
-        available=False,
-        stalled=True,
-        reason=Reason.UNSUPPORTED,
-        message="this version of the gateway does not serve models of providers yet: requests for an "
-        "LLMService with spec.external are refused with a sentence that says so",
-    )
+        return _stalled(Reason.CREDENTIAL_MISSING, told)
+    how = "with the credential of its name" if held else "without a credential"
+    return summary(ready=True, available=True, reason=Reason.AS_WANTED, message=f"asked at {spec.base_url}, {how}")
+
+
+def _stalled(reason: Reason, message: str) -> list[Condition]:
+    """Nobody should wait for what will not happen by itself."""
+    return summary(ready=False, available=False, stalled=True, reason=reason, message=message)

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, Rule, Status
 
+SERVED = ("OpenAI", "Anthropic")
+"""The types that the gateway speaks to in this version."""
+
 
 class ProviderSpec(Model):
     """Where it is, who may use it, for how much. Its credential is the data key of its name in Secret

@@ -146,4 +146,9 @@ class Reason(_Told):
     KEY_EXPIRED = "KeyExpired", "Every key has expired; a new one is needed."
     BUDGET_SPENT = "BudgetSpent", "The period's budget is spent; requests are refused until the next one begins."
 
+    CREDENTIAL_MISSING = (
+        "CredentialMissing",
+        "A gateway has no credential for the Provider: the message says where it goes.",
+    )
+
     # gateway

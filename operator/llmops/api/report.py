@@ -67,7 +67,7 @@ class Load(TypedDict):
 
 class Report(TypedDict):
     """The reply's body. `serving`, `services` and `load` are keyed by namespace/name; services gives ready endpoints,
-    load only what was ever asked."""
+    load only what was ever asked; providers says of each whether there is a credential, never what it is."""
 
     instance: str
     pod: str
@@ -75,5 +75,6 @@ class Report(TypedDict):
     serving: dict[str, Serving]
     services: dict[str, int]
     load: NotRequired[dict[str, Load]]
+    providers: NotRequired[dict[str, bool]]
     units: list[Unit]
     spend: list[Spend]

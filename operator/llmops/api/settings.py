@@ -61,6 +61,9 @@ class Settings:
     drain_grace_seconds: float = _setting(
         5.0, "How long a gateway that is being replaced goes on taking requests, until nobody sends it any more."
     )
+    credentials_folder: str = _setting(
+        "/var/run/secrets/llmops/providers", "Where a gateway finds the mounted Secret llmops-providers."
+    )
     operator_service_account: str = _setting(
         "llmops-operator", "The service account in the system namespace that gateways report to."
     )

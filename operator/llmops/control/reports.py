@@ -21,7 +21,7 @@ import orjson
 from llmops.api import Settings
 from llmops.api.report import MAX_UNITS, PATH, Load, Poll, Report, Serving, Spend, Unit
 from llmops.kube.cache import Cache
-from llmops.kube.resources import ENDPOINT_SLICE, LLM_SERVICE, PROMPT_RELEASE
+from llmops.kube.resources import ENDPOINT_SLICE, LLM_SERVICE, PROMPT_RELEASE, PROVIDER
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class GatewayState:
     serving: dict[str, Serving] = field(default_factory=dict)
     services: dict[str, int] = field(default_factory=dict)
     load: dict[str, Load] | None = None  # None: never reported, or of a version that tells none
+    providers: dict[str, bool] = field(default_factory=dict)
     reported: float = float("-inf")
     ready: bool = True
     """False while it ends: it is still asked for what its last streams count, and nobody waits for it."""
@@ -87,6 +88,11 @@ class Reports:
             tokens=sum(one["tokens"] for one in told),
             idle=time.monotonic() - self._active.get(service, self._began) if known else None,
         )
+
+    def credential(self, provider: str) -> bool | None:
+        """Whether every ready gateway has a credential for it; None while one does not know the Provider."""
+        told = [one.providers.get(provider) for one in self.gateways()]
+        return None if not told or None in told else all(told)
 
     def units(self, release: str, digest: str, attempt: int) -> list[Unit]:
         """First meetings and first failures, as the gateways told them, each once."""
@@ -179,6 +185,8 @@ class Reports:
         load = report.get("load")
         services = _differ(state.services, report["services"]) | self._asked(state.load or {}, load or {})
         state.load = load
+        providers = _differ(state.providers, report.get("providers", {}))
+        state.providers = report.get("providers", {})
         state.serving, state.services, state.pod = report["serving"], report["services"], report["pod"]
         state.reported = time.monotonic()
         self._spend[report["instance"]] = {one["key"]: one for one in report["spend"]}
@@ -188,6 +196,8 @@ class Reports:
             self._changed(PROMPT_RELEASE.kind, release)
         for service in services:
             self._changed(LLM_SERVICE.kind, service)
+        for provider in providers:
+            self._changed(PROVIDER.kind, f"{self._settings.system_namespace}/{provider}")
 
     def _asked(self, old: Mapping[str, Load], new: Mapping[str, Load]) -> set[str]:
         """Notes who was asked; returns the services that somebody waits for since this report."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from llmops.api import Access, LabelSelector
-from llmops.api.common import LabelRequirement
+from llmops.api import Access
+from llmops.api.selectors import matches
 from llmops.gateway.snapshot import Admission
 
 Namespaces = Mapping[str, Mapping[str, str]]
@@ -21,24 +21,6 @@ def admission(access: Access, namespace: str, namespaces: Namespaces) -> Admissi
         chosen = (name for name, labels in namespaces.items() if matches(access.selector, labels))
         allowed = frozenset((namespace, *chosen))
     return Admission(allowed, access.service_accounts == "Allow")
-
-
-def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """As Kubernetes reads a selector: all of it must hold; an empty one matches everything."""
-    exact = (selector.match_labels or {}).items()
-    return all(labels.get(key) == value for key, value in exact) and all(
-        _holds(one, labels) for one in selector.match_expressions or ()
-    )
-
-
-def _holds(one: LabelRequirement, labels: Mapping[str, str]) -> bool:
-    value = labels.get(one.key)
-    if one.operator == "Exists":
-        return value is not None
-    if one.operator == "DoesNotExist":
-        return value is None
-    found = value is not None and value in (one.values or ())
-    return found if one.operator == "In" else not found
 
 
 def opens(models: Iterable[str], namespace: str) -> frozenset[tuple[str, str, str]]:

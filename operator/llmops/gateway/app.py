@@ -67,7 +67,9 @@ class Door:
         self.ledger = report.Ledger(time.time)
         self.accounts, self.meter = Accounts(), Meter()
         self.lobby = Lobby(settings.held_requests, self.ledger.urgent)
-        self.upstream = Upstream(session, lambda name: self.snapshot.services.get(name), self.lobby)
+        self.upstream = Upstream(
+            session, lambda name: self.snapshot.services.get(name), self.lobby, settings.credentials_folder
+        )
         self.search = Retriever(session, lambda: self.snapshot).search
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
@@ -166,7 +168,7 @@ class Door:
             allowed = (
                 caller.holder.opens_to("model", namespace, name) if caller.holder else one.admission.service_accounts
             )
-            if allowed and one.admission.admits(caller.namespace) and one.external is None:
+            if allowed and one.admission.admits(caller.namespace):
                 found.append({"id": one.name, "object": "model", "created": 0, "owned_by": namespace})
         found.sort(key=lambda one: str(one["id"]))
         await request.answer(200, orjson.dumps({"object": "list", "data": found}))
@@ -188,7 +190,8 @@ class Door:
             for one in serving.values():
                 one["weight"] = 0
         spend, load = self.accounts.spend(), self.upstream.load(self.meter.generated)
-        reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, spend, load)
+        held = {name: self.upstream.credentials.of(name) is not None for name in self.snapshot.providers}
+        reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, spend, load, held)
         await request.answer(200, orjson.dumps(reply))
 
     async def _healthz(self, request: Request) -> None:

@@ -89,12 +89,6 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
 
 def usable(found: Service, task: str) -> Service:
     """The service, if it does this at all."""
-    if found.external is not None:
-        raise NotReady(
-            f"LLMService {found.name} is somebody's API (Provider {found.external}), which this version of "
-            "the gateway does not serve yet: use a service with spec.model",
-            code="external_not_available",
-        )
     if found.task != task:
         does = {GENERATE: "/v1/chat/completions", EMBED: "/v1/embeddings"}.get(found.task, "reranking")
         raise BadRequest(

@@ -15,12 +15,15 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from llmops.api import GatewayKey, LLMService, PromptRelease, Revision, VectorIndex, names
+from llmops.api import GatewayKey, LLMService, PromptRelease, Provider, Revision, VectorIndex, names
 from llmops.api.quantities import seconds
+from llmops.api.selectors import admits
 from llmops.gateway.access import Namespaces, admission, opens
+from llmops.gateway.providers import ADAPTERS
 from llmops.gateway.snapshot import (
     Budget,
     Endpoint,
+    External,
     Hash,
     Holder,
     Release,
@@ -46,6 +49,7 @@ class Objects:
     revisions: Sequence[Object] = ()
     keys: Sequence[Object] = ()
     namespaces: Sequence[Object] = ()
+    providers: Sequence[Object] = ()
     gateways: int = 1
     complete: bool = True
 
@@ -63,20 +67,28 @@ class Compiler:
         self._made = {}
         labels = {o["metadata"]["name"]: o["metadata"].get("labels") or {} for o in objects.namespaces}
         addresses = _by_owner(objects.slices)
-        services = self._services(objects.services, addresses, labels)
+        offered = [self._once(raw, _parse_provider) for raw in objects.providers]
+        providers = {found.metadata.name: found for found in offered if found is not None}
+        services = self._services(objects.services, addresses, providers, labels)
         releases = self._releases(objects.releases, _by_release(objects.revisions), labels)
         holders = {one.name: one for raw in objects.keys if (one := self._once(raw, _holder)) is not None}
         self._kept, self._made = self._made, {}
         indexes = {name: self._pods(urls) for (kind, name), urls in addresses.items() if kind == VectorIndex.KIND}
         live = {url for found in addresses.values() for url in found}
+        live |= {one.external.base_url for one in services.values() if one.external is not None}
         self._endpoints = {url: one for url, one in self._endpoints.items() if url in live or one.pending}
-        return Snapshot(services, releases, holders, indexes, max(1, objects.gateways), objects.complete)
+        known = frozenset(providers)
+        return Snapshot(services, releases, holders, indexes, known, max(1, objects.gateways), objects.complete)
 
     def _pods(self, urls: Iterable[str]) -> tuple[Endpoint, ...]:
         return tuple(self._endpoints.setdefault(url, Endpoint(url)) for url in sorted(urls))
 
     def _services(
-        self, raws: Sequence[Object], addresses: Mapping[tuple[str, str], set[str]], labels: Namespaces
+        self,
+        raws: Sequence[Object],
+        addresses: Mapping[tuple[str, str], set[str]],
+        providers: Mapping[str, Provider],
+        labels: Namespaces,
     ) -> dict[str, Service]:
         made = {}
         for raw in raws:
@@ -84,11 +96,15 @@ class Compiler:
             urls = tuple(sorted(addresses.get((LLMService.KIND, name), ())))
             parsed = self._once(raw, _parse_service)
             if parsed is not None:
-                key = ("service", _version(raw), urls, *_selected(parsed.spec.access.from_, labels))
-                made[name] = self._memo(key, partial(self._service, parsed, urls, labels))
+                abroad = _external(parsed, providers, labels)
+                urls = urls if abroad is None else (abroad.base_url,) if abroad.problem is None else ()
+                key = ("service", _version(raw), urls, abroad, *_selected(parsed.spec.access.from_, labels))
+                made[name] = self._memo(key, partial(self._service, parsed, urls, abroad, labels))
         return made
 
-    def _service(self, service: LLMService, urls: Sequence[str], labels: Namespaces) -> Service:
+    def _service(
+        self, service: LLMService, urls: Sequence[str], abroad: External | None, labels: Namespaces
+    ) -> Service:
         spec, namespace = service.spec, service.metadata.namespace
         pricing = spec.pricing
         scaled = spec.autoscaling is not None and spec.autoscaling.max > 0
@@ -103,7 +119,7 @@ class Compiler:
             price_in=float(pricing.input_per_million_tokens) / 1e6 if pricing else 0.0,
             price_out=float(pricing.output_per_million_tokens) / 1e6 if pricing else 0.0,
             fallbacks=tuple(names.qualified(namespace, ref.name) for ref in spec.fallback_refs),
-            external=spec.external.provider_ref.name if spec.external else None,
+            external=abroad,
             awaited=spec.external is None and (spec.replicas > 0 or scaled),
             cold_start=_cold_start(service),
         )
@@ -132,6 +148,23 @@ class Compiler:
             found = self._made[key] if key in self._made else make()
         self._made[key] = found
         return found  # type: ignore[no-any-return]
+
+
+def _external(service: LLMService, providers: Mapping[str, Provider], labels: Namespaces) -> External | None:
+    asked = service.spec.external
+    if asked is None:
+        return None
+    name, namespace = asked.provider_ref.name, service.metadata.namespace
+    found = providers.get(name)
+    if found is None:
+        return External(name, "", "", asked.model, None, f"there is no Provider {name}: its admin makes it")
+    spec, problem = found.spec, None
+    if not admits(spec.access, found.metadata.namespace, namespace, labels.get(namespace, {})):
+        problem = f"Provider {name} does not admit namespace {namespace}: its admin widens spec.access"
+    elif spec.type not in ADAPTERS or spec.budget is not None:
+        asks = "spec.budget" if spec.type in ADAPTERS else f"type {spec.type}"
+        problem = f"Provider {name} asks for {asks}, which this version does not have"
+    return External(name, spec.type, spec.base_url.rstrip("/"), asked.model, ADAPTERS.get(spec.type), problem)
 
 
 def _cold_start(service: LLMService) -> float | None:
@@ -198,6 +231,13 @@ def _by_release(revisions: Sequence[Object]) -> dict[str, list[Object]]:
 def _parse_service(raw: Object) -> LLMService | None:
     try:
         return LLMService.parse(raw)
+    except ValidationError:
+        return None
+
+
+def _parse_provider(raw: Object) -> Provider | None:
+    try:
+        return Provider.parse(raw)
     except ValidationError:
         return None
 

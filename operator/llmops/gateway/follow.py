@@ -24,6 +24,7 @@ from llmops.kube.resources import (
     LLM_SERVICE,
     NAMESPACE,
     PROMPT_RELEASE,
+    PROVIDER,
     REVISION,
     Object,
     Resource,
@@ -53,6 +54,8 @@ class Follower:
         self._cache.subscribe(self._note)
         for resource in FOLLOWED:
             self._cache.follow(resource, keep=_keep)
+        # of the admin's namespace only: whoever can write there may say where credentials are sent
+        self._cache.follow(PROVIDER, self._settings.system_namespace, keep=_keep)
         self._cache.follow(ENDPOINT_SLICE, labels=PODS, keep=_keep)
         self._cache.follow(
             ENDPOINT_SLICE,
@@ -95,6 +98,7 @@ class Follower:
             releases=every(PROMPT_RELEASE),
             revisions=every(REVISION),
             keys=every(GATEWAY_KEY),
+            providers=every(PROVIDER),
             namespaces=every(NAMESPACE) if self._cache.follows(NAMESPACE) else (),
             gateways=self._gateways(slices),
         )
@@ -130,7 +134,7 @@ def _needs_namespaces(objects: Objects) -> bool:
     """Namespaces are followed only from when some access asks for their labels."""
     return any(
         ((one.get("spec") or {}).get("access") or {}).get("from") == "Selector"
-        for one in (*objects.services, *objects.releases)
+        for one in (*objects.services, *objects.releases, *objects.providers)
     )
 
 

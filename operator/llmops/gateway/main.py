@@ -96,9 +96,9 @@ def read(path: Path) -> Objects:
     by_kind: dict[str, list[dict[str, object]]] = {}
     for one in flat:
         by_kind.setdefault(one["kind"], []).append(one)
-    kinds = ("LLMService", "EndpointSlice", "PromptRelease", "Revision", "GatewayKey", "Namespace")
-    services, slices, releases, revisions, keys, namespaces = (by_kind.get(kind, []) for kind in kinds)
-    return Objects(services, slices, releases, revisions, keys, namespaces)
+    kinds = ("LLMService", "EndpointSlice", "PromptRelease", "Revision", "GatewayKey", "Namespace", "Provider")
+    services, slices, releases, revisions, keys, namespaces, providers = (by_kind.get(kind, []) for kind in kinds)
+    return Objects(services, slices, releases, revisions, keys, namespaces, providers)
 
 
 async def _drain_on_signal(door: Door, server: Server, settings: Settings) -> None:

@@ -166,6 +166,7 @@ def report(
     pod: str,
     spend: list[Spend],
     load: dict[str, Load],
+    providers: dict[str, bool],
 ) -> Report:
     """The reply."""
     return Report(
@@ -175,6 +176,7 @@ def report(
         serving=dict(serving),
         services={name: len(one.endpoints) for name, one in snapshot.services.items()},
         load=load,
+        providers=providers,
         units=ledger.units(cursor),
         spend=spend,
     )

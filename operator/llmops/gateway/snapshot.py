@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llmops.api.report import Serving
+from llmops.gateway.providers.adapter import Adapter
 
 STABLE, CANDIDATE = "stable", "candidate"
 
@@ -45,6 +46,18 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class External:
+    """Somebody's API: the admin's Provider, and the model's name there. `problem` says why it cannot be asked."""
+
+    provider: str
+    type: str
+    base_url: str
+    model: str
+    adapter: Adapter | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A model: where it is answered, for whom, within which bounds."""
 
@@ -58,7 +71,7 @@ class Service:
     price_in: float
     price_out: float
     fallbacks: tuple[str, ...]
-    external: str | None
+    external: External | None
     awaited: bool
     """Whether a pod may still come: without one a request waits for it, or is refused at once."""
     cold_start: float | None = None
@@ -170,6 +183,7 @@ class Snapshot:
     releases: Mapping[str, Release] = field(default_factory=dict)
     holders: Mapping[str, Holder] = field(default_factory=dict)
     indexes: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    providers: frozenset[str] = frozenset()
     gateways: int = 1
     complete: bool = False
     """Whether every kind was listed once: before that the door is not ready."""

@@ -17,7 +17,7 @@ import orjson
 
 from llmops.gateway import choose, marks
 from llmops.gateway.choose import Choice
-from llmops.gateway.errors import NotReady, Refusal, TimedOut, UpstreamFailed
+from llmops.gateway.errors import BadRequest, NotReady, Refusal, TimedOut, UpstreamFailed
 from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
@@ -147,6 +147,8 @@ class Turn:
             self._served()
         elif answer.status != OVERLOADED:
             self._failed()
+        if answer.retry_after is not None:
+            self.request.extra.append((b"retry-after", answer.retry_after))
         await self.request.answer(answer.status, body)
         self._count(answer.status)
 
@@ -168,14 +170,14 @@ class Turn:
 
     async def _flow(self, opened: Opened, events: Events) -> None:
         """From here on the caller has bytes: what breaks now is told in the stream, and is a failure."""
-        request, read = self.request, opened.response.content.readany
+        request, read, translate = self.request, opened.response.content.readany, opened.translate
         await request.begin(200, SSE)
         metrics.GATEWAY_FIRST_BYTE_SECONDS.labels(self.service.name).observe(self.door.loop.time() - request.started)
         data = opened.first
         problem = ""
         try:
             while data:
-                passed = events.feed(data)
+                passed = events.feed(translate(data) if translate else data)
                 if passed:
                     await request.chunk(passed)
                 data = await read()
@@ -207,11 +209,11 @@ class Turn:
             problem = refusal
         for name in service.fallbacks:
             other = snapshot.services.get(name)
-            if other is None or other.external is not None or other.task != service.task:
+            if other is None or other.task != service.task:
                 continue
             try:
                 answer = await self._ask_one(other, stream)
-            except _FALLS_BACK:
+            except (*_FALLS_BACK, BadRequest):  # a provider may not know what was asked of the service
                 continue
             if isinstance(answer, Opened) or answer.status < 400:
                 self.fell_back, self.service = True, other
@@ -223,6 +225,8 @@ class Turn:
         return answer
 
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
+        if service.external is not None:
+            return await self.door.upstream.abroad(service, self.account.name, self.request.path, self.body, stream)
         self.body["model"] = service.name
         body = orjson.dumps(self.body)
         if stream:

@@ -18,6 +18,8 @@ import aiohttp
 from llmops.api.report import Load
 from llmops.gateway.errors import NotReady, TimedOut, UpstreamFailed
 from llmops.gateway.hold import Lobby
+from llmops.gateway.providers import ask
+from llmops.gateway.providers.adapter import Feed, Object
 from llmops.gateway.snapshot import Endpoint, Service
 from llmops.telemetry import metrics
 
@@ -34,6 +36,7 @@ class Whole:
 
     status: int
     body: bytes
+    retry_after: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Opened:
     first: bytes
     response: aiohttp.ClientResponse
     endpoint: Endpoint
+    translate: Feed | None = None
 
     def close(self, finished: bool) -> None:
         """Give the connection back, or break it off so that the engine stops generating."""
@@ -64,19 +68,36 @@ class _TryAgain(Exception):
 class Upstream:
     """The client side of the door. `current(name)` finds the service as it is now."""
 
-    def __init__(self, session: aiohttp.ClientSession, current: Callable[[str], Service | None], lobby: Lobby) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, current: Callable[[str], Service | None], lobby: Lobby, folder: str
+    ) -> None:
         self._session, self._current, self._lobby = session, current, lobby
+        self.credentials = ask.Credentials(folder)
         self._asked: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._turn = 0
 
     async def whole(self, service: Service, caller: str, path: str, body: bytes) -> Whole:
         """The complete answer, whatever its status below 500."""
-        return await self._within(service, caller, lambda endpoint: self._whole(endpoint, path, body))
+        return await self._within(service, caller, lambda one: self._whole(one, one.url + path, _HEADERS, body))
 
     async def stream(self, service: Service, caller: str, path: str, body: bytes) -> Opened | Whole:
         """An open stream, or the complete answer if it is an error."""
-        return await self._within(service, caller, lambda endpoint: self._opened(endpoint, path, body))
+        return await self._within(service, caller, lambda one: self._opened(one, one.url + path, _HEADERS, body))
+
+    async def abroad(self, service: Service, caller: str, path: str, body: Object, stream: bool) -> Whole | Opened:
+        """The same of somebody's API."""
+        assert service.external is not None
+        ready = ask.prepare(service, path, body, self.credentials)
+        headers, once = {**_HEADERS, **ready.headers}, self._opened if stream else self._whole
+        answer: Whole | Opened = await self._within(
+            service, caller, lambda one: once(one, ready.url, headers, ready.body)
+        )
+        if isinstance(answer, Opened):
+            answer.translate = ask.translator(service.external)
+            return answer
+        told = ask.translated(service, answer.status, answer.body, self.credentials)
+        return Whole(answer.status, told, answer.retry_after)
 
     def load(self, tokens: Mapping[str, int]) -> dict[str, Load]:
         """What every service that was ever asked has to do, as the operator is told it."""
@@ -106,6 +127,7 @@ class Upstream:
                         hopeless += failure.last
                         if failure.avoid:
                             endpoint.avoid_until = self._loop.time() + AVOID
+                        hopeless += service.external is not None and not failure.last
                         if hopeless > 1:
                             raise UpstreamFailed(
                                 f"LLMService {service.name} failed twice: {problem}", code="upstream_failed"
@@ -140,27 +162,27 @@ class Upstream:
             else:
                 await self._lobby.wait(current, caller)
 
-    async def _whole(self, endpoint: Endpoint, path: str, body: bytes) -> Whole:
+    async def _whole(self, endpoint: Endpoint, url: str, headers: Mapping[str, str], body: bytes) -> Whole:
         endpoint.pending += 1
         try:
-            async with self._session.post(endpoint.url + path, data=body, headers=_HEADERS) as response:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 answer = await response.read()
         except (aiohttp.ClientError, ConnectionError) as problem:
             raise _TryAgain(type(problem).__name__, avoid=True) from None
         finally:
             endpoint.pending -= 1
         _judge(response.status)
-        return Whole(response.status, answer)
+        return Whole(response.status, answer, _retry_after(response))
 
-    async def _opened(self, endpoint: Endpoint, path: str, body: bytes) -> Opened | Whole:
+    async def _opened(self, endpoint: Endpoint, url: str, headers: Mapping[str, str], body: bytes) -> Opened | Whole:
         endpoint.pending += 1
         opened = None
         try:
-            response = await self._session.post(endpoint.url + path, data=body, headers=_HEADERS)
+            response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
             try:
                 _judge(response.status)
-                if response.status >= 400:
-                    return Whole(response.status, await response.read())
+                if response.status >= 300:
+                    return Whole(response.status, await response.read(), _retry_after(response))
                 first = await response.content.readany()
                 if not first:
                     raise _TryAgain("an empty stream", avoid=False, last=True)
@@ -174,6 +196,11 @@ class Upstream:
         finally:
             if opened is None:
                 endpoint.pending -= 1
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> bytes | None:
+    told = response.headers.get("retry-after")
+    return told.encode() if told and response.status >= 400 else None
 
 
 def _judge(status: int) -> None:

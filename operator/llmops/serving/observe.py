@@ -14,6 +14,7 @@ from llmops.kube.cluster import Cluster
 from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, POD, PVC, REVISION
 from llmops.serving import load
 from llmops.serving.autoscale import Kept, Load
+from llmops.serving.external import Offer, offer
 from llmops.serving.revision import content_digest
 from llmops.serving.sources import download_name, given_claim
 
@@ -38,6 +39,7 @@ class Seen:
     gateways: Sequence[int] = ()  # how many of our pods each ready gateway can reach
     load: Load | None = None  # where the operator scales
     kept: Kept = field(default_factory=Kept)
+    offer: Offer | None = None  # of spec.external
 
     @property
     def child(self) -> str:
@@ -81,6 +83,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         gateways=_gateways(key, cluster),
         load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
         kept=load.kept(key, cluster),
+        offer=await offer(service, cluster),
     )
 
 

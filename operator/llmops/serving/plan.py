@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api.reasons import Reason
-from llmops.serving import children, merge, revision, scaling
+from llmops.serving import children, external, merge, revision, scaling
 from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
@@ -41,6 +41,8 @@ class Plan:
 
 
 def plan(seen: Seen) -> Plan:
+    if seen.offer is not None:
+        return _external(seen, seen.offer)
     found = next((problem for check in CHECKS if (problem := check(seen)) is not None), None)
     if found is not None:
         return Plan(problem=found)
@@ -58,10 +60,13 @@ def plan(seen: Seen) -> Plan:
     return Plan(made, (*made, *job, *scaler), None, downloading, resolved, sized, advice)
 
 
-def _external(seen: Seen) -> Problem | None:
-    if seen.service.spec.external is None:
-        return None
-    return Problem(Reason.UNSUPPORTED, "spec.external is not available in this version: serve a model with spec.model")
+def _external(seen: Seen, offered: external.Offer) -> Plan:
+    """Somebody's API has no pods, and whatever a model of ours had before goes."""
+    trouble = external.problem(offered)
+    if trouble is not None:
+        return Plan(problem=Problem(*trouble, waits=True))
+    revisions = _revisions(seen, None)
+    return Plan(revisions, revisions)
 
 
 def _not_yet(seen: Seen) -> Problem | None:
@@ -133,12 +138,12 @@ def _claim(seen: Seen) -> Problem | None:
 
 
 CHECKS: tuple[Callable[[Seen], Problem | None], ...] = (
-    _external, _not_yet, _folder, _license, _template, _fits, _claim,
+    _not_yet, _folder, _license, _template, _fits, _claim,
 )  # fmt: skip
-"""The first that answers stops; those after _external may count on spec.model and spec.engine."""
+"""The first that answers stops; all may count on spec.model and spec.engine."""
 
 
-def _revisions(seen: Seen, resolved: Resolved) -> tuple[Object, ...]:
+def _revisions(seen: Seen, resolved: Resolved | None) -> tuple[Object, ...]:
     current = revision.again(seen.revision) if seen.revision else revision.build(seen.service, resolved)
     return current, *revision.retired(seen.revisions, current["metadata"]["name"])
 

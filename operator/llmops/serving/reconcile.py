@@ -18,6 +18,7 @@ from llmops.kube.resources import (
     NETWORK_POLICY,
     PDB,
     POD,
+    PROVIDER,
     PVC,
     REVISION,
     SERVICE,
@@ -33,6 +34,7 @@ PRUNED = (
     PVC,
     REVISION,
 )  # of downloads that nobody needs, and old, and of fixed counts; the rest has one name for ever
+OF_PODS = (DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY)  # go too where somebody else serves the model now
 RETRY_SECONDS = 15.0  # for what no event tells of: a claim that is created, a quota that is raised
 PROMISING = (Reason.STARTING, Reason.DOWNLOADING, Reason.GATEWAYS_BEHIND)
 
@@ -61,7 +63,8 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
     """The plan, or the problem that the API server had with it."""
     try:
         await cluster.apply(wanted.children, owner=seen.raw)
-        await cluster.prune(seen.raw, keep=wanted.keep, resources=PRUNED)
+        pruned = PRUNED if seen.offer is None else (*PRUNED, *OF_PODS)
+        await cluster.prune(seen.raw, keep=wanted.keep, resources=pruned)
     except (NotOurs, Invalid, Forbidden) as refusal:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return Plan(problem=Problem(reason, str(refusal)))
@@ -82,8 +85,20 @@ def _condition_ready(listed: list[dict[str, Any]]) -> dict[str, Any]:
     return next((one for one in listed if one["type"] == "Ready"), {})
 
 
+def _provider_of(raw: dict[str, Any]) -> list[str]:
+    name = ((raw["spec"].get("external") or {}).get("providerRef") or {}).get("name")
+    return [name] if name else []
+
+
+def _by_provider(provider: dict[str, Any], cluster: Cluster) -> list[Key]:
+    found = cluster.find(LLM_SERVICE, "provider", provider["metadata"]["name"])
+    return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
+
+
 CONTROLLER = control.Controller(
     resource=LLM_SERVICE,
     reconcile=reconcile,
     owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION),
+    refers=(control.Refers(PROVIDER, _by_provider),),
+    indexes=(control.Index(LLM_SERVICE, "provider", _provider_of),),
 )

@@ -63,10 +63,10 @@ def resolve(service: LLMService, settings: Settings, accelerators: int, revision
     return Resolved(image, settings.image_operator, accelerators, hub)
 
 
-def build(service: LLMService, resolved: Resolved) -> Object:
-    """The Revision of the spec as it is now."""
+def build(service: LLMService, resolved: Resolved | None) -> Object:
+    """The Revision of the spec as it is now; nothing is resolved for a model that somebody else serves."""
     whole, name = content_digest(service), service.metadata.name
-    content = {**_content(service), "resolved": resolved.wire()}
+    content = {**_content(service), **({"resolved": resolved.wire()} if resolved else {})}
     spec = {"ofKind": LLM_SERVICE.kind, "ofName": name, "digest": whole, "content": content}
     return _labelled(f"{name}-llm-{short(whole)}", spec, "stable")
 

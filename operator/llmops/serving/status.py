@@ -9,6 +9,7 @@ from typing import Any
 
 from llmops.api.reasons import ConditionType, Reason
 from llmops.control import Condition, conditions
+from llmops.serving import external
 from llmops.serving import pods as said
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
@@ -40,6 +41,9 @@ class _Pods:
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> Object:
+    if seen.offer is not None:
+        trouble = (plan.problem.reason, plan.problem.message) if plan.problem else None
+        return external.status(seen, trouble, now)
     pods = _pods(seen)
     old = seen.raw.get("status") or {}
     metadata = seen.service.metadata

@@ -14,7 +14,7 @@ from llmops.access.observe import Seen
 from llmops.access.plan import REMEMBERED, plan
 from llmops.access.provider import conditions
 from llmops.access.status import money, status
-from llmops.api import GatewayKey, Reason
+from llmops.api import GatewayKey, Provider
 from llmops.api.periods import period
 from llmops.api.report import Spend
 
@@ -116,9 +116,27 @@ def test_the_next_look_comes_when_a_key_expires() -> None:
     assert plan(Seen(raw, GatewayKey.parse(raw), {}), NOW).look_seconds == pytest.approx(3.1)
 
 
-def test_a_provider_says_that_it_is_not_served_and_where_it_belongs() -> None:
-    assert conditions("llmops-system", "llmops-system")[0].reason == Reason.UNSUPPORTED
-    assert conditions("shop", "llmops-system")[0].reason == Reason.REFERENCE_NOT_ALLOWED
+OPENAI = {"type": "OpenAI", "baseURL": "https://api.openai.com/v1"}
+INSIDE = {"type": "OpenAI", "baseURL": "http://tgi.models.svc/v1"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "namespace", "held", "said"),
+    [
+        (OPENAI, "llmops-system", True, ("True", "AsWanted", "with the credential of its name")),
+        (OPENAI, "llmops-system", False, ("False", "CredentialMissing", "Secret llmops-providers of namespace")),
+        (OPENAI, "llmops-system", None, ("Unknown", "NoGateway", "not every gateway has told")),
+        (INSIDE, "llmops-system", False, ("True", "AsWanted", "without a credential")),
+        (OPENAI, "shop", True, ("False", "ReferenceNotAllowed", "make it in namespace llmops-system")),
+        ({**OPENAI, "type": "Cohere"}, "llmops-system", True, ("False", "Unsupported", "OpenAI and Anthropic")),
+        ({**OPENAI, "budget": {"amount": "1"}}, "llmops-system", True, ("False", "Unsupported", "spec.budget")),
+    ],
+)
+def test_a_provider_says_what_its_admin_has_to_do(spec: Any, namespace: str, held: Any, said: Any) -> None:
+    provider = Provider.parse({"metadata": {"name": "openai", "namespace": namespace}, "spec": spec})
+    ready = conditions(provider, "llmops-system", held)[0]
+    assert (ready.word, str(ready.reason)) == said[:2]
+    assert said[2] in ready.message
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,19 @@ def test_demand_is_the_sum_over_gateways() -> None:
     assert seen.demand("shop/other").held == 0
 
 
+def test_a_credential_is_there_when_every_ready_gateway_says_so() -> None:
+    seen, turns = reports()
+    assert seen.credential("openai") is None
+    seen.take("a:1", report(providers={"openai": True}))
+    assert turns == [("Provider", "llmops-system/openai")]
+    assert seen.credential("openai") is True
+    seen.take("b:1", report(providers={"openai": False}, instance="two"))
+    assert seen.credential("openai") is False
+    seen.take("b:1", report(providers={}, instance="two"))
+    assert seen.credential("openai") is None
+    assert len(turns) == 3
+
+
 def test_nobody_is_idle_while_a_gateway_is_silent_or_of_the_version_before() -> None:
     seen, _ = reports()
     assert seen.demand("shop/support").idle is None

@@ -94,14 +94,6 @@ async def test_service_accounts_can_be_denied(world: World) -> None:
     assert (await world.client().chat.completions.create(model="support", messages=ASK)).choices
 
 
-async def test_a_model_of_a_provider_is_refused_with_a_sentence(world: World) -> None:
-    made = world.add_service("gpt")
-    made["spec"] = {"external": {"providerRef": {"name": "openai"}, "model": "gpt-4o-mini"}}
-    world.apply()
-    with pytest.raises(openai.InternalServerError, match="does not serve yet"):
-        await world.client().chat.completions.create(model="gpt", messages=ASK)
-
-
 @pytest.mark.parametrize(
     ("body", "says"), [(b"{", "not JSON"), (b"[]", "must be a JSON object"), (b"{}", "`model` is missing")]
 )

@@ -127,7 +127,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.objects: dict[str, list[Object]] = {
-            kind: [] for kind in ("services", "slices", "releases", "revisions", "keys", "namespaces")
+            kind: [] for kind in ("services", "slices", "releases", "revisions", "keys", "namespaces", "providers")
         }
         self._signing = ec.generate_private_key(ec.SECP256R1())
         self._versions = 0
@@ -190,6 +190,22 @@ class World:
             one["ports"] = [{"name": "http", "port": engine.port}]
             one["endpoints"] = [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]
             slices.append(one)
+
+    def add_provider(self, name: str, url: str, kind: str = "OpenAI", **spec: Any) -> Object:
+        """As the follower has them: of the admin's namespace."""
+        made = self._object("Provider", name, {"type": kind, "baseURL": url, "access": {"from": "All"}, **spec})
+        made["metadata"]["namespace"] = self.settings.system_namespace
+        self.objects["providers"] = [one for one in self.objects["providers"] if one["metadata"]["name"] != name]
+        self.objects["providers"].append(made)
+        return made
+
+    def add_external(self, name: str, provider: str, task: str = "Generate", **spec: Any) -> Object:
+        """An LLMService that is somebody's API."""
+        external = {"providerRef": {"name": provider}, "model": "their-model", "task": task}
+        made = self._object("LLMService", name, {"external": external, **spec})
+        self.objects["services"] = [one for one in self.objects["services"] if one["metadata"]["name"] != name]
+        self.objects["services"].append(made)
+        return made
 
     def add_key(self, key: str, name: str = "app", **spec: Any) -> Object:
         hashes = [{"sha256": hashlib.sha256(key.encode()).hexdigest()}]

@@ -228,7 +228,6 @@ REFUSALS: list[tuple[Object, str]] = [
         "spec.autoscaling.metric.type KVCache by Operator with LlamaCpp: not",
     ),
     ({"rollout": {}}, "spec.rollout: not available"),
-    ({"model": None, "engine": None, "external": {"providerRef": {"name": "p"}, "model": "m"}}, "spec.external is not"),
     ({"model": {"uri": HTTPS}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     ({"model": {"uri": "file:///m", "license": {"id": "llama3.1"}}}, "set spec.model.license.accepted: true"),
     ({"podTemplate": {"spec": {"restartPolicy": "Never"}}}, "restartPolicy must be Always"),
