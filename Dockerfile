@@ -54,6 +54,19 @@ USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["python", "/app/serve.py"]
 
+# A bento of ours: the same engine as BentoML serves it.
+FROM base AS bentoml
+COPY locks/bentoml.txt /opt/packages.txt
+RUN install-packages
+COPY images/bentoml /app
+ENV BENTOML_HOME=/tmp/bentoml BENTOML_DO_NOT_TRACK=True
+USER 65532:65532
+EXPOSE 3000
+ENTRYPOINT ["/app/serve"]
+
+FROM bentoml AS demo-bento
+COPY build/models /models
+
 # The demo's and the tests' tiny models, in an image that an LLMService with file:///models/... runs as it is.
 FROM llamacpp AS demo-models
 COPY build/models /models

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes every lock anew from pyproject.toml and the two engine images' one-line inputs (needs pip-tools).
+# Writes every lock anew from pyproject.toml and the engine images' own inputs (needs pip-tools).
 set -eu
 cd "$(dirname "$0")/.."
 compile() {
@@ -12,4 +12,5 @@ compile evaluate --extra evaluate pyproject.toml
 compile retrieval --extra retrieval pyproject.toml
 compile dev --extra dev --extra evaluate --extra retrieval pyproject.toml
 compile llamacpp locks/llamacpp.in
+compile bentoml locks/bentoml.in
 compile milvus-lite locks/milvus-lite.in

@@ -18,7 +18,7 @@ from . import debian, given, kind, layers
 from .layout import CACHE, CHECKOUT, IMAGES, KUBECONFIG, RUN
 from .progress import Progress
 
-TARGETS = ("operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models")
+TARGETS = ("operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models", "bentoml", "demo-bento")
 MODELS = CHECKOUT / "build" / "models"
 STORAGE = CACHE / "buildah"
 BUILDAH = ("buildah", "--root", str(STORAGE), "--runroot", str(RUN / "buildah"), "--storage-driver", "overlay")
@@ -47,7 +47,7 @@ def load(which: str, targets: list[str], progress: Progress) -> None:
         debian.ensure(progress)
         make_base(progress)
     for target in targets or TARGETS:
-        if target == "demo-models" and not any(MODELS.glob("*.gguf")):
+        if target.startswith("demo-") and not any(MODELS.glob("*.gguf")):
             raise RuntimeError(f"no models in {MODELS}; `make models` writes them")
         progress(f"image {target}: building")
         if which == "kind":

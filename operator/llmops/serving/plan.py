@@ -96,12 +96,13 @@ def _not_yet(seen: Seen) -> Problem | None:
 def _folder(seen: Seen) -> Problem | None:
     """An engine that reads one file is not given a folder, nor the other way round."""
     uri, engine, one = seen.model.uri, seen.engine.type, is_file(seen.model)
-    if one is None:
+    wants = ENGINES[engine].wants_folder
+    if one is None or wants is None:
         return None
-    if one and ENGINES[engine].wants_folder:
+    if one and wants:
         told = f"{uri} is one file, and {engine} reads a folder: write hf://org/name, or put it on a volume (pvc://)"
         return Problem(Reason.UNSUPPORTED, told)
-    if not one and not ENGINES[engine].wants_folder:
+    if not one and not wants:
         told = f"{uri} is a whole repository, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
         return Problem(Reason.INVALID_SPEC, told)
     if not one and (seen.model.revision or "").startswith(SHA256):

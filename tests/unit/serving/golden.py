@@ -25,6 +25,7 @@ SPECS: dict[str, Object] = {
 }  # fmt: skip
 
 SPECS["sglang-on-gpus"] = {**SPECS["vllm-on-gpus"], "engine": {"type": "SGLang", "contextLength": 8192}}
+SPECS["bento"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "BentoML", "contextLength": 2048}}
 SPECS["vllm-from-the-hub"] = {
     "model": {"uri": "hf://org/name", "revision": "v1"}, "accelerator": GPU, "engine": {"type": "vLLM"},
 }  # fmt: skip

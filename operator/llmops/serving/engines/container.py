@@ -25,7 +25,7 @@ class Engine:
     pre_stop_seconds: int  # before the engine is told: so long the endpoints need to forget the pod
     setting: str  # the setting that has its default image
     command: tuple[str, ...] = ()  # where the image does not start the engine by itself
-    wants_folder: bool = False  # a model is a folder of files, not one file
+    wants_folder: bool | None = False  # a model is a folder of files, not one file; None: whatever it is
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None
     metrics: Mapping[str, str] = field(default_factory=dict)  # spec.autoscaling.metric.type -> its gauge, of each pod
