@@ -89,7 +89,8 @@ def test_a_pod_has_longer_to_end_than_its_longest_stream(name: str) -> None:
     template = pod_template(plan(see(SPECS[name], download=DONE)))
     container = template["spec"]["containers"][0]
     slept = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    told = [arg for arg in container["args"] if arg.startswith(("--drain-seconds", "--shutdown-timeout", "--timeout-graceful"))]
+    drains = ("--drain-seconds", "--shutdown-timeout", "--timeout-graceful")
+    told = [arg for arg in container["args"] if arg.startswith(drains)]
     drain = float(told[0].split("=")[1]) if told else 60.0
     assert template["spec"]["terminationGracePeriodSeconds"] > slept + drain
 
