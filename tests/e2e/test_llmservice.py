@@ -124,6 +124,8 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
     cache.subscribe(loop.changed)
     for resource in (CONTROLLER.resource, *CONTROLLER.owns):
         cache.follow(resource, namespace)
+    for one in CONTROLLER.refers:
+        cache.follow(one.resource, keep=one.keep)
     await cache.synced(20)
     running = asyncio.create_task(loop.run(2))
     yield World(client, seen, namespace)
@@ -353,19 +355,67 @@ async def test_what_keeps_a_pod_from_serving_is_said_in_the_services_status(worl
     assert world.said("Scheduled", "huge")[0] == "False"
 
 
+async def gpu_nodes(world: World) -> dict[str, str]:
+    """Name and product of the nodes that offer GPUs: pretended here, the scheduler and its decisions are not."""
+    nodes = (await world.client.list(NODE))["items"]
+    found = {
+        one["metadata"]["name"]: one["metadata"]["labels"]["nvidia.com/gpu.product"]
+        for one in nodes
+        if "nvidia.com/gpu" in one["status"]["allocatable"]
+    }
+    return found or pytest.skip("this cluster has no nodes with GPUs, not even pretended ones")
+
+
 @pytest.mark.parametrize("engine", ["vLLM", "SGLang"])
 async def test_an_engine_for_gpus_is_scheduled_on_the_nodes_that_have_its_devices(world: World, engine: str) -> None:
-    """The nodes are pretended, the scheduler and its decisions are not."""
-    nodes = {one["metadata"]["name"]: one for one in (await world.client.list(NODE))["items"]}
-    fake = {name for name, one in nodes.items() if "nvidia.com/gpu" in one["status"]["allocatable"]}
-    if not fake:
-        pytest.skip("this cluster has no nodes with GPUs, not even pretended ones")
-    product = nodes[min(fake)]["metadata"]["labels"]["nvidia.com/gpu.product"]
+    fake = await gpu_nodes(world)
+    product = fake[min(fake)]
     await world.service(
         replicas=2, engine={"type": engine, "contextLength": 8192}, model={"uri": "file:///models/llama"},
         accelerator={"product": product, "count": 2}, resources={"requests": {"cpu": "1", "memory": "1Gi"}},
     )  # fmt: skip
     await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled")
     await world.until(lambda: len(world.mine(POD)) == 2, "two pods")
-    await world.until(lambda: {one["spec"].get("nodeName") for one in world.mine(POD)} <= fake, "on the GPU nodes")
+    await world.until(
+        lambda: {one["spec"].get("nodeName") for one in world.mine(POD)} <= fake.keys(), "on the GPU nodes"
+    )
     assert world.get(LLM_SERVICE, "support")["status"]["sizing"]["acceleratorsPerReplica"] == 2
+
+
+async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_where_none_do(world: World) -> None:
+    fake = await gpu_nodes(world)
+    llama_70b = {"parameters": "70.6B", "layers": 80, "kvHeads": 8, "headDim": 128, "contextLength": 131072}
+    model = {"uri": "file:///models/llama", "dimensions": llama_70b}
+    await world.service(
+        engine={"type": "vLLM"}, model=model, accelerator={"count": "Auto"}, resources={"requests": {"cpu": "1"}}
+    )
+    await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled")
+    [pod] = world.mine(POD)
+    assert pod["spec"]["nodeName"] in fake
+    assert pod["spec"]["nodeSelector"] == {"nvidia.com/gpu.product": fake[pod["spec"]["nodeName"]]}
+    sizing = world.get(LLM_SERVICE, "support")["status"]["sizing"]
+    assert sizing["acceleratorsPerReplica"] == 4
+    assert sizing["product"] == fake[min(fake)]
+    assert "70.6 billion weights are 131.5 GiB (from spec.model.dimensions)" in sizing["explanation"]
+
+    # far more than a node has: the pods of before go on, and the way out is told, works, and is taken back
+    many = {**llama_70b, "contextLength": 4_194_304}
+    await world.change(model={"dimensions": many}, engine={"contextLength": 4_194_304})
+    await world.says("DoesNotFit", "the nearest that fits: engine.contextLength: ")
+    assert len(world.mine(POD)) == 1
+    nearest = int(world.said()[2].split("the nearest that fits: engine.contextLength: ")[1].split(",")[0])
+    await world.change(engine={"contextLength": nearest})
+    await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled again")
+    assert world.get(LLM_SERVICE, "support")["status"]["sizing"]["acceleratorsPerReplica"] == 8
+
+
+async def test_auto_asks_the_downloaded_files_how_large_the_model_is(world: World) -> None:
+    host = await helper(world, "web", ["python3", "-m", "http.server", "8000", "--directory", "/models"])
+    await world.service(
+        model={"uri": f"http://{host}:8000/support-good.gguf", "cache": {"size": "64Mi"}},
+        accelerator={"memory": "24Gi", "count": "Auto"},
+    )
+    await world.until(lambda: world.get(DEPLOYMENT, "support-llm"), "a Deployment")
+    sizing = world.get(LLM_SERVICE, "support")["status"]["sizing"]
+    assert sizing["acceleratorsPerReplica"] == 1
+    assert "(from its own files)" in sizing["explanation"]

@@ -94,6 +94,10 @@ class Dimensions(Model):
     """Numbers a head."""
     context_length: Annotated[int, Field(ge=1, le=100_000_000)]
     """The longest context it was made for, in tokens."""
+    heads: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Attention heads, which tensor parallelism must divide."""
+    embeddings: Annotated[int, Field(ge=1, le=100_000_000_000)] | None = None
+    """Weights of the embeddings of words, in and out, which quantization leaves as they are."""
 
 
 class ModelSource(Model):
@@ -366,6 +370,12 @@ class Sizing(Model):
     """Tokens that fit into the cache of keys and values."""
     context_length: int | None = None
     """The longest context served."""
+    concurrency: int | None = None
+    """Requests of that length that the cache holds at a time; shorter ones are more."""
+    product: Annotated[str, Field(max_length=63)] | None = None
+    """The product that was chosen among what the nodes offer."""
+    startup: Duration | None = None
+    """How long a start may take with so many bytes to read."""
     explanation: Annotated[str, Field(max_length=2048)] | None = None
     """A sentence a person can check."""
 

@@ -33,6 +33,7 @@ class ConditionType(_Told):
     RECONCILING = "Reconciling", "The operator is still working towards the spec."
     STALLED = "Stalled", "The operator cannot go on by itself; the message says what would help."
     # serving
+    DOES_NOT_FIT = "DoesNotFit", "The model does not fit on the accelerators; the message has the nearest that would."
     MODEL_CACHED = "ModelCached", "The model's weights are where the pods read them."
     SCHEDULED = "Scheduled", "Every pod found a node."
     GATEWAY_SYNCED = "GatewaySynced", "Every ready gateway said that it serves this."
@@ -73,6 +74,7 @@ class Reason(_Told):
     API_REFUSED = "ApiRefused", "The API server refused a child; the message has its words."
 
     # serving
+    DOES_NOT_FIT = "DoesNotFit", "The model does not fit on the accelerators; the message has the nearest that would."
     LICENSE_NOT_ACCEPTED = "LicenseNotAccepted", "The licence asks for acceptance: set spec.model.license.accepted."
     IN_IMAGE = "InImage", "The weights are in the engine's image."
     ON_VOLUME = "OnVolume", "The weights are on a volume that the pods mount."

@@ -6,15 +6,15 @@ from typing import Any
 
 from llmops.api import names
 from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, VECTOR_INDEX
-from llmops.serving.engines import ENGINES
+from llmops.serving.devices import product_label
+from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
-from llmops.serving.sources import MOUNT, Source, download_name
+from llmops.serving.sources import FETCHER, MOUNT, Source, download_name
 
 Object = dict[str, Any]
 
 CONTAINER = "engine"
-FETCHER = "fetch"
 PART = "llmops.dev/part"
 RESTRICTED_POD = {
     "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
@@ -23,8 +23,6 @@ RESTRICTED_POD = {
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 TMP = {"name": "tmp", "mountPath": "/tmp"}
 HOSTNAME = "kubernetes.io/hostname"
-PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.product-name"}
-"""The label that each vendor's discovery puts on nodes."""
 
 
 def selector(seen: Seen) -> dict[str, str]:
@@ -49,7 +47,7 @@ def build_deployment(seen: Seen, source: Source, resolved: Resolved) -> Object:
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxUnavailable": 1 if full else 0, "maxSurge": 0 if full else 1},
             },
-            "progressDeadlineSeconds": ENGINES[seen.engine.type].startup_seconds + 300,
+            "progressDeadlineSeconds": _startup(seen, resolved) + 300,
             "revisionHistoryLimit": 2,
             "template": build_template(seen, source, resolved),
         },
@@ -66,24 +64,32 @@ def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
             "enableServiceLinks": False,
             "securityContext": RESTRICTED_POD,
             "terminationGracePeriodSeconds": engine.pre_stop_seconds + engine.drain_seconds + 15,
-            **build_placing(seen),
+            **build_placing(seen, resolved.sized.product),
             **build_spreading(seen, source),
             **({"initContainers": fetchers} if fetchers else {}),
             "containers": [build_container(seen, source, resolved)],
-            "volumes": build_volumes(source, engine.shared_memory),
+            "volumes": build_volumes(source, _shared_memory(engine, resolved)),
         },
     }
 
 
-def build_placing(seen: Seen) -> Object:
+def _startup(seen: Seen, resolved: Resolved) -> int:
+    """Seconds until a start counts as failed: what the engine takes, or what so many bytes do."""
+    return max(ENGINES[seen.engine.type].startup_seconds, resolved.sized.startup_seconds or 0)
+
+
+def _shared_memory(engine: Engine, resolved: Resolved) -> str | None:
+    return engine.shared_memory and (resolved.sized.shared_memory or engine.shared_memory)
+
+
+def build_placing(seen: Seen, product: str | None) -> Object:
     """Where pods may run: the download's too, so that its volume binds where they will."""
     asked = seen.service.spec.accelerator
     if asked is None:
         return {}
     placing: Object = {"tolerations": [{"key": asked.resource, "operator": "Exists", "effect": "NoSchedule"}]}
-    if asked.product:
-        vendor = asked.resource.split("/")[0]
-        placing["nodeSelector"] = {PRODUCT.get(vendor, f"{asked.resource}.product"): asked.product}
+    if asked.product or product:
+        placing["nodeSelector"] = {product_label(asked.resource): asked.product or product}
     return placing
 
 
@@ -118,6 +124,8 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
     devices: Object = {}
     if spec.accelerator and resolved.accelerators:
         devices = {spec.accelerator.resource: str(resolved.accelerators)}
+    needs = resolved.sized.host_memory if engine.shared_memory else None
+    host: Object = {"memory": needs} if needs else {}
     env = [{"name": key, "value": value} for key, value in (engine.env or {}).items()]
     stop = {"lifecycle": {"preStop": {"sleep": {"seconds": engine.pre_stop_seconds}}}}
     return {
@@ -125,15 +133,15 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         "image": resolved.image,
         "imagePullPolicy": seen.settings.image_pull_policy,
         **({"command": list(engine.command)} if engine.command else {}),
-        "args": engine.args(seen.service, source.path, resolved.accelerators),
+        "args": engine.args(seen.service, source.path, resolved.sized),
         "env": [*env, *(one.wire() for one in seen.engine.env)],
         "ports": [{"name": "http", "containerPort": engine.port}],
-        "startupProbe": _probe(engine.health, periodSeconds=1, failureThreshold=engine.startup_seconds),
+        "startupProbe": _probe(engine.health, periodSeconds=1, failureThreshold=_startup(seen, resolved)),
         "livenessProbe": _probe(engine.health, periodSeconds=10, failureThreshold=6),
         "readinessProbe": _probe(engine.ready, periodSeconds=2, failureThreshold=2),
         **(stop if engine.pre_stop_seconds else {}),
         "resources": {
-            "requests": {**engine.requests, **spec.resources.requests, **devices},
+            "requests": {**engine.requests, **host, **spec.resources.requests, **devices},
             "limits": {**spec.resources.limits, **devices},
         },
         "securityContext": RESTRICTED,
@@ -204,7 +212,7 @@ def build_download(seen: Seen, source: Source, resolved: Resolved) -> Object:
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": RESTRICTED_POD,
-                    **build_placing(seen),
+                    **build_placing(seen, resolved.sized.product),
                     **placing,
                     "containers": [build_fetcher(seen, source, resolved)],
                     "volumes": build_volumes(source, None),

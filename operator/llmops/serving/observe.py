@@ -11,12 +11,12 @@ from llmops.api.digest import short
 from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, POD, PVC, REVISION
+from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, NODE, POD, PVC, REVISION
 from llmops.serving import load
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
 from llmops.serving.revision import content_digest
-from llmops.serving.sources import download_name, given_claim
+from llmops.serving.sources import FETCHER, download_name, given_claim
 
 Object = dict[str, Any]
 
@@ -40,6 +40,8 @@ class Seen:
     load: Load | None = None  # where the operator scales
     kept: Kept = field(default_factory=Kept)
     offer: Offer | None = None  # of spec.external
+    nodes: Sequence[Object] = ()  # where an accelerator is asked for
+    told: str = ""  # what the download said of the model as it ended (JSON)
 
     @property
     def child(self) -> str:
@@ -84,6 +86,8 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
         kept=load.kept(key, cluster),
         offer=await offer(service, cluster),
+        nodes=cluster.list(NODE) if service.spec.accelerator else (),
+        told=last_words(pods),
     )
 
 
@@ -95,6 +99,16 @@ async def _missing_claim(
     if name is None or deployment is not None or await cluster.fresh(PVC, key.namespace, name) is not None:
         return None
     return name
+
+
+def last_words(pods: Sequence[Object]) -> str:
+    """What the newest download that ended well said."""
+    for pod in sorted(pods, key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True):
+        for one in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = (one.get("state") or {}).get("terminated") or {}
+            if one["name"] == FETCHER and ended.get("exitCode") == 0:
+                return str(ended.get("message") or "")
+    return ""
 
 
 def _gateways(key: Key, cluster: Cluster) -> list[int]:

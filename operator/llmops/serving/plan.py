@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api.reasons import Reason
-from llmops.serving import children, external, merge, revision, scaling
+from llmops.serving import children, devices, external, merge, revision, scaling
 from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
+from llmops.serving.known import known
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
-from llmops.serving.sizing import Sized, size
-from llmops.serving.sources import SHA256, WORKS, Source, is_file, scheme, source
+from llmops.serving.sizing import size
+from llmops.serving.sources import SHA256, WORKS, Source, is_file, is_shared, scheme, source
 
 Object = dict[str, Any]
 
@@ -36,7 +37,6 @@ class Plan:
     problem: Problem | None = None
     downloading: bool = False
     resolved: Resolved | None = None
-    sized: Sized | None = None
     advice: Advice | None = None
 
 
@@ -46,9 +46,9 @@ def plan(seen: Seen) -> Plan:
     found = next((problem for check in CHECKS if (problem := check(seen)) is not None), None)
     if found is not None:
         return Plan(problem=found)
-    where, sized = source(seen.model, children.claim_name(seen)), size(seen.service.spec)
-    resolved = revision.resolve(seen.service, seen.settings, sized.count or 0, seen.revision)
-    revisions = _revisions(seen, resolved)
+    where, resolved = source(seen.model, children.claim_name(seen)), _resolved(seen)
+    # the files may say how large the model is: nothing is frozen before they have been asked
+    revisions = tuple(map(revision.again, seen.revisions)) if _asks_files(seen) else _revisions(seen, resolved)
     front = (children.build_service(seen), children.build_network_policy(seen))
     cache, job = _cache(seen, where, resolved)
     downloading = where.shared and not _succeeded(seen.download)
@@ -57,7 +57,7 @@ def plan(seen: Seen) -> Plan:
     pods = () if downloading else _pods(seen, where, resolved, advice)
     scaler = scaling.build_autoscaler(seen)
     made = (*revisions, *front, *cache, *pods)
-    return Plan(made, (*made, *job, *scaler), None, downloading, resolved, sized, advice)
+    return Plan(made, (*made, *job, *scaler), None, downloading, resolved, advice)
 
 
 def _external(seen: Seen, offered: external.Offer) -> Plan:
@@ -127,8 +127,27 @@ def _template(seen: Seen) -> Problem | None:
 
 
 def _fits(seen: Seen) -> Problem | None:
-    sized = size(seen.service.spec)
-    return Problem(Reason.INVALID_SPEC, sized.explanation) if sized.count is None else None
+    sized = _resolved(seen).sized
+    return Problem(Reason.DOES_NOT_FIT, sized.explanation) if sized.count is None else None
+
+
+def _resolved(seen: Seen) -> Resolved:
+    """As its Revision has it, whatever nodes and formulas say today."""
+    if frozen := revision.frozen(seen.revision):
+        return revision.Resolved.of(frozen)
+    found = known(seen.model, seen.told, seen.revisions)
+    accelerator = seen.service.spec.accelerator
+    offered = devices.candidates(accelerator, seen.nodes) if accelerator else []
+    return revision.resolve(seen.service, seen.settings, size(seen.service.spec, found, offered))
+
+
+def _asks_files(seen: Seen) -> bool:
+    asked = seen.service.spec.accelerator
+    unknown = known(seen.model, seen.told, seen.revisions) is None
+    return (
+        seen.revision is None and asked is not None and asked.count == "Auto" and unknown
+        and is_shared(seen.model) and not _succeeded(seen.download)
+    )  # fmt: skip
 
 
 def _claim(seen: Seen) -> Problem | None:

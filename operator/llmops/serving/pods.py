@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from llmops.api.reasons import Reason
-from llmops.serving.children import FETCHER
+from llmops.serving.sources import FETCHER
 
 Object = dict[str, Any]
 

@@ -16,6 +16,7 @@ from llmops.kube.resources import (
     JOB,
     LLM_SERVICE,
     NETWORK_POLICY,
+    NODE,
     PDB,
     POD,
     PROVIDER,
@@ -23,7 +24,7 @@ from llmops.kube.resources import (
     REVISION,
     SERVICE,
 )
-from llmops.serving import load
+from llmops.serving import devices, load
 from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -95,10 +96,24 @@ def _by_provider(provider: dict[str, Any], cluster: Cluster) -> list[Key]:
     return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
 
 
+def _misfit(raw: dict[str, Any]) -> list[bool]:
+    """Those that other nodes may help."""
+    ready = _condition_ready((raw.get("status") or {}).get("conditions") or [])
+    return [True] if ready.get("reason") == Reason.DOES_NOT_FIT else []
+
+
+def _by_node(_: dict[str, Any], cluster: Cluster) -> list[Key]:
+    found = cluster.find(LLM_SERVICE, "misfit", True)
+    return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
+
+
 CONTROLLER = control.Controller(
     resource=LLM_SERVICE,
     reconcile=reconcile,
     owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION),
-    refers=(control.Refers(PROVIDER, _by_provider),),
-    indexes=(control.Index(LLM_SERVICE, "provider", _provider_of),),
+    refers=(control.Refers(PROVIDER, _by_provider), control.Refers(NODE, _by_node, keep=devices.slim)),
+    indexes=(
+        control.Index(LLM_SERVICE, "provider", _provider_of),
+        control.Index(LLM_SERVICE, "misfit", _misfit),
+    ),
 )

@@ -15,6 +15,7 @@ from llmops.api import LLMService, Settings, names
 from llmops.api.digest import digest, short
 from llmops.kube.resources import LLM_SERVICE, REVISION
 from llmops.serving.engines import ENGINES
+from llmops.serving.sizing import Sized
 from llmops.serving.sources import scheme
 
 Object = dict[str, Any]
@@ -29,12 +30,24 @@ class Resolved:
 
     image: str
     fetch_image: str
-    accelerators: int
+    sized: Sized
     hub: str = ""  # the address behind hf://, where the model comes from there
+
+    @property
+    def accelerators(self) -> int:
+        return self.sized.count or 0
 
     def wire(self) -> Object:
         hub = {"hub": self.hub} if self.hub else {}
-        return {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators, **hub}
+        decided = {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
+        return {**decided, "sizing": self.sized.wire(), **hub}
+
+    @staticmethod
+    def of(frozen: Object) -> Resolved:
+        """Revisions of before sizing was frozen have the count alone: their pods stay as they were made."""
+        count = frozen["accelerators"]
+        sized = Sized.of(frozen["sizing"]) if "sizing" in frozen else Sized(count, "as it was made", tensor=count)
+        return Resolved(frozen["image"], frozen["fetchImage"], sized, frozen.get("hub", ""))
 
 
 def content_digest(service: LLMService) -> str:
@@ -50,17 +63,20 @@ def _content(service: LLMService) -> Object:
     return content | ({"podTemplate": spec.pod_template} if spec.pod_template else {})
 
 
-def resolve(service: LLMService, settings: Settings, accelerators: int, revision: Object | None) -> Resolved:
-    """As the Revision has it; anew where there is none."""
-    frozen = ((revision or {}).get("spec") or {}).get("content", {}).get("resolved")
-    if frozen:
-        return Resolved(frozen["image"], frozen["fetchImage"], frozen["accelerators"], frozen.get("hub", ""))
+def frozen(revision: Object | None) -> Object:
+    """What was resolved as the Revision was made; {} without one."""
+    found: Object = ((revision or {}).get("spec") or {}).get("content", {}).get("resolved") or {}
+    return found
+
+
+def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
+    """Anew, where there is no Revision yet."""
     engine, model = service.spec.engine, service.spec.model
     assert engine is not None
     assert model is not None
     image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
     hub = settings.hub_url.rstrip("/") if scheme(model) == "hf" else ""
-    return Resolved(image, settings.image_operator, accelerators, hub)
+    return Resolved(image, settings.image_operator, sized, hub)
 
 
 def build(service: LLMService, resolved: Resolved | None) -> Object:

@@ -1,76 +1,285 @@
-"""How many accelerators a replica needs, with the sum in words. Pure.
+"""How many accelerators a replica needs, how the model is split over them, and what fits then. Pure.
 
-The memory of one device, less what the driver and the engine take for themselves (2.3 GiB, 16%), must hold its share
-of the weights (and 5% more for what is computed with them) and the keys and values of one context of full length. The
-smallest of 1, 2, 4 and 8 that does is taken: engines split layers evenly among powers of two.
+Of the memory of a device the engine may use 84%, and 2.3 GiB of that go to the driver, its kernels and what it
+computes with (both from KAITO's estimator). In the rest must lie the device's share of the weights, with 5% more, and
+the keys and values of one context of full length:
+
+    room    = devices * (0.84 memory - 2.3 GiB) - 1.05 weights
+    a token = 2 (keys, values) * layers * heads of keys and values * numbers a head * 2 bytes
+
+Tensor parallelism divides heads, so it must divide them evenly; where it is wider than the heads of keys and values,
+these are kept more than once. What it cannot divide is left to pipeline parallelism, which divides layers.
+Weights take two bytes, or what the quantization leaves of them; embeddings keep two (hence a 4-bit model of 8 billion
+weights is 5.7 GB, not 4). An adapter slot takes 2% of the weights in two bytes: rank 64 on every linear layer.
+
+docs/sizing.md compares this with figures that people published.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from llmops.api.llmservice import Accelerator, LLMServiceSpec
-from llmops.api.quantities import quantity
+from pydantic.alias_generators import to_camel, to_snake
 
-GIB = 2**30
+from llmops.api.llmservice import LLMServiceSpec
+from llmops.serving.devices import GIB, Device
+from llmops.serving.known import Known
+
+Object = dict[str, Any]
+
 USABLE = 0.84
 RESERVED = 2.3 * GIB
 SLACK = 1.05
-COUNTS = (1, 2, 4, 8)
-BYTES = {"fp8": 1.0, "int8": 1.0, "bitsandbytes": 0.5, "awq": 0.5, "gptq": 0.5, "int4": 0.5}
+COUNTS = (1, 2, 4, 8, 16)
+BYTES = {
+    "fp8": 1.0, "int8": 1.0, "w8a8_int8": 1.0, "awq": 0.52, "awq_marlin": 0.52, "gptq": 0.52, "gptq_marlin": 0.52,
+    "bitsandbytes": 0.52, "int4": 0.52,
+}  # fmt: skip
+"""A weight, by quantization; four bits come in groups of 128 with a scale and a zero each."""
 UNQUANTIZED = 2.0
+SOLVED_BY = {"fp8": "engine.quantization: fp8", "awq": "a model quantized by awq"}
+EMBEDDINGS = 0.13, 2_200_000_000
+"""Their share of the weights where nobody says, and how many at most."""
+ADAPTER = 0.02
+SHORTEST = 2048  # tokens: less than this is no context
+READ = 200e6  # bytes a second from disk to device, assumed: a network volume
+SETTLE = 600  # seconds for everything else of a start: pulling the image, compiling, graphs
+HOST = 8, 8  # GiB of RAM: for the engine, and for each device's process
+SHARED = 8, 2  # GiB of /dev/shm: at least, and for each device
+MEMORIES = (16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 180, 192, 256, 288)  # GiB of devices that are sold
 
 
 @dataclass(frozen=True)
 class Sized:
-    """`count` is 0 without accelerators, None where not even the most devices of a node suffice."""
+    """What a replica gets. `count` is 0 without accelerators, None where nothing fits; memory in bytes.
+
+    `limit` is a context length that the engine must be told, being shorter than the model's own and asked by nobody.
+    """
 
     count: int | None
-    explanation: str
+    explanation: str = ""
+    tensor: int = 1
+    pipeline: int = 1
     weights: float | None = None
     kv_cache_tokens: int | None = None
     context_length: int | None = None
+    limit: int | None = None
+    product: str | None = None
+    startup_seconds: int | None = None
+    model: Known | None = None
+
+    @property
+    def concurrency(self) -> int | None:
+        """Requests of full length at a time."""
+        many, each = self.kv_cache_tokens, self.context_length
+        return None if many is None or not each else many // each
+
+    @property
+    def host_memory(self) -> str | None:
+        return f"{HOST[0] + HOST[1] * self.count}Gi" if self.count and self.weights else None
+
+    @property
+    def shared_memory(self) -> str | None:
+        return f"{max(SHARED[0], SHARED[1] * self.count)}Gi" if self.count and self.weights else None
+
+    def wire(self) -> Object:
+        told = {to_camel(key): value for key, value in asdict(self).items() if value is not None and key != "model"}
+        return told | ({"model": self.model.wire()} if self.model else {})
+
+    @staticmethod
+    def of(frozen: Object) -> Sized:
+        told, model = {to_snake(key): value for key, value in frozen.items()}, frozen.get("model")
+        return Sized(**{**told, "model": Known.of(model) if model else None})
 
 
-def size(spec: LLMServiceSpec) -> Sized:
-    asked, dimensions = spec.accelerator, spec.model.dimensions if spec.model else None
-    context = spec.engine.context_length if spec.engine else None
+@dataclass(frozen=True)
+class _Need:
+    """What must fit: weights in bytes, keys and values of `context` tokens."""
+
+    known: Known
+    weights: float
+    context: int
+    a_weight: float
+
+    def split(self, count: int) -> tuple[int, int]:
+        """(tensor, pipeline): the widest tensor parallelism that divides the heads."""
+        if self.known.heads is None:
+            return count, 1
+        fair = [one for one in range(1, count + 1) if count % one == 0 and self._divides(one)]
+        return max(fair), count // max(fair)
+
+    def _divides(self, tensor: int) -> bool:
+        heads, kv = self.known.heads or tensor, self.known.kv_heads
+        return heads % tensor == 0 and (kv % tensor == 0 or tensor % kv == 0)
+
+    def tokens(self, count: int, memory: float) -> int:
+        """How many tokens' keys and values lie beside the weights; negative where not even those fit."""
+        tensor, pipeline = self.split(count)
+        room = memory * USABLE - RESERVED - self.weights * SLACK / count
+        known = self.known
+        heads, layers = math.ceil(known.kv_heads / tensor), math.ceil(known.layers / pipeline)
+        return math.floor(room / (2 * layers * heads * known.head_dim * 2))
+
+
+def size(spec: LLMServiceSpec, known: Known | None, devices: Sequence[Device]) -> Sized:
+    """`devices`: what a replica may run on (devices.candidates)."""
+    asked, context = spec.accelerator, spec.engine.context_length if spec.engine else None
     if asked is None:
         return Sized(0, "no accelerator was asked for: the engine runs on CPUs", context_length=context)
-    if isinstance(asked.count, int):
-        told = f"{asked.count} {asked.resource} a replica, as spec.accelerator.count says"
-        return Sized(asked.count, told, context_length=context)
-    if dimensions is None or asked.memory is None:
-        told = (
-            f"1 {asked.resource} a replica: to have Auto computed, write spec.model.dimensions and "
-            "spec.accelerator.memory, or write the count"
-        )
-        return Sized(1, told, context_length=context)
-    return _auto(spec, asked)
+    given = asked.count if isinstance(asked.count, int) else None
+    if known is None or not devices:
+        return _unknown(spec, given, known)
+    need = _need(spec, known)
+    if given is not None:
+        return _given(spec, given, need, devices)
+    return _fewest(spec, need, devices) or _shortened(spec, need, devices) or _nothing(spec, need, devices)
 
 
-def _auto(spec: LLMServiceSpec, asked: Accelerator) -> Sized:
-    assert spec.model is not None
-    assert spec.model.dimensions is not None
+def _unknown(spec: LLMServiceSpec, given: int | None, known: Known | None) -> Sized:
+    assert spec.accelerator is not None
     assert spec.engine is not None
-    assert asked.memory is not None
-    of, each = spec.model.dimensions, float(quantity(asked.memory))
-    context = min(spec.engine.context_length or of.context_length, of.context_length)
+    resource, context = spec.accelerator.resource, spec.engine.context_length
+    if given is not None:
+        told = f"{given} {resource} a replica, as spec.accelerator.count says"
+        return Sized(given, told, tensor=given, context_length=context, model=known)
+    missing = [
+        *(["spec.model.dimensions"] if known is None else []),
+        *(["spec.accelerator.memory"] if spec.accelerator.memory is None else []),
+    ]
+    told = f"1 {resource} a replica: to have Auto computed, write {' and '.join(missing)}, or write the count"
+    return Sized(1, told, context_length=context, model=known)
+
+
+def _need(spec: LLMServiceSpec, known: Known) -> _Need:
+    assert spec.engine is not None
+    assert spec.model is not None
+    context = min(spec.engine.context_length or known.context_length, known.context_length)
     a_weight = BYTES.get(spec.engine.quantization or "", UNQUANTIZED)
-    weights, a_token = of.parameters * a_weight, 2 * of.layers * of.kv_heads * of.head_dim * 2
-    for count in COUNTS:
-        room = count * (each * USABLE - RESERVED) - weights * SLACK
-        if room >= context * a_token:
-            told = (
-                f"{of.parameters / 1e9:.1f} billion weights of {a_weight:g} bytes are {weights / GIB:.1f} GiB; "
-                f"{count} {asked.resource} of {each / GIB:.0f} GiB leave {room / GIB:.1f} GiB for keys and values, "
-                f"{int(room // a_token)} tokens of {a_token} bytes, and one context is {context}"
-            )
-            return Sized(count, told, weights, int(room // a_token), context)
+    weights = _weights(known, a_weight) + len(spec.model.adapters) * ADAPTER * known.parameters * UNQUANTIZED
+    return _Need(known, weights, context, a_weight)
+
+
+def _weights(known: Known, a_weight: float) -> float:
+    """Bytes. Files that are quantized already are what they are."""
+    if known.stored and (known.quantized or a_weight == UNQUANTIZED):
+        return float(known.stored)
+    if a_weight == UNQUANTIZED:
+        return known.parameters * UNQUANTIZED
+    share, most = EMBEDDINGS
+    kept = min(share * known.parameters, most) if known.embeddings is None else known.embeddings
+    return (known.parameters - kept) * a_weight + kept * UNQUANTIZED
+
+
+def _given(spec: LLMServiceSpec, count: int, need: _Need, devices: Sequence[Device]) -> Sized:
+    """The person decides, and is told where the sum says otherwise."""
+    device = min(devices, key=lambda one: one.memory)
+    tokens = need.tokens(count, device.memory)
+    assert spec.accelerator is not None
+    told = f"{count} {spec.accelerator.resource} a replica, as spec.accelerator.count says; {_sum(need, device, count)}"
+    if tokens < need.context:
+        told += f": by this sum one context of {need.context} does not fit"
+    return replace(_sized(need, device, count, told), product=None)
+
+
+def _fewest(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Sized | None:
+    """On the product that leaves the least memory over."""
+    assert spec.accelerator is not None
+    fitting = [
+        (count * device.memory, count, device)
+        for device in devices
+        for count in COUNTS
+        if count <= device.a_node and need.tokens(count, device.memory) >= need.context
+    ]
+    if not fitting:
+        return None
+    _, count, device = min(fitting, key=lambda one: (*one[:2], one[2].product or ""))
+    told = f"{_sum(need, device, count)}, and one context is {need.context}"
+    if fewer := _with_less(need, device, count):
+        told += f"; {fewer}"
+    return _sized(need, device, count, told)
+
+
+def _with_less(need: _Need, device: Device, count: int) -> str:
+    """A whole context can cost devices that nobody needs: say what half of them would hold."""
+    half = need.tokens(count // 2, device.memory) if count > 1 else 0
+    return f"with engine.contextLength: {_round(half)} {count // 2} would do" if half >= SHORTEST else ""
+
+
+def _shortened(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Sized | None:
+    """Where nobody asked for a context and the model's own fits nowhere, the longest that does."""
+    assert spec.engine is not None
+    if spec.engine.context_length is not None:
+        return None
+    longest, count, device = _longest(need, devices)
+    if longest < SHORTEST:
+        return None
+    told = f"{_sum(need, device, count)}, less than one context of {need.context}: {longest} are served"
+    return replace(_sized(need, device, count, told), context_length=longest, limit=longest)
+
+
+def _longest(need: _Need, devices: Sequence[Device]) -> tuple[int, int, Device]:
+    """(tokens, devices, which): the longest context that fits anywhere."""
+    tries = [(_round(need.tokens(n, one.memory)), -n, one) for one in devices for n in COUNTS if n <= one.a_node]
+    tokens, count, device = max(tries, key=lambda one: one[:2])
+    return tokens, -count, device
+
+
+def _nothing(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Sized:
+    """What nearly fits, for a person to choose from."""
+    longest, _, device = _longest(need, devices)
+    resource = spec.accelerator.resource if spec.accelerator else ""
+    nearest = [f"engine.contextLength: {longest}"] if longest >= SHORTEST else []
+    if need.a_weight == UNQUANTIZED and not need.known.quantized:
+        nearest += list(_smaller(need, devices))[:1]
+    larger = next((one for one in MEMORIES if need.tokens(device.a_node, one * GIB) >= need.context), None)
+    nearest += [f"devices of {larger} GiB"] if larger else []
     told = (
-        f"{of.parameters / 1e9:.1f} billion weights of {a_weight:g} bytes ({weights / GIB:.1f} GiB) and a context of "
-        f"{context} tokens do not fit on {COUNTS[-1]} {asked.resource} of {each / GIB:.0f} GiB, and a replica over "
-        "several nodes is not available in this version: choose a quantization, a shorter engine.contextLength, or "
-        "devices with more memory"
+        f"{_weighs(need)} and a context of {need.context} tokens do not fit on {device.a_node} {resource} of "
+        f"{device.memory / GIB:.0f} GiB, the most that a node has, and a replica over several nodes is not available "
+        f"in this version; the nearest that fits: {', or '.join(nearest) or 'a smaller model'}"
     )
-    return Sized(None, told, weights, None, context)
+    return Sized(None, told, weights=need.weights, context_length=need.context, model=need.known)
+
+
+def _smaller(need: _Need, devices: Sequence[Device]) -> Iterable[str]:
+    for quantization, told in SOLVED_BY.items():
+        other = replace(need, weights=_weights(need.known, BYTES[quantization]), a_weight=BYTES[quantization])
+        if any(other.tokens(one.a_node, one.memory) >= need.context for one in devices):
+            yield told
+
+
+def _sized(need: _Need, device: Device, count: int, told: str) -> Sized:
+    tensor, pipeline = need.split(count)
+    return Sized(
+        count=count,
+        explanation=told,
+        tensor=tensor,
+        pipeline=pipeline,
+        weights=need.weights,
+        kv_cache_tokens=max(0, need.tokens(count, device.memory)),
+        context_length=need.context,
+        product=device.product,
+        startup_seconds=math.ceil(need.weights / READ) + SETTLE,
+        model=need.known,
+    )
+
+
+def _sum(need: _Need, device: Device, count: int) -> str:
+    left = count * (device.memory * USABLE - RESERVED) - need.weights * SLACK
+    what = f"{device.product or ('device' if count == 1 else 'devices')} of {device.memory / GIB:.0f} GiB"
+    return (
+        f"{_weighs(need)} (from {need.known.by}); {count} {what} leave {max(0.0, left) / GIB:.1f} GiB for keys and "
+        f"values, {max(0, need.tokens(count, device.memory))} tokens"
+    )
+
+
+def _weighs(need: _Need) -> str:
+    return f"{need.known.parameters / 1e9:.1f} billion weights are {need.weights / GIB:.1f} GiB"
+
+
+def _round(tokens: int) -> int:
+    """Down to what people write."""
+    return max(0, tokens) // 1024 * 1024

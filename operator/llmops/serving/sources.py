@@ -12,6 +12,7 @@ from llmops.api.llmservice import ModelSource
 Object = dict[str, Any]
 
 MOUNT = "/models"
+FETCHER = "fetch"  # the container that downloads
 WORKS = ("hf", "https", "http", "pvc", "file")
 SHA256 = "sha256:"
 

@@ -11,10 +11,10 @@ from llmops.api.reasons import ConditionType, Reason
 from llmops.control import Condition, conditions
 from llmops.serving import external
 from llmops.serving import pods as said
+from llmops.serving.devices import GIB
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
 from llmops.serving.scaling import sleeps, wanted_count
-from llmops.serving.sizing import GIB
 from llmops.serving.sources import given_claim, is_shared, scheme
 from llmops.serving.starts import measured
 
@@ -78,17 +78,21 @@ def _pods(seen: Seen) -> _Pods:
 
 
 def _sizing(plan: Plan) -> Object:
-    assert plan.sized is not None
     assert plan.resolved is not None
-    sized, devices = plan.sized, plan.resolved.accelerators
-    return {
-        "acceleratorsPerReplica": devices,
+    sized = plan.resolved.sized
+    told = {
+        "acceleratorsPerReplica": sized.count,
         "explanation": sized.explanation,
-        **({"tensorParallel": devices} if devices else {}),
-        **({"weights": f"{sized.weights / GIB:.1f}Gi"} if sized.weights else {}),
-        **({"kvCacheTokens": sized.kv_cache_tokens} if sized.kv_cache_tokens else {}),
-        **({"contextLength": sized.context_length} if sized.context_length else {}),
+        "tensorParallel": sized.tensor if sized.count else None,
+        "pipelineParallel": sized.pipeline if sized.count else None,
+        "weights": f"{sized.weights / GIB:.1f}Gi" if sized.weights else None,
+        "kvCacheTokens": sized.kv_cache_tokens,
+        "contextLength": sized.context_length,
+        "concurrency": sized.concurrency,
+        "product": sized.product,
+        "startup": f"{sized.startup_seconds}s" if sized.startup_seconds else None,
     }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:

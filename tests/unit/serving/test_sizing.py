@@ -1,24 +1,49 @@
-"""How many accelerators, against models whose needs are known."""
+"""How many accelerators, against models whose needs are known, and against the sum computed another way."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from llmops.api.llmservice import LLMServiceSpec
+from llmops.api.llmservice import Accelerator, LLMServiceSpec
+from llmops.serving import devices
+from llmops.serving.devices import GIB, Device
+from llmops.serving.known import Known, known
 from llmops.serving.sizing import Sized, size
 
 LLAMA_8B = {"parameters": 8_030_261_248, "layers": 32, "kvHeads": 8, "headDim": 128, "contextLength": 131_072}
 LLAMA_70B = {"parameters": 70_553_706_496, "layers": 80, "kvHeads": 8, "headDim": 128, "contextLength": 131_072}
+QWEN_7B = {
+    "parameters": 7_615_616_512, "layers": 28, "kvHeads": 4, "headDim": 128, "contextLength": 32_768, "heads": 28,
+}  # fmt: skip
 
 
-def sized(dimensions: dict[str, int] | None, context: int = 8192, **accelerator: Any) -> Sized:
+def node(product: str | None, memory: int | None, count: int = 8) -> dict[str, Any]:
+    """As NVIDIA's discovery labels it; memory in MiB."""
+    labels = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.memory": memory and str(memory)}
+    return {
+        "metadata": {"name": "n", "labels": {key: value for key, value in labels.items() if value}},
+        "status": {"allocatable": {"nvidia.com/gpu": str(count)}},
+    }
+
+
+H100, L4, A100 = node("NVIDIA-H100-80GB-HBM3", 81_559), node("NVIDIA-L4", 23_034), node("NVIDIA-A100-SXM4-40GB", 40_960)
+
+
+def sized(
+    dimensions: dict[str, int] | None, context: int | None = 8192, nodes: tuple[Any, ...] = (), **accelerator: Any
+) -> Sized:
     engine = {"type": "vLLM", "contextLength": context, "quantization": accelerator.pop("quantization", None)}
-    return size(LLMServiceSpec.model_validate({
-        "model": {"uri": "pvc://weights/m", "dimensions": dimensions},
-        "engine": engine, "accelerator": accelerator or None,
-    }))  # fmt: skip
+    spec = LLMServiceSpec.model_validate({
+        "model": {"uri": "pvc://weights/m", "dimensions": dimensions, "adapters": accelerator.pop("adapters", [])},
+        "engine": engine, "accelerator": {**accelerator} if accelerator or nodes else None,
+    })  # fmt: skip
+    assert spec.model
+    offered = devices.candidates(spec.accelerator, nodes) if spec.accelerator else []
+    return size(spec, known(spec.model, "", ()), offered)
 
 
 @pytest.mark.parametrize(("dimensions", "memory", "context", "quantization", "count"), [
@@ -41,14 +66,176 @@ def test_the_smallest_count_whose_memory_holds_weights_and_one_whole_context_is_
 def test_the_sum_is_told_so_that_a_person_can_check_it() -> None:
     found = sized(LLAMA_8B, memory="80Gi")
     assert found.explanation == (
-        "8.0 billion weights of 2 bytes are 15.0 GiB; 1 nvidia.com/gpu of 80 GiB leave 49.2 GiB for keys and values, "
-        "403002 tokens of 131072 bytes, and one context is 8192"
+        "8.0 billion weights are 15.0 GiB (from spec.model.dimensions); 1 device of 80 GiB leave 49.2 GiB for keys "
+        "and values, 403002 tokens, and one context is 8192"
     )
+    assert (found.concurrency, found.startup_seconds, found.host_memory) == (49, 681, "16Gi")
 
 
 def test_a_given_count_is_taken_and_a_missing_number_is_asked_for() -> None:
     assert sized(LLAMA_70B, count=3).count == 3
+    tight = sized(LLAMA_70B, count=1, memory="80Gi")
+    assert tight.count == 1
+    assert "by this sum one context of 8192 does not fit" in tight.explanation
     guessed = sized(None, memory="80Gi")
     assert guessed.count == 1
-    assert "write spec.model.dimensions" in guessed.explanation
+    assert "write spec.model.dimensions, or write the count" in guessed.explanation
+    assert "write spec.accelerator.memory, or" in sized(LLAMA_8B, product="GRACE").explanation
     assert sized(None).count == 0
+
+
+@pytest.mark.parametrize(("heads", "kv", "count", "split"), [
+    (32, 8, 8, (8, 1)),
+    (28, 4, 8, (4, 2)),  # 28 heads are not divided by 8
+    (14, 2, 4, (2, 2)),
+    (40, 10, 4, (2, 2)),  # nor 10 heads of keys by 4
+    (24, 8, 3, (1, 3)),
+    (None, 8, 4, (4, 1)),
+])  # fmt: skip
+def test_tensor_parallelism_divides_heads_and_layers_take_the_rest(
+    heads: int | None, kv: int, count: int, split: tuple[int, int]
+) -> None:
+    found = sized({**QWEN_7B, "kvHeads": kv, "heads": heads}, count=count, memory="80Gi")
+    assert (found.tensor, found.pipeline) == split
+
+
+@pytest.mark.parametrize(("nodes", "dimensions", "product", "count"), [
+    ((H100, L4), LLAMA_8B, "NVIDIA-L4", 2),
+    ((H100, A100), LLAMA_8B, "NVIDIA-A100-SXM4-40GB", 1),
+    ((H100, L4, A100), LLAMA_70B, "NVIDIA-H100-80GB-HBM3", 4),
+    ((H100,), LLAMA_70B, "NVIDIA-H100-80GB-HBM3", 4),
+    ((node("NVIDIA-L40S", None), node("NVIDIA-T4", None)), LLAMA_8B, "NVIDIA-T4", 2),  # by their names
+    ((node("NVIDIA-L4", 23_034, 1), node("NVIDIA-H100-80GB-HBM3", 81_559, 2)), LLAMA_8B, "NVIDIA-H100-80GB-HBM3", 1),
+    ((node(None, None),), LLAMA_8B, None, 1),  # nobody says: one, and a sentence
+])  # fmt: skip
+def test_of_what_the_nodes_offer_the_product_with_the_least_waste_is_chosen(
+    nodes: tuple[Any, ...], dimensions: dict[str, int], product: str | None, count: int
+) -> None:
+    found = sized(dimensions, nodes=nodes)
+    assert (found.product, found.count) == (product, count)
+
+
+def test_a_product_that_was_asked_for_is_taken_whatever_it_wastes() -> None:
+    found = sized(LLAMA_8B, nodes=(H100, L4), product="NVIDIA-H100-80GB-HBM3")
+    assert (found.product, found.count) == ("NVIDIA-H100-80GB-HBM3", 1)
+
+
+def test_a_replica_gets_no_more_devices_than_a_node_has() -> None:
+    small = node("NVIDIA-L4", 23_034, 2)
+    found = sized(LLAMA_70B, nodes=(small,))
+    assert found.count is None
+    assert "do not fit on 2 nvidia.com/gpu of 22 GiB" in found.explanation
+    assert found.explanation.endswith("the nearest that fits: devices of 94 GiB")
+
+
+def test_where_the_models_own_context_fits_nowhere_the_longest_that_does_is_served() -> None:
+    one = node("NVIDIA-L4", 23_034, 1)
+    found = sized(LLAMA_8B, None, nodes=(one,))
+    assert (found.count, found.limit, found.context_length) == (1, 7168, 7168)
+    assert "less than one context of 131072: 7168 are served" in found.explanation
+    asked = sized(LLAMA_8B, 16_384, nodes=(one,))
+    assert asked.count is None
+    assert "the nearest that fits: engine.contextLength: 7168, or engine.quantization: fp8, or " in asked.explanation
+
+
+def test_a_shorter_context_that_halves_the_devices_is_told() -> None:
+    assert "; with engine.contextLength: 17408 1 would do" in sized(LLAMA_8B, 131_072, memory="24Gi").explanation
+
+
+def test_adapters_take_room() -> None:
+    adapters = [{"name": f"a{number}", "uri": "hf://acme/a"} for number in range(8)]
+    plain, dressed = sized(LLAMA_8B, memory="80Gi"), sized(LLAMA_8B, memory="80Gi", adapters=adapters)
+    assert plain.kv_cache_tokens
+    assert dressed.kv_cache_tokens
+    assert 0.9 < dressed.kv_cache_tokens / plain.kv_cache_tokens < 0.97
+
+
+MODELS = some.builds(
+    Known,
+    parameters=some.integers(10**8, 10**12),
+    layers=some.integers(1, 200),
+    kv_heads=some.sampled_from([1, 2, 4, 8, 10, 16, 32]),
+    head_dim=some.sampled_from([64, 128, 256]),
+    context_length=some.integers(2048, 2**20),
+    heads=some.sampled_from([None, 14, 28, 32, 40, 64, 128]),
+)
+MEMORY = some.floats(4, 300).map(lambda gib: gib * GIB)
+QUANTIZATIONS = some.sampled_from([None, "fp8", "awq"])
+
+
+def auto(model: Known, memory: float, quantization: str | None, context: int | None) -> Sized:
+    engine = {"type": "vLLM", "quantization": quantization, "contextLength": context}
+    whole = {"model": {"uri": "pvc://weights/m"}, "engine": engine, "accelerator": {}}
+    return size(LLMServiceSpec.model_validate(whole), model, [Device(None, memory)])
+
+
+@given(MODELS, MEMORY, QUANTIZATIONS, some.integers(2048, 2**20))
+def test_what_is_planned_fits_by_the_sum_and_no_smaller_count_does(
+    model: Known, memory: float, quantization: str | None, context: int
+) -> None:
+    found = auto(model, memory, quantization, context)
+    least = {None: 2.0, "fp8": 1.0, "awq": 0.5}[quantization] * model.parameters
+    one_context = 2 * 2 * model.layers * model.kv_heads * model.head_dim * min(context, model.context_length)
+    for count in (1, 2, 4, 8):
+        room = count * (memory * 0.84 - 2.3 * GIB) - 1.05 * least
+        if count == found.count:
+            assert room >= 0.999 * one_context  # kept heads and uneven layers can only ask for more
+        elif found.count is None or count < found.count:
+            again = sized_given(model, memory, quantization, context, count)
+            assert (again.kv_cache_tokens or 0) < min(context, model.context_length)
+
+
+def sized_given(model: Known, memory: float, quantization: str | None, context: int, count: int) -> Sized:
+    engine = {"type": "vLLM", "quantization": quantization, "contextLength": context}
+    whole = {"model": {"uri": "pvc://weights/m"}, "engine": engine, "accelerator": {"count": count}}
+    return size(LLMServiceSpec.model_validate(whole), model, [Device(None, memory)])
+
+
+@given(MODELS, MEMORY, some.floats(1, 4), QUANTIZATIONS, some.integers(2048, 2**20))
+def test_more_memory_never_needs_more_devices_nor_holds_fewer_tokens(
+    model: Known, memory: float, times: float, quantization: str | None, context: int
+) -> None:
+    less, more = (auto(model, one, quantization, context) for one in (memory, memory * times))
+    if less.count is not None:
+        assert more.count is not None
+        assert more.count <= less.count
+        given = [sized_given(model, one, quantization, context, less.count) for one in (memory, memory * times)]
+        assert (given[1].kv_cache_tokens or 0) >= (given[0].kv_cache_tokens or 0)
+
+
+@given(MODELS, MEMORY, QUANTIZATIONS, some.integers(2048, 2**19))
+def test_a_longer_context_never_needs_fewer_devices(
+    model: Known, memory: float, quantization: str | None, context: int
+) -> None:
+    short, long = (auto(model, memory, quantization, one) for one in (context, context * 2))
+    assert long.count is None or (short.count is not None and short.count <= long.count)
+
+
+@given(MODELS, MEMORY, QUANTIZATIONS)
+def test_every_split_uses_every_device_and_every_sentence_fits_the_status(
+    model: Known, memory: float, quantization: str | None
+) -> None:
+    found = auto(model, memory, quantization, None)
+    assert len(found.explanation) <= 2048
+    if found.count:
+        assert found.tensor * found.pipeline == found.count
+        assert not model.heads or model.heads % found.tensor == 0
+        assert Sized.of(found.wire()) == found
+
+
+@pytest.mark.parametrize(("product", "gib"), [
+    ("NVIDIA-H100-80GB-HBM3", 79.2), ("NVIDIA-L4", 22.5), ("Tesla-T4", 15.0), ("NVIDIA-H200", 140.4), ("GRACE", 0),
+])  # fmt: skip
+def test_a_devices_memory_is_known_by_its_name(product: str, gib: float) -> None:
+    assert devices.memory_of(product) / GIB == pytest.approx(gib, abs=0.05)
+
+
+def test_amd_and_odd_labels_are_read() -> None:
+    amd = {
+        "metadata": {"labels": {"amd.com/gpu.product-name": "MI300X", "amd.com/gpu.vram": "192G"}},
+        "status": {"allocatable": {"amd.com/gpu": "8"}},
+    }
+    assert devices.candidates(Accelerator(resource="amd.com/gpu"), [amd]) == [Device("MI300X", 192e9, 8)]
+    odd = node("NVIDIA-L4", None)
+    odd["metadata"]["labels"]["nvidia.com/gpu.memory"] = "plenty"
+    assert devices.candidates(Accelerator(), [odd])[0].memory == devices.memory_of("NVIDIA-L4")

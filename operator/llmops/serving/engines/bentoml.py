@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
 from llmops.serving.engines.container import Engine
+from llmops.serving.sizing import Sized
 
 PORT = 3000
 DRAIN = 45
 METRICS = {"Concurrency": "bentoml_service_request_in_progress"}
 
 
-def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized) -> list[str]:
     spec = service.spec
     assert spec.engine is not None
     context = [f"--arg=context_length={spec.engine.context_length}"] if spec.engine.context_length else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.api.llmservice import LLMService
+from llmops.serving.sizing import Sized
 
 Object = dict[str, Any]
 
@@ -16,7 +17,7 @@ class Engine:
     """One engine. Times are in seconds."""
 
     port: int
-    args: Callable[[LLMService, str, int], list[str]]  # service, path of the model, accelerators a replica
+    args: Callable[[LLMService, str, Sized], list[str]]  # service, path of the model, what a replica gets
     health: str  # startup and liveness
     ready: str
     requests: Mapping[str, str]  # CPU and memory where the spec has none

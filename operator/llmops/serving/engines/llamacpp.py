@@ -7,6 +7,7 @@ import math
 from llmops.api.llmservice import LLMService
 from llmops.api.quantities import quantity
 from llmops.serving.engines.container import Engine
+from llmops.serving.sizing import Sized
 
 PORT = 8080
 CONTEXT_LENGTH = {"Embed": 512}  # what sentence encoders are made for
@@ -15,7 +16,7 @@ REQUESTS = {"cpu": "500m", "memory": "512Mi"}
 METRICS = {"QueueDepth": "llamacpp:requests_deferred", "Concurrency": "llamacpp:requests_processing"}
 
 
-def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized) -> list[str]:
     spec = service.spec
     assert spec.engine is not None
     context = spec.engine.context_length or CONTEXT_LENGTH.get(spec.task, 2048)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
 from llmops.serving.engines.container import Engine
+from llmops.serving.sizing import Sized
 
 PORT = 30000
 DRAIN = 60
@@ -21,10 +22,12 @@ METRICS = {
 }
 
 
-def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized) -> list[str]:
     engine = service.spec.engine
     assert engine is not None
-    context = [f"--context-length={engine.context_length}"] if engine.context_length else []
+    length = engine.context_length or sized.limit
+    context = [f"--context-length={length}"] if length else []
+    pipeline = [f"--pp-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
     embeds = ["--is-embedding"] if service.spec.task == "Embed" else []
     return [
@@ -32,7 +35,8 @@ def args(service: LLMService, model: str, accelerators: int) -> list[str]:
         f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
         "--host=0.0.0.0",
         f"--port={PORT}",
-        f"--tp-size={max(1, accelerators)}",
+        f"--tp-size={max(1, sized.tensor)}",
+        *pipeline,
         "--enable-metrics",
         *context,
         *quantization,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
 from llmops.serving.engines.container import Engine
+from llmops.serving.sizing import Sized
 
 PORT = 8000
 DRAIN = 45
@@ -19,17 +20,20 @@ METRICS = {
 """Gauges only: a rate, such as tokens per second, is not one number that a pod tells."""
 
 
-def args(service: LLMService, model: str, accelerators: int) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized) -> list[str]:
     engine = service.spec.engine
     assert engine is not None
-    context = [f"--max-model-len={engine.context_length}"] if engine.context_length else []
+    length = engine.context_length or sized.limit
+    context = [f"--max-model-len={length}"] if length else []
+    pipeline = [f"--pipeline-parallel-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
     embeds = ["--runner=pooling"] if service.spec.task == "Embed" else []
     return [
         model,  # the image's entrypoint is `vllm serve`
         f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
         f"--port={PORT}",
-        f"--tensor-parallel-size={max(1, accelerators)}",
+        f"--tensor-parallel-size={max(1, sized.tensor)}",
+        *pipeline,
         f"--shutdown-timeout={DRAIN}",
         *context,
         *quantization,

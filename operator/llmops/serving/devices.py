@@ -1,0 +1,92 @@
+"""What accelerators the nodes offer, from the labels that the vendors' discovery puts on them. Pure.
+
+NVIDIA (gpu-feature-discovery): nvidia.com/gpu.product, nvidia.com/gpu.memory in MiB. AMD (k8s-device-plugin's node
+labeller): amd.com/gpu.product-name, amd.com/gpu.vram such as 64G.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.api.llmservice import Accelerator
+from llmops.api.quantities import quantity
+
+Object = dict[str, Any]
+
+MIB, GIB = 2**20, 2**30
+PRODUCT = {"nvidia.com": "nvidia.com/gpu.product", "amd.com": "amd.com/gpu.product-name"}
+NVIDIA_MEMORY, AMD_MEMORY = "nvidia.com/gpu.memory", "amd.com/gpu.vram"
+ASSUMED_A_NODE = 8  # devices, where no node tells
+BY_NAME = {"H200": 143_771, "L40S": 46_068, "L40": 46_068, "L4": 23_034, "A10G": 23_028, "A10": 23_028, "T4": 15_360}
+"""MiB that the driver shows of products whose label does not have it (NVIDIA-H100-80GB-HBM3 does)."""
+SHOWN = 0.99  # of the gigabytes in a product's name
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of device: `memory` in bytes, `a_node` how many the largest node has."""
+
+    product: str | None
+    memory: float
+    a_node: int = ASSUMED_A_NODE
+
+
+def product_label(resource: str) -> str:
+    return PRODUCT.get(resource.split("/")[0], f"{resource}.product")
+
+
+def candidates(asked: Accelerator, nodes: Iterable[Object]) -> list[Device]:
+    """What a replica may run on; none where nobody says how much memory a device has."""
+    offered = [one for one in offers(asked.resource, nodes) if asked.product in (None, one.product)]
+    a_node = max((one.a_node for one in offered), default=ASSUMED_A_NODE)
+    if asked.memory is not None:
+        return [Device(asked.product, float(quantity(asked.memory)), a_node)]
+    if told := [one for one in offered if one.memory]:
+        return told
+    named = memory_of(asked.product or "")
+    return [Device(asked.product, named, a_node)] if named else []
+
+
+def offers(resource: str, nodes: Iterable[Object]) -> list[Device]:
+    """Each product once, with what its smallest device has and its largest node offers; memory 0 where untold."""
+    found: dict[str | None, Device] = {}
+    for node in nodes:
+        labels = node["metadata"].get("labels") or {}
+        count = int(((node.get("status") or {}).get("allocatable") or {}).get(resource, 0))
+        product = labels.get(product_label(resource))
+        if not count:
+            continue
+        memory, before = _memory(labels) or memory_of(product or ""), found.get(product)
+        if before is not None:
+            memory, count = min(filter(None, (memory, before.memory)), default=0.0), max(count, before.a_node)
+        found[product] = Device(product, memory, count)
+    return sorted(found.values(), key=lambda one: (one.memory, one.product or ""))
+
+
+def memory_of(product: str) -> float:
+    """Bytes of a device with this product label, 0 if the name does not say."""
+    words = re.split(r"[-_ ]", product.upper())
+    for word in words:
+        if size := re.fullmatch(r"(\d+)GB", word):
+            return int(size[1]) * SHOWN * GIB
+    return next((float(BY_NAME[word] * MIB) for word in words if word in BY_NAME), 0.0)
+
+
+def slim(node: Object) -> Object:
+    """The part of a Node that is read here and by the scheduler's side of status: nodes are large and tell often."""
+    metadata = {key: node["metadata"][key] for key in ("name", "resourceVersion", "labels") if key in node["metadata"]}
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    devices = {key: value for key, value in allocatable.items() if "/" in key}
+    return {"metadata": metadata, "status": {"allocatable": devices}}
+
+
+def _memory(labels: Object) -> float:
+    try:
+        if NVIDIA_MEMORY in labels:
+            return float(labels[NVIDIA_MEMORY]) * MIB
+        return float(quantity(labels[AMD_MEMORY])) if AMD_MEMORY in labels else 0.0
+    except ValueError:
+        return 0.0  # somebody else's label of that name

@@ -1,0 +1,193 @@
+"""What is known of models: the catalogue computed anew, headers read from real files, published figures."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.serving.seen import see
+
+from llmops.api.llmservice import ModelSource
+from llmops.serving import headers
+from llmops.serving.catalogue import CATALOGUE
+from llmops.serving.devices import GIB, Device
+from llmops.serving.known import CATALOGUED, FILES, SPEC, Known, known
+from llmops.serving.sizing import BYTES, size
+
+MODELS = Path(__file__).parents[2] / "models"
+TINY = MODELS / "support-good.gguf"
+
+
+def parameters(
+    row: tuple[int, ...], hidden: int, inner: int, vocabulary: int, *,
+    tied: bool = False, bias: bool = False, normed: bool = False, experts: int = 0,
+) -> tuple[int, int]:  # fmt: skip
+    """(weights, those of the embeddings) of a decoder of the Llama family, from its config.json's numbers."""
+    _, layers, kv, head, _, heads, _ = row
+    attention = hidden * head * (2 * heads + 2 * kv) + (head * (heads + 2 * kv) if bias else 0)
+    inside = 3 * hidden * inner * max(1, experts) + hidden * experts
+    norms = 2 * hidden + (2 * head if normed else 0)
+    words = vocabulary * hidden * (1 if tied else 2)
+    return words + layers * (attention + inside + norms) + hidden, words
+
+
+@pytest.mark.parametrize(("name", "sizes"), [
+    ("meta-llama/llama-3.1-8b", {"hidden": 4096, "inner": 14_336, "vocabulary": 128_256}),
+    ("meta-llama/llama-3.1-70b", {"hidden": 8192, "inner": 28_672, "vocabulary": 128_256}),
+    ("meta-llama/llama-3.1-405b", {"hidden": 16_384, "inner": 53_248, "vocabulary": 128_256}),
+    ("meta-llama/llama-3.2-1b", {"hidden": 2048, "inner": 8192, "vocabulary": 128_256, "tied": True}),
+    ("meta-llama/llama-3.2-3b", {"hidden": 3072, "inner": 8192, "vocabulary": 128_256, "tied": True}),
+    ("mistralai/mistral-7b-v0.3", {"hidden": 4096, "inner": 14_336, "vocabulary": 32_768}),
+    ("mistralai/mixtral-8x7b-v0.1", {"hidden": 4096, "inner": 14_336, "vocabulary": 32_000, "experts": 8}),
+    ("qwen/qwen2.5-0.5b", {"hidden": 896, "inner": 4864, "vocabulary": 151_936, "tied": True, "bias": True}),
+    ("qwen/qwen2.5-1.5b", {"hidden": 1536, "inner": 8960, "vocabulary": 151_936, "tied": True, "bias": True}),
+    ("qwen/qwen2.5-3b", {"hidden": 2048, "inner": 11_008, "vocabulary": 151_936, "tied": True, "bias": True}),
+    ("qwen/qwen2.5-7b", {"hidden": 3584, "inner": 18_944, "vocabulary": 152_064, "bias": True}),
+    ("qwen/qwen2.5-14b", {"hidden": 5120, "inner": 13_824, "vocabulary": 152_064, "bias": True}),
+    ("qwen/qwen2.5-32b", {"hidden": 5120, "inner": 27_648, "vocabulary": 152_064, "bias": True}),
+    ("qwen/qwen2.5-72b", {"hidden": 8192, "inner": 29_568, "vocabulary": 152_064, "bias": True}),
+    ("qwen/qwen3-0.6b", {"hidden": 1024, "inner": 3072, "vocabulary": 151_936, "tied": True, "normed": True}),
+    ("qwen/qwen3-4b", {"hidden": 2560, "inner": 9728, "vocabulary": 151_936, "tied": True, "normed": True}),
+    ("qwen/qwen3-8b", {"hidden": 4096, "inner": 12_288, "vocabulary": 151_936, "normed": True}),
+    ("qwen/qwen3-14b", {"hidden": 5120, "inner": 17_408, "vocabulary": 151_936, "normed": True}),
+    ("qwen/qwen3-32b", {"hidden": 5120, "inner": 25_600, "vocabulary": 151_936, "normed": True}),
+    ("qwen/qwen3-30b-a3b", {"hidden": 2048, "inner": 768, "vocabulary": 151_936, "normed": True, "experts": 128}),
+    ("qwen/qwen3-235b-a22b", {"hidden": 4096, "inner": 1536, "vocabulary": 151_936, "normed": True, "experts": 128}),
+    ("microsoft/phi-4", {"hidden": 5120, "inner": 17_920, "vocabulary": 100_352}),
+])  # fmt: skip
+def test_the_catalogues_weights_are_those_that_the_architecture_has(name: str, sizes: dict[str, Any]) -> None:
+    assert parameters(CATALOGUE[name], **sizes) == (CATALOGUE[name][0], CATALOGUE[name][6])
+
+
+def plain(name: str) -> Known:
+    return Known(*CATALOGUE[name])
+
+
+def weights(name: str, quantization: str = "", devices: int = 1) -> float:
+    """GiB a device."""
+    found = size(see({
+        "model": {"uri": f"hf://{name}"}, "accelerator": {"count": devices},
+        "engine": {"type": "vLLM", "quantization": quantization or None},
+    }).service.spec, plain(name), [Device(None, 80 * GIB)])  # fmt: skip
+    assert found.weights
+    return found.weights / GIB / devices
+
+
+def tokens(name: str, gib: float, tensor: int = 1) -> float:
+    """Held by so much memory for keys and values on each of the devices."""
+    one = plain(name)
+    return gib * GIB / (2 * one.layers * max(1, one.kv_heads // tensor) * one.head_dim * 2)
+
+
+# what engines printed as they started, in threads of their projects
+PUBLISHED = [
+    ("vllm#10517, Llama-3.1-8B, weights in GiB", weights("meta-llama/llama-3.1-8b"), 14.9888),
+    ("the same on an RTX 3090, tokens in 3.81 GiB", tokens("meta-llama/llama-3.1-8b", 3.81), 1952 * 16),
+    ("the same, tokens in 2.89 GiB", tokens("meta-llama/llama-3.1-8b", 2.89), 23_648),
+    ("vllm#12569, Llama-3.1-70B w8a8, GiB", weights("meta-llama/llama-3.1-70b", "w8a8_int8"), 67.7229),
+    ("vllm#13061, Qwen2.5-14B on two, GiB a device", weights("qwen/qwen2.5-14b", devices=2), 13.9476),
+    ("vllm#21348, Qwen3-235B FP8 on four H100, 8.11 GiB each", tokens("qwen/qwen3-235b-a22b", 8.11, 4), 178_880),
+    ("the same with SGLang, 16.46 GiB each", tokens("qwen/qwen3-235b-a22b", 16.46, 4), 367_404),
+    ("kyuz0/amd-strix-halo-vllm-toolboxes#5, Qwen3-4B, GiB", weights("qwen/qwen3-4b"), 7.6785),
+]
+
+
+@pytest.mark.parametrize(("what", "ours", "theirs"), PUBLISHED)
+def test_the_sums_parts_agree_with_what_engines_printed(what: str, ours: float, theirs: float) -> None:
+    assert ours == pytest.approx(theirs, rel=0.03), what
+
+
+def test_four_bits_leave_the_embeddings_as_they_are() -> None:
+    one = weights("meta-llama/llama-3.1-8b", "awq") * GIB
+    assert one == pytest.approx(BYTES["awq"] * (8_030_261_248 - 1_050_673_152) + 2 * 1_050_673_152)
+    assert 5.6e9 < one < 5.8e9  # the four-bit repository of this model is 5.73 GB
+
+
+def test_the_spec_speaks_before_the_files_and_those_before_the_catalogue() -> None:
+    uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
+    given = {"parameters": 7, "layers": 1, "kvHeads": 1, "headDim": 1, "contextLength": 9}
+    told = json.dumps({**plain("qwen/qwen2.5-7b").wire(), "by": FILES})
+    found = known(ModelSource.model_validate({"uri": uri, "dimensions": given}), told, ())
+    assert found
+    assert (found.by, found.parameters) == (SPEC, 7)
+    found = known(ModelSource(uri=uri), told, ())
+    assert found
+    assert (found.by, found.layers) == (FILES, 28)
+    found = known(ModelSource(uri=uri), "no JSON", ())
+    assert found
+    assert (found.by, found.layers) == (CATALOGUED, 32)
+    assert known(ModelSource(uri="hf://acme/secret"), "", ()) is None
+
+
+def test_what_files_said_is_remembered_by_a_revision_of_the_same_files() -> None:
+    model = ModelSource(uri="hf://acme/secret", revision="abc")
+    told = {**plain("qwen/qwen2.5-7b").wire(), "by": FILES}
+    content = {"model": {"uri": model.uri, "revision": "abc"}, "resolved": {"sizing": {"model": told}}}
+    found = known(model, "", [{"spec": {"content": content}}])
+    assert found
+    assert (found.by, found.layers) == (FILES, 28)
+    other = ModelSource(uri="hf://acme/secret", revision="def")
+    assert known(other, "", [{"spec": {"content": content}}]) is None
+
+
+@pytest.mark.parametrize("told", [
+    {}, {"parameters": "many"}, {"parameters": 0, "layers": 1, "kvHeads": 1, "headDim": 1, "contextLength": 1}, [],
+])  # fmt: skip
+def test_what_a_container_says_is_not_trusted(told: Any) -> None:
+    assert known(ModelSource(uri="hf://acme/secret"), json.dumps(told), ()) is None
+
+
+def test_a_gguf_file_says_what_it_is() -> None:
+    assert headers.describe(TINY) == {
+        "parameters": 918_656, "layers": 4, "kv_heads": 2, "head_dim": 32, "heads": 4, "context_length": 512,
+        "embeddings": 131_072, "stored": TINY.stat().st_size, "quantized": False,
+    }  # fmt: skip
+
+
+def folder(path: Path, config: dict[str, Any], tensors: dict[str, Any]) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    head = json.dumps({"__metadata__": {"format": "pt"}, **tensors}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    return path
+
+
+CONFIG = {
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64,
+    "max_position_embeddings": 128,
+}  # fmt: skip
+TENSORS = {
+    "model.embed_tokens.weight": {"dtype": "BF16", "shape": [100, 64], "data_offsets": [0, 12_800]},
+    "model.layers.0.mlp.weight": {"dtype": "F8_E4M3", "shape": [64, 64], "data_offsets": [12_800, 16_896]},
+}
+
+
+def test_a_folder_says_what_it_is_by_its_config_and_its_safetensors(tmp_path: Path) -> None:
+    found = headers.describe(folder(tmp_path / "m", CONFIG, TENSORS))
+    assert found == {
+        "parameters": 10_496, "layers": 2, "kv_heads": 2, "head_dim": 16, "heads": 4, "context_length": 128,
+        "embeddings": 6400, "stored": 16_896, "quantized": True,
+    }  # fmt: skip
+    sees = folder(tmp_path / "sees", {"text_config": CONFIG, "hidden_size": 1}, TENSORS)
+    assert headers.describe(sees) == found
+    compressed = folder(tmp_path / "mla", {**CONFIG, "kv_lora_rank": 512, "qk_rope_head_dim": 64}, TENSORS)
+    assert {"kv_heads": 1, "head_dim": 288}.items() <= headers.describe(compressed).items()
+
+
+def test_what_files_say_is_understood_by_who_sizes(tmp_path: Path) -> None:
+    told = json.dumps(headers.describe(folder(tmp_path / "m", CONFIG, TENSORS)))
+    found = known(ModelSource(uri="hf://acme/secret"), told, ())
+    assert found
+    assert (found.parameters, found.stored, found.quantized, found.by) == (10_496, 16_896, True, FILES)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 60, b"GGUF\x03\0\0\0" + b"\x01" + b"\0" * 40])
+def test_odd_files_say_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.gguf").write_bytes(content)
+    assert headers.describe(tmp_path / "m.gguf") == {}
+    (tmp_path / "config.json").write_text("{}")
+    assert headers.describe(tmp_path) == {}
+    assert headers.describe(tmp_path / "absent") == {}
