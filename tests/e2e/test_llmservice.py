@@ -384,7 +384,7 @@ async def test_an_engine_for_gpus_is_scheduled_on_the_nodes_that_have_its_device
 
 async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_where_none_do(world: World) -> None:
     fake = await gpu_nodes(world)
-    llama_70b = {"parameters": "70.6B", "layers": 80, "kvHeads": 8, "headDim": 128, "contextLength": 131072}
+    llama_70b = {"parameters": 70_553_706_496, "layers": 80, "kvHeads": 8, "headDim": 128, "contextLength": 131072}
     model = {"uri": "file:///models/llama", "dimensions": llama_70b}
     await world.service(
         engine={"type": "vLLM"}, model=model, accelerator={"count": "Auto"}, resources={"requests": {"cpu": "1"}}
@@ -396,7 +396,7 @@ async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_
     sizing = world.get(LLM_SERVICE, "support")["status"]["sizing"]
     assert sizing["acceleratorsPerReplica"] == 4
     assert sizing["product"] == fake[min(fake)]
-    assert "70.6 billion weights are 131.5 GiB (from spec.model.dimensions)" in sizing["explanation"]
+    assert "70.6 billion weights are 131.4 GiB (from spec.model.dimensions)" in sizing["explanation"]
 
     # far more than a node has: the pods of before go on, and the way out is told, works, and is taken back
     many = {**llama_70b, "contextLength": 4_194_304}
@@ -412,7 +412,11 @@ async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_
 async def test_auto_asks_the_downloaded_files_how_large_the_model_is(world: World) -> None:
     host = await helper(world, "web", ["python3", "-m", "http.server", "8000", "--directory", "/models"])
     await world.service(
-        model={"uri": f"http://{host}:8000/support-good.gguf", "cache": {"size": "64Mi"}},
+        model={
+            "uri": f"http://{host}:8000/support-good.gguf",
+            "revision": f"sha256:{DIGEST}",
+            "cache": {"size": "64Mi"},
+        },
         accelerator={"memory": "24Gi", "count": "Auto"},
     )
     await world.until(lambda: world.get(DEPLOYMENT, "support-llm"), "a Deployment")

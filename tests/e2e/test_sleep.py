@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,10 @@ def replicas(name: str) -> int:
     return int(get("deployment", f"{name}-llm")["spec"]["replicas"])
 
 
+def pods(name: str) -> str:
+    return kubectl("get", "pods", "-n", NAMESPACE, "-l", f"llmops.dev/owner-name={name}", "-o", "name").strip()
+
+
 async def ask(show: acts.Show, model: str, key: str = "", **more: Any) -> str:
     said: Any = [{"role": "user", "content": "How do I reset my password?"}]
     async with AsyncOpenAI(base_url=show.door, api_key=key or show.key, max_retries=0, timeout=120) as client:
@@ -61,6 +66,9 @@ async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_a
     assert replicas("sleepy") == 0
     assert condition(get("llmservice", "sleepy"), "Available")["status"] == "True"
 
+    # the pod that leaves would still answer, and nobody would have to be woken
+    await asyncio.to_thread(until, "no pod", lambda: not pods("sleepy"), 60, lambda: pods("sleepy"))
+
     answers = await asyncio.gather(*(ask(show, "sleepy", key) for key in [show.key] * 10 + [other] * 2))
     assert len(answers) == 12
     assert len(set(answers)) == 1
@@ -70,7 +78,8 @@ async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_a
         found: Object = get("llmservice", "sleepy")["status"]["scaling"]
         return found if len(found["starts"]) >= 2 else {}
 
-    scaling = await asyncio.to_thread(until, "two measured starts", measured, 30)
+    last = lambda: json.dumps(get("llmservice", "sleepy")["status"])  # noqa: E731
+    scaling = await asyncio.to_thread(until, "two measured starts", measured, 30, last)
     assert int(scaling["coldStart"].removesuffix("s")) == max(scaling["starts"])
     await asyncio.to_thread(until, "asleep again", lambda: reason("sleepy") == "Asleep", 90, lambda: reason("sleepy"))
 

@@ -56,7 +56,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
         "conditions": conditions.merge(old.get("conditions"), listed, metadata.generation or 0, now),
     }
     if plan.problem is not None:
-        return whole | {key: old[key] for key in ("sizing", "stable") if key in old}
+        return whole | {key: old[key] for key in ("sizing", "stable", "scaling") if key in old}
     scaling = measured(seen, plan.advice, old, now)
     whole |= {"scaling": scaling} if scaling else {}
     return whole | {"sizing": _sizing(plan), "stable": _stable(seen, pods, old.get("stable") or {}, now)}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.unit.serving.seen import Object, deployment, pod, see
 
 from llmops.api.llmservice import Autoscaling
+from llmops.api.reasons import Reason
 from llmops.serving.autoscale import WINDOW, Advice, Kept, Load, advise
 from llmops.serving.load import ready_since, value
-from llmops.serving.plan import plan
+from llmops.serving.plan import Problem, plan
 from llmops.serving.scaling import SENT
 from llmops.serving.status import status
 
@@ -196,6 +197,13 @@ def test_a_start_is_measured_once_and_the_slowest_of_five_is_promised() -> None:
     newer = replace(seen, pods=[pod(created="2026-01-01T00:00:05Z", conditions=[ready])])
     third = told(newer, scaling={**first, "starts": [9, 9, 9, 9, 30], "coldStart": "30s"}, replicas=1)["scaling"]
     assert (third["starts"], third["coldStart"]) == ([4, 9, 9, 9, 9], "9s")
+
+
+def test_what_was_measured_outlives_a_spec_that_cannot_be_done() -> None:
+    seen = scaled(Load(ready=1, held=0), 1)
+    wrong = replace(plan(seen), problem=Problem(Reason.UNSUPPORTED, "write something else"))
+    before = {"scaling": {"starts": [9], "coldStart": "9s"}}
+    assert status(replace(seen, raw={**seen.raw, "status": before}), wrong, NOW)["scaling"] == before["scaling"]
 
 
 def test_a_restarted_pod_is_no_start() -> None:
