@@ -405,8 +405,10 @@ async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_
     assert len(world.mine(POD)) == 1
     nearest = int(world.said()[2].split("the nearest that fits: engine.contextLength: ")[1].split(",")[0])
     await world.change(engine={"contextLength": nearest})
+    await world.until(
+        lambda: world.get(LLM_SERVICE, "support")["status"]["sizing"]["acceleratorsPerReplica"] == 8, "sized anew"
+    )
     await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled again")
-    assert world.get(LLM_SERVICE, "support")["status"]["sizing"]["acceleratorsPerReplica"] == 8
 
 
 async def test_auto_asks_the_downloaded_files_how_large_the_model_is(world: World) -> None:
