@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.cluster.access import Access
+from tests.e2e import store
 
 from llmops.api import Settings
 from llmops.control import SystemClock
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.cluster
 
 Object = dict[str, Any]
 MODELS = Path(__file__).parents[1] / "models"
+STORE = Path(store.__file__).read_text()
 ROWS = [json.loads(line) for line in (MODELS / "shop-qa.jsonl").read_text().splitlines()]
 DIGEST = hashlib.sha256((MODELS / "support-good.gguf").read_bytes()).hexdigest()
 IMAGE = "llmops/demo-models:dev"
@@ -319,6 +321,26 @@ async def test_a_gated_model_comes_from_the_hub_with_a_token_that_only_the_downl
     assert world.said("ModelCached") == ("True", "Downloaded", told)
     (pod,) = [one for one in world.mine(POD) if one["metadata"]["labels"]["llmops.dev/part"] == "engine"]
     assert "HF_TOKEN" not in json.dumps(pod["spec"])
+
+
+async def test_a_bucket_gives_its_objects_to_who_signs_with_its_key(world: World) -> None:
+    host = await helper(world, "store", ["python3", "-c", STORE, "/models", "8000"])
+    world.operator.settings = replace(world.operator.settings, s3_url=f"http://{host}:8000")
+    wrong = {"AWS_ACCESS_KEY_ID": store.ID, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    await world.create(SECRET, "store", stringData=wrong)
+    await world.service(model={
+        "uri": "s3://models/support-good.gguf", "revision": f"sha256:{DIGEST}", "cache": {"size": "64Mi"},
+        "credentialsSecretRef": {"name": "store"},
+    })  # fmt: skip
+    await world.says(
+        "DownloadFailed", "answers 403 SignatureDoesNotMatch for s3://models/support-good.gguf: the key in"
+    )
+    await world.client.patch(SECRET, world.namespace, "store", {"stringData": {"AWS_SECRET_ACCESS_KEY": store.SECRET}})
+    (job,) = world.mine(JOB)
+    await world.client.delete(JOB, world.namespace, job["metadata"]["name"])
+    assert await answer(await world.ready(), ROWS[5]["question"]) == ROWS[5]["answer"]
+    told = "downloaded from s3://models/support-good.gguf, and its SHA-256 is the one in spec.model.revision"
+    assert world.said("ModelCached") == ("True", "Downloaded", told)
 
 
 async def test_weights_on_a_volume_are_waited_for_and_read(world: World) -> None:

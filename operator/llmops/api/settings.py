@@ -46,6 +46,12 @@ class Settings:
     hub_url: str = _setting(
         "https://huggingface.co", "Where hf:// models come from: the hub, or a mirror that speaks its HTTP API."
     )
+    s3_url: str = _setting(
+        "https://s3.{region}.amazonaws.com", "Where s3:// models come from: Amazon S3, or a store that speaks its API."
+    )
+    gs_url: str = _setting(
+        "https://storage.googleapis.com", "Where gs:// models come from: Google Cloud Storage's S3 interoperability."
+    )
     resync_seconds: float = _setting(600.0, "How long until an object is looked at again when nothing happened.")
     workers: int = _setting(8, "Reconciles at a time.")
     api_timeout_seconds: float = _setting(10.0, "The longest a call to the API server may take.")

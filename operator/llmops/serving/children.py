@@ -10,7 +10,7 @@ from llmops.serving.devices import product_label
 from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
-from llmops.serving.sources import FETCHER, MOUNT, Source, download_name
+from llmops.serving.sources import FETCHER, MOUNT, Source, download_name, scheme
 
 Object = dict[str, Any]
 
@@ -158,19 +158,32 @@ def build_fetcher(seen: Seen, source: Source, resolved: Resolved) -> Object:
     """The container that downloads the weights: in the shared Job, or before each engine."""
     check = [f"--sha256={source.sha256}"] if source.sha256 else []
     hub = [f"--hub={resolved.hub}", *([f"--revision={source.revision}"] if source.revision else [])]
-    secret = seen.model.credentials_secret_ref
-    token = {"secretKeyRef": {"name": secret.name, "key": "HF_TOKEN"}} if secret else None
     return {
         "name": FETCHER,
         "image": resolved.fetch_image,
         "imagePullPolicy": seen.settings.image_pull_policy,
         "args": ["fetch", str(source.download), source.path, *check, *(hub if resolved.hub else [])],
-        **({"env": [{"name": "HF_TOKEN", "valueFrom": token}]} if token else {}),
+        **({"env": env} if (env := build_credentials(seen)) else {}),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "models", "mountPath": MOUNT}, TMP],
     }
+
+
+def build_credentials(seen: Seen) -> list[Object]:
+    """Read by the kubelet: neither the operator nor the engine ever sees them."""
+    secret = seen.model.credentials_secret_ref
+    if secret is None:
+        return []
+    may_lack: Object = {"optional": True}
+    wanted: dict[str, Object] = {"HF_TOKEN": {}}
+    if scheme(seen.model) != "hf":
+        wanted = {"AWS_ACCESS_KEY_ID": {}, "AWS_SECRET_ACCESS_KEY": {}, "AWS_SESSION_TOKEN": may_lack}
+    return [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **more}}}
+        for key, more in wanted.items()
+    ]
 
 
 def build_claim(seen: Seen) -> Object:

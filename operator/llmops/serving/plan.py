@@ -14,7 +14,7 @@ from llmops.serving.known import known
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
 from llmops.serving.sizing import size
-from llmops.serving.sources import SHA256, WORKS, Source, is_file, is_shared, scheme, source
+from llmops.serving.sources import SHA256, STORES, WORKS, Source, is_file, is_shared, scheme, source
 
 Object = dict[str, Any]
 
@@ -78,8 +78,8 @@ def _not_yet(seen: Seen) -> Problem | None:
         "spec.rollout": spec.rollout is not None,
         "spec.model.adapters": bool(seen.model.adapters),
         "spec.model.task Rerank": seen.model.task == "Rerank",
-        "spec.model.credentialsSecretRef without hf://": (
-            seen.model.credentials_secret_ref is not None and scheme(seen.model) != "hf"
+        f"spec.model.credentialsSecretRef with {scheme(seen.model)}://": (
+            seen.model.credentials_secret_ref is not None and scheme(seen.model) not in STORES
         ),
     }
     missing = [what for what, it_is in asked.items() if it_is]
@@ -100,14 +100,17 @@ def _folder(seen: Seen) -> Problem | None:
     if one is None or wants is None:
         return None
     if one and wants:
-        told = f"{uri} is one file, and {engine} reads a folder: write hf://org/name, or put it on a volume (pvc://)"
+        told = f"{uri} is one file, and {engine} reads a folder: write hf://org/name or s3://bucket/folder"
         return Problem(Reason.UNSUPPORTED, told)
     if not one and not wants:
-        told = f"{uri} is a whole repository, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
+        told = f"{uri} is a folder, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
         return Problem(Reason.INVALID_SPEC, told)
     if not one and (seen.model.revision or "").startswith(SHA256):
         told = f"{uri} is a whole repository, which has no one SHA-256: write its commit as spec.model.revision"
         return Problem(Reason.INVALID_SPEC, told)
+    if not one and scheme(seen.model) != "hf" and seen.model.revision:
+        told = f"{uri} is a folder, and buckets keep no versions of one: remove spec.model.revision, and write the next"
+        return Problem(Reason.INVALID_SPEC, f"{told} version under a prefix of its own")
     return None
 
 

@@ -31,7 +31,7 @@ class Resolved:
     image: str
     fetch_image: str
     sized: Sized
-    hub: str = ""  # the address behind hf://, where the model comes from there
+    hub: str = ""  # the address behind hf://, s3:// or gs://, where the model comes from there
 
     @property
     def accelerators(self) -> int:
@@ -75,7 +75,8 @@ def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
     assert engine is not None
     assert model is not None
     image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
-    hub = settings.hub_url.rstrip("/") if scheme(model) == "hf" else ""
+    stores = {"hf": settings.hub_url, "s3": settings.s3_url, "gs": settings.gs_url}
+    hub = stores.get(scheme(model), "").rstrip("/")
     return Resolved(image, settings.image_operator, sized, hub)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,20 @@ Object = dict[str, Any]
 
 MOUNT = "/models"
 FETCHER = "fetch"  # the container that downloads
-WORKS = ("hf", "https", "http", "pvc", "file")
+WORKS: Mapping[str, str] = {
+    "hf": "The hub, or the mirror in LLMOPS_HUB_URL. The commit is looked up once; large files by the hub's SHA-256. "
+    "A Secret's HF_TOKEN for gated and private models.",
+    "s3": "One object, or all beneath a prefix, of Amazon S3 or the store in LLMOPS_S3_URL (MinIO, Ceph, a mirror). "
+    "One object by the SHA-256 or at the version in spec.model.revision. A Secret's AWS_ACCESS_KEY_ID, "
+    "AWS_SECRET_ACCESS_KEY and, of temporary keys, AWS_SESSION_TOKEN; public buckets without.",
+    "gs": "As s3://, from Google Cloud Storage; the keys are a service account's HMAC keys.",
+    "https": "One file; by the SHA-256 in spec.model.revision where that is given.",
+    "http": "One file, whose SHA-256 must be given.",
+    "pvc": "Read from a claim of yours, read-only; nothing is copied.",
+    "file": "Read from the engine's image.",
+}
+"""The schemes of spec.model.uri, and what is to be known of each."""
+STORES = ("hf", "s3", "gs")  # whose address is a setting, and who ask for credentials
 SHA256 = "sha256:"
 
 
@@ -46,13 +60,15 @@ def given_claim(model: ModelSource) -> str | None:
 
 
 def is_downloaded(model: ModelSource) -> bool:
-    return scheme(model) in ("hf", "https", "http")
+    return scheme(model) in (*STORES, "https", "http")
 
 
 def is_file(model: ModelSource) -> bool | None:
     """Whether it is one file (else a folder); None where only the volume or the image knows."""
     if scheme(model) == "hf":
         return urlsplit(model.uri).path.rstrip("/").count("/") > 1
+    if scheme(model) in ("s3", "gs"):
+        return model.uri.endswith((".gguf", ".safetensors"))
     return True if is_downloaded(model) else None
 
 
@@ -76,7 +92,7 @@ def source(model: ModelSource, claim_name: str) -> Source:
         case "pvc":
             volume = {"persistentVolumeClaim": {"claimName": address.netloc, "readOnly": True}}
             return Source(f"{MOUNT}{address.path}", volume, claim=address.netloc)
-        case "hf" | "https" | "http":
+        case _ if is_downloaded(model):
             return _downloaded(model, claim_name)
         case _:
             raise ValueError(f"{model.uri}: no source for {address.scheme}://")
@@ -85,7 +101,7 @@ def source(model: ModelSource, claim_name: str) -> Source:
 def _downloaded(model: ModelSource, claim_name: str) -> Source:
     # a folder for each address and revision, so that another revision never meets a half-written file
     folder = short(digest({"uri": model.uri, "revision": model.revision}))
-    address = model.uri.rstrip("/") if scheme(model) == "hf" else model.uri
+    address = model.uri.rstrip("/") if scheme(model) in STORES else model.uri
     path = f"{MOUNT}/{folder}/{urlsplit(address).path.rsplit('/', 1)[-1] or 'model'}"
     revision = model.revision or ""
     digest_given = revision.startswith(SHA256)

@@ -15,7 +15,7 @@ from llmops.serving.devices import GIB
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
 from llmops.serving.scaling import sleeps, wanted_count
-from llmops.serving.sources import given_claim, is_shared, scheme
+from llmops.serving.sources import given_claim, is_file, is_shared, scheme
 from llmops.serving.starts import measured
 
 Object = dict[str, Any]
@@ -185,6 +185,8 @@ def _vouched(seen: Seen) -> str:
         return "branch main as it was then, checked by the hub's SHA-256: write spec.model.revision to pin it"
     if (seen.model.revision or "").startswith("sha256:"):
         return "and its SHA-256 is the one in spec.model.revision"
+    if not is_file(seen.model):
+        return "each object by its length: buckets tell no SHA-256"
     return "unchecked: write spec.model.revision: sha256:<digest> to have it checked"
 
 

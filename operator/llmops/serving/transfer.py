@@ -7,6 +7,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Any
@@ -14,21 +15,30 @@ from urllib.parse import urlsplit
 
 CHUNK = 1 << 20
 TRIES = 5
+PROOFS = ("Authorization", "X-amz-security-token")
+Headers = Callable[[str], Mapping[str, str]]
 
 
 class Refused(Exception):
     """Trying again would not help."""
 
 
-def fetch(uri: str, path: Path, sha256: str = "", token: str = "", says: str = "spec.model.revision") -> str:
-    """Makes `path` the content of `uri`; returns what was done, in words. `says`: who says its SHA-256."""
+def nothing(_: str) -> Mapping[str, str]:
+    return {}
+
+
+def fetch(uri: str, path: Path, sha256: str = "", headers: Headers = nothing, says: str = "spec.model.revision") -> str:
+    """Makes `path` the content of `uri`; returns what was done, in words.
+
+    `headers` gives those of a request to an address, made anew for each try; `says`: who says its SHA-256.
+    """
     if path.exists():
         return f"{path.name} is there already"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     for attempt in range(1, TRIES + 1):
         try:
-            _download(uri, part, token)
+            _download(uri, part, headers(uri))
             break
         except (urllib.error.URLError, ConnectionError, TimeoutError) as problem:
             if isinstance(problem, urllib.error.HTTPError) and problem.code in (400, 401, 403, 404, 410):
@@ -47,14 +57,15 @@ def fetch(uri: str, path: Path, sha256: str = "", token: str = "", says: str = "
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A token is for the host that it was given for; the one that has the bytes must not see it."""
+    """A proof is for the host that it was given for; the one that has the bytes must not see it."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         followed = super().redirect_request(req, fp, code, msg, headers, newurl)
         if followed is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
-            followed.remove_header("Authorization")
+            for one in PROOFS:
+                followed.remove_header(one)
         return followed
 
 
@@ -74,18 +85,22 @@ def begun(path: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _download(uri: str, part: Path, token: str) -> None:
+def _download(uri: str, part: Path, headers: Mapping[str, str]) -> None:
     done, mark = part.stat().st_size if part.exists() else 0, part.with_suffix(".etag")
     # the server sends the rest only if the file is still the one we began; without a mark of it, all of it
     version = mark.read_text() if done and mark.exists() else ""
-    headers = {"Range": f"bytes={done}-", "If-Range": version} if version else {}
+    rest = {"Range": f"bytes={done}-", "If-Range": version} if version else {}
     try:
-        reply = opened(urllib.request.Request(uri, headers={**headers, **bearer(token)}))
+        reply = opened(urllib.request.Request(uri, headers={**headers, **rest}))
     except urllib.error.HTTPError as problem:
         if problem.code == 416 and version:
             return  # nothing after what we have: it was whole
         raise
-    if (etag := reply.headers.get("ETag") or "").startswith('"'):  # a weak one (W/) does not vouch for bytes
+    etag = reply.headers.get("ETag") or ""
+    if reply.status == 206 and etag not in ("", version):  # it knows ranges, not If-Range
+        part.unlink()
+        raise ConnectionError("the file is another one by now: from its beginning")
+    if etag.startswith('"'):  # a weak one (W/) does not vouch for bytes
         mark.write_text(etag)
     elif reply.status != 206:
         mark.unlink(missing_ok=True)

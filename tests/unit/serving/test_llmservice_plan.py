@@ -203,21 +203,24 @@ def test_a_content_that_comes_back_makes_its_old_revision_stable_again() -> None
 
 REFUSALS: list[tuple[Object, str]] = [
     ({"engine": {"type": "OpenLLM"}}, "spec.engine.type OpenLLM: not available"),
-    ({"engine": {"type": "OpenLLM"}}, "spec.engine.type OpenLLM: not available"),
     ({"model": {"uri": "hf://org/name"}}, "LlamaCpp reads one file: write hf://org/name/<file>.gguf"),
     ({"model": {"uri": "hf://o/n/m.gguf"}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     (
         {"model": {"uri": "hf://o/n", "revision": "sha256:" + "0" * 64}, "engine": {"type": "vLLM"}},
         "write its commit as spec.model.revision",
     ),
-    ({"model": {"uri": "s3://bucket/m"}}, "models from hf://, https://, http://, pvc://, file://"),
-    ({"model": {"uri": "gs://bucket/m"}}, "spec.model.uri gs://: not available"),
+    ({"model": {"uri": "oci://host/m"}}, "models from hf://, s3://, gs://, https://, http://, pvc://, file://"),
+    (
+        {"model": {"uri": "s3://bucket/m", "revision": "v2"}, "engine": {"type": "vLLM"}},
+        "buckets keep no versions of one: remove spec.model.revision",
+    ),
+    ({"model": {"uri": "gs://bucket/m"}}, "LlamaCpp reads one file: write gs://bucket/m/<file>.gguf"),
     ({"model": {"uri": "oci://host/m:1"}}, "spec.model.uri oci://: not available"),
     ({"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "file:///a"}]}}, "spec.model.adapters: not"),
     ({"model": {"uri": "file:///m", "task": "Rerank"}}, "spec.model.task Rerank: not available"),
     (
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
-        "spec.model.credentialsSecretRef without hf://: not",
+        "spec.model.credentialsSecretRef with https://: not",
     ),
     ({"autoscaling": {"max": 3, "by": "KEDA"}}, "spec.autoscaling.by KEDA: not available"),
     (
@@ -264,6 +267,16 @@ def test_the_hubs_token_goes_to_the_download_and_nowhere_else() -> None:
     made = plan(see(spec, download=DONE))
     assert engine_of(made)["args"][0] == job["args"][2]
     assert "secretKeyRef" not in str(pod_template(made))
+
+
+def test_a_buckets_keys_go_to_the_download_and_nowhere_else() -> None:
+    spec = {"model": {**HUB, "uri": "s3://bucket/llama/", "revision": None}, "engine": {"type": "vLLM"}}
+    job = child(plan(see(spec)), "Job")["spec"]["template"]["spec"]["containers"][0]
+    asked = {one["name"]: one["valueFrom"]["secretKeyRef"].get("optional", False) for one in job["env"]}
+    assert asked == {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+    assert job["args"][2].endswith("/llama")
+    assert job["args"][3:] == ["--hub=https://s3.{region}.amazonaws.com"]
+    assert "secretKeyRef" not in str(pod_template(plan(see(spec, download=DONE))))
 
 
 def test_another_mirror_in_the_settings_is_for_new_revisions_and_rolls_no_pod() -> None:

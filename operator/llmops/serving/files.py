@@ -1,0 +1,53 @@
+"""What a hub or a bucket has, which of it is worth fetching, and whether it fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from llmops.serving.transfer import Refused, begun
+
+ACCEPTED = ".safetensors"
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".gguf")
+"""The same weights in formats that no engine reads where safetensors are there too."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file. `size` in bytes; `sha256` where its store tells one."""
+
+    name: str
+    size: int
+    sha256: str = ""
+
+
+def worth_it(files: Sequence[File]) -> list[File]:
+    """A folder's files without the same weights in other formats, and without what begins with a dot."""
+    modern = any(one.name.endswith(ACCEPTED) for one in files)
+    dropped = OTHER_WEIGHTS if modern else ()
+    return [
+        one
+        for one in files
+        if not one.name.startswith((".", "original/")) and not one.name.endswith(dropped or ("\0",))
+    ]
+
+
+def inside(name: str) -> str:
+    """The name of a file, which must lie in the model's folder."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise Refused(f"there is a file {name!r}, which would lie outside of the model's folder")
+    return name
+
+
+def check_room(places: Mapping[File, Path], folder: Path) -> None:
+    """Said before hours of download, not after."""
+    missing = sum(one.size - begun(place) for one, place in places.items() if not place.exists())
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if missing > free:
+        raise Refused(
+            f"{missing / 2**30:.1f} GiB are still to come and the volume has {free / 2**30:.1f} GiB free: "
+            "write a larger spec.model.cache.size"
+        )
