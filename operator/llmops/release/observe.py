@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import PromptRelease, Reason, Revision, names
-from llmops.control import Key
+from llmops.control import Key, evidence
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX
-from llmops.release import content, memory, offline
+from llmops.release import content
+from llmops.rollout import offline
 from llmops.rollout.ledger import Tally
 from llmops.rollout.state import State, read
-from llmops.rollout.world import Gateway, Problem, Wanted, World
+from llmops.rollout.world import Problem, Wanted, World
 
 Object = dict[str, Any]
 
@@ -31,7 +32,7 @@ class Seen:
     revisions: Mapping[str, Object]  # by digest
     templates: Mapping[str, Object]  # EvalJobs that gates name
     jobs: Mapping[str, Object]  # EvalJobs that are children
-    kept: memory.Kept | None
+    kept: evidence.Kept | None
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     """Read it all; None when the release is gone."""
     raw = cluster.get(PROMPT_RELEASE, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
-        memory.forget(cluster, key.namespace, key.name)
+        evidence.forget(cluster, names.qualified(key.namespace, key.name))
         return None
     release = PromptRelease.parse(raw)
     state = read(release.status, release.spec.rollout)
@@ -62,7 +63,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         problem=content.problem(release) or _missing(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
-        gateways=_gateways(release.qualified, cluster, now.timestamp()),
+        gateways=evidence.gateways(cluster, release.qualified, now.timestamp()),
         approve=annotations.get(names.APPROVE),
         retry=annotations.get(names.RETRY),
         abort=annotations.get(names.ABORT),
@@ -115,29 +116,16 @@ def _available(raw: Object) -> bool:
     return any(one["type"] == "Available" and one["status"] == "True" for one in conditions)
 
 
-async def _recall(cluster: Cluster, release: PromptRelease, state: State, now: float) -> memory.Kept | None:
+async def _recall(cluster: Cluster, release: PromptRelease, state: State, now: float) -> evidence.Kept | None:
     moving = state.candidate
     if moving is None or state.phase in ("Pending", "Validating", "Evaluating"):
         return None
     metadata = release.metadata
-    return await memory.recall(cluster, metadata.namespace, metadata.name, moving, now)
-
-
-def _gateways(release: str, cluster: Cluster, now: float) -> tuple[Gateway, ...]:
-    if cluster.reports is None:
-        return ()
-    return tuple(_gateway(release, one, now) for one in cluster.reports.gateways())
-
-
-def _gateway(release: str, told: Any, now: float) -> Gateway:
-    if told.age == float("inf"):
-        return Gateway(told.pod, None)
-    serving = told.serving.get(release) or {}
-    return Gateway(
-        told.pod,
-        now - told.age,
-        serving.get("candidate"),
-        serving.get("attempt") or 0,
-        serving.get("weight") or 0,
-        serving.get("stable"),
+    return await evidence.recall(
+        cluster, metadata.namespace, release.qualified, config_map_name(metadata.name), moving, now
     )
+
+
+def config_map_name(release: str) -> str:
+    """Of the saved evidence."""
+    return f"{release}-evidence"

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api import PromptRelease, Revision, names, short
-from llmops.release import content, offline
+from llmops.release import content
 from llmops.release.observe import Seen
+from llmops.rollout import offline
 from llmops.rollout.state import State
+from llmops.rollout.tell import label, look_after
 from llmops.rollout.world import Outcome
 
 Object = dict[str, Any]
@@ -39,27 +41,6 @@ def plan(seen: Seen, outcome: Outcome) -> Plan:
         old_jobs=_old_jobs(seen, {one["metadata"]["name"] for one in jobs}, known),
         look_after=look_after(outcome),
     )
-
-
-def look_after(outcome: Outcome) -> float | None:
-    """Seconds: at once after a transition, every second while users meet a candidate, else when something changes."""
-    state = outcome.state
-    if outcome.moved:
-        return 0.1
-    if state.phase in ("Canary", "Baking", "RollingBack") or (state.candidate and state.candidate.weight):
-        return 1.0
-    return 30.0 if state.phase in ("Pending", "Validating", "Evaluating", "Holding") else None
-
-
-def label(digest: str, state: State) -> str:
-    """What became of a content, as the label says it; a backup that lost the status is restored from this."""
-    if state.stable is not None and state.stable.digest == digest:
-        return "stable"
-    if state.rejection(digest) is not None:
-        return "rejected"
-    if state.candidate is not None and state.candidate.digest == digest:
-        return "candidate"
-    return "retired"
 
 
 def revision_name(release: str, digest: str) -> str:
@@ -115,8 +96,12 @@ def _jobs(seen: Seen, state: State) -> list[Object]:
         return []
     over = not (state.phase == "Evaluating" or state.held_from == "Evaluating")
     gates = seen.release.spec.rollout.offline
-    jobs = offline.build_jobs(seen.name, gates, state, seen.templates, over)
+    jobs = offline.build_jobs(seen.name, lambda digest: _target(seen, digest), gates, state, seen.templates, over)
     return [_existing(one, seen) for one in jobs if one["metadata"]["name"] in seen.jobs] if over else jobs
+
+
+def _target(seen: Seen, digest: str) -> Object:
+    return {"promptRef": {"name": seen.name, "version": digest}}
 
 
 def _existing(job: Object, seen: Seen) -> Object:

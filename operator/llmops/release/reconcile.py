@@ -7,14 +7,14 @@ from typing import Any
 
 from llmops import control
 from llmops.api import names
-from llmops.control import Clock, Key, LookAgain
+from llmops.control import Clock, Key, LookAgain, evidence
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX
-from llmops.release import memory
-from llmops.release.observe import Seen, observe
+from llmops.release.observe import Seen, config_map_name, observe
 from llmops.release.plan import Plan, plan
-from llmops.release.status import due, status
+from llmops.release.status import status
 from llmops.rollout.machine import look
+from llmops.rollout.tell import due
 from llmops.rollout.world import Outcome
 
 
@@ -46,8 +46,8 @@ async def _clean(seen: Seen, wanted: Plan, cluster: Cluster) -> None:
 
 async def _save(seen: Seen, outcome: Outcome, cluster: Cluster, now: float) -> None:
     """The evidence, so that it survives even a restart of everything."""
-    if seen.kept is not None and memory.due(seen.kept, now, outcome.moved):
-        await cluster.apply([memory.build_config_map(seen.name, seen.kept, now)], owner=seen.raw)
+    if seen.kept is not None and evidence.due(seen.kept, now, outcome.moved):
+        await cluster.apply([evidence.build_config_map(config_map_name(seen.name), seen.kept, now)], owner=seen.raw)
 
 
 def _by_service(service: dict[str, Any], cluster: Cluster) -> Iterable[Key]:

@@ -6,6 +6,8 @@
     state.py     where a rollout stands; read from the status and written to it
     world.py     what else is so: the evaluations' verdict, the gateways, the annotations, the time
     judge.py     the questions asked while users meet the candidate, in their order
+    offline.py   the evaluations of a candidate: EvalJobs made from templates, and their verdict
+    tell.py      how it stands, in the fields of a status
     machine.py   look(state, wanted, world) -> the next state, what happened, and when to look again
 
 Nothing here reads a clock or the cluster. The caller writes the returned state into the status; the gateways read the

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from llmops.api import EvalJob, PromptRelease, Reason
-from llmops.release import content, offline
+from llmops.release import content
 from llmops.release.observe import Seen
-from llmops.release.plan import build_revision, label, plan, revision_name
-from llmops.release.status import due, status
+from llmops.release.plan import build_revision, plan, revision_name
+from llmops.release.status import status
+from llmops.rollout import offline
 from llmops.rollout.machine import look
 from llmops.rollout.state import Candidate, Stable, State, freeze, read
+from llmops.rollout.tell import due, label
 from llmops.rollout.world import Gateway, Outcome, Wanted, World
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -124,8 +126,12 @@ def job(name: str, verdict: str | None, phase: str = "Succeeded") -> Object:
     return {"metadata": {"name": name, "generation": 1, "uid": f"uid-of-{name}"}, "spec": {}, "status": told}
 
 
+def asks(digest: str) -> Object:
+    return {"promptRef": {"name": "answer", "version": digest}}
+
+
 def test_each_template_becomes_one_evaluation_with_its_gates_as_thresholds() -> None:
-    jobs = offline.build_jobs("answer", GATES.spec.rollout.offline, state(), TEMPLATES, over=False)
+    jobs = offline.build_jobs("answer", asks, GATES.spec.rollout.offline, state(), TEMPLATES, over=False)
     first, second = (EvalJob.parse(one) for one in jobs)
     assert first.metadata.name == f"answer-eval-{digest()[:8]}-1"
     assert second.metadata.name == f"answer-eval-{digest()[:8]}-1-2"
@@ -137,7 +143,7 @@ def test_each_template_becomes_one_evaluation_with_its_gates_as_thresholds() -> 
 
 
 def test_a_first_release_is_asked_only_for_absolute_minima() -> None:
-    jobs = offline.build_jobs("answer", GATES.spec.rollout.offline, state(stable=None), TEMPLATES, over=False)
+    jobs = offline.build_jobs("answer", asks, GATES.spec.rollout.offline, state(stable=None), TEMPLATES, over=False)
     assert len(jobs) == 1
     assert "baseline" not in jobs[0]["spec"]
     assert [one.get("maxDrop") for one in jobs[0]["spec"]["thresholds"]] == [None]

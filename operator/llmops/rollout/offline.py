@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmops.api import EvalJob, names
@@ -11,6 +11,8 @@ from llmops.rollout.state import State
 from llmops.rollout.world import Offline
 
 Object = dict[str, Any]
+Target = Callable[[str], Object]
+"""From a digest to the spec.target that asks this content."""
 
 
 def applicable(gates: Sequence[OfflineGate], state: State) -> dict[str, list[OfflineGate]]:
@@ -22,37 +24,42 @@ def applicable(gates: Sequence[OfflineGate], state: State) -> dict[str, list[Off
     return found
 
 
-def job_name(release: str, state: State, place: int) -> str:
-    """`<release>-eval-<digest8>-<attempt>`; a second template and a repetition after errors have names of their own."""
+def job_name(parent: str, state: State, place: int) -> str:
+    """`<parent>-eval-<digest8>-<attempt>`; a second template and a repetition after errors have names of their own."""
     moving = state.candidate
     assert moving is not None
     second = f"-{place + 1}" if place else ""
     again = f"-r{moving.tries}" if moving.tries else ""
-    return f"{release}-eval-{moving.digest[:8]}-{moving.attempt}{second}{again}"
+    return f"{parent}-eval-{moving.digest[:8]}-{moving.attempt}{second}{again}"
 
 
 def build_jobs(
-    release: str, gates: Sequence[OfflineGate], state: State, templates: Mapping[str, Object], over: bool
+    parent: str,
+    target: Target,
+    gates: Sequence[OfflineGate],
+    state: State,
+    templates: Mapping[str, Object],
+    over: bool,
 ) -> list[Object]:
     """The EvalJobs; `over` once their verdict was acted upon: then nothing that changes later runs them again."""
     by_template = applicable(gates, state)
     return [
-        build_job(job_name(release, state, place), release, state, templates[name], chosen, over)
+        build_job(job_name(parent, state, place), target, state, templates[name], chosen, over)
         for place, (name, chosen) in enumerate(by_template.items())
         if name in templates
     ]
 
 
 def build_job(
-    name: str, release: str, state: State, template: Object, gates: Sequence[OfflineGate], over: bool
+    name: str, target: Target, state: State, template: Object, gates: Sequence[OfflineGate], over: bool
 ) -> Object:
     """The template with the candidate as its target and the gates as its thresholds."""
     moving, stable = state.candidate, state.stable
     assert moving is not None
     spec = {key: value for key, value in template["spec"].items() if key not in ("schedule", "baseline", "thresholds")}
-    spec["target"] = {"promptRef": {"name": release, "version": moving.digest}}
+    spec["target"] = target(moving.digest)
     if stable is not None:
-        spec["baseline"] = {"promptRef": {"name": release, "version": stable.digest}}
+        spec["baseline"] = target(stable.digest)
     spec["thresholds"] = [_threshold(gate) for gate in gates]
     spec["suspend"] = over
     return {
@@ -68,12 +75,12 @@ def _threshold(gate: OfflineGate) -> dict[str, Any]:
     return {"metric": gate.metric, "confidence": gate.confidence, **wanted}
 
 
-def verdict(release: str, gates: Sequence[OfflineGate], state: State, jobs: Mapping[str, Object]) -> Offline:
+def verdict(parent: str, gates: Sequence[OfflineGate], state: State, jobs: Mapping[str, Object]) -> Offline:
     """All of them together: a failure decides at once, everything else when all have ended."""
     by_template = applicable(gates, state)
     if state.candidate is None or not by_template:
         return Offline()
-    told = [_one(jobs.get(job_name(release, state, place))) for place in range(len(by_template))]
+    told = [_one(jobs.get(job_name(parent, state, place))) for place in range(len(by_template))]
     score = next((one.score for one in told if one.score), None)
     for word in ("Fail", None, "Error", "Inconclusive", "Pass"):
         saying = [one for one in told if one.verdict == word]

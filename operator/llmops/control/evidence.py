@@ -1,5 +1,7 @@
 """Who met what, across restarts: the leader's union of all reports, saved into a ConfigMap now and then.
 
+`subject` is how gateways speak of what is rolled out: of a release its namespace/name, of a service names.subject.
+
 Gateways keep their own units for the whole attempt and tell a new leader everything again. The ConfigMap covers what
 they cannot: gateways and operator restarting together. What it misses are the last ten seconds.
 """
@@ -13,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from llmops.api import names
 from llmops.api.report import Unit
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP
 from llmops.rollout.ledger import Ledger, Tally
 from llmops.rollout.state import Candidate, Frozen
+from llmops.rollout.world import Gateway
 
 log = logging.getLogger(__name__)
 SAVE_EVERY = 10.0
@@ -57,43 +59,45 @@ class Kept:
 _KEPT: WeakKeyDictionary[Cluster, dict[str, Kept]] = WeakKeyDictionary()
 
 
-async def recall(cluster: Cluster, namespace: str, release: str, moving: Candidate, now: float) -> Kept:
+async def recall(
+    cluster: Cluster, namespace: str, subject: str, config_map: str, moving: Candidate, now: float
+) -> Kept:
     """The units of this attempt: what is in memory, or was saved, and what the gateways tell."""
-    mine, whole = _KEPT.setdefault(cluster, {}), names.qualified(namespace, release)
+    mine = _KEPT.setdefault(cluster, {})
     attempt = f"{moving.digest}/{moving.attempt}"
-    kept = mine.get(whole)
+    kept = mine.get(subject)
     if kept is None or kept.attempt != attempt:
-        kept = mine[whole] = Kept(attempt, saved_at=now)
-        await _restore(cluster, namespace, release, kept)
+        kept = mine[subject] = Kept(attempt, saved_at=now)
+        await _restore(cluster, namespace, config_map, kept)
         if cluster.reports is not None:
-            cluster.reports.forget(whole, keep=(moving.digest, moving.attempt))
-    kept.count(lambda: _told(cluster, whole, moving), moving.frozen, now)
+            cluster.reports.forget(subject, keep=(moving.digest, moving.attempt))
+    kept.count(lambda: _told(cluster, subject, moving), moving.frozen, now)
     return kept
 
 
-def _told(cluster: Cluster, whole: str, moving: Candidate) -> list[Unit]:
+def _told(cluster: Cluster, subject: str, moving: Candidate) -> list[Unit]:
     if cluster.reports is None:
         return []
-    told: list[Unit] = cluster.reports.units(release=whole, digest=moving.digest, attempt=moving.attempt)
+    told: list[Unit] = cluster.reports.units(release=subject, digest=moving.digest, attempt=moving.attempt)
     return told
 
 
-def forget(cluster: Cluster, namespace: str, release: str) -> None:
-    """The release is gone."""
-    _KEPT.get(cluster, {}).pop(names.qualified(namespace, release), None)
+def forget(cluster: Cluster, subject: str) -> None:
+    """It is gone."""
+    _KEPT.get(cluster, {}).pop(subject, None)
     if cluster.reports is not None:
-        cluster.reports.forget(names.qualified(namespace, release))
+        cluster.reports.forget(subject)
 
 
-async def _restore(cluster: Cluster, namespace: str, release: str, kept: Kept) -> None:
-    saved = await cluster.fresh(CONFIG_MAP, namespace, config_map_name(release))
+async def _restore(cluster: Cluster, namespace: str, config_map: str, kept: Kept) -> None:
+    saved = await cluster.fresh(CONFIG_MAP, namespace, config_map)
     data = (saved or {}).get("data") or {}
     if data.get("attempt") != kept.attempt:
         return
     try:
         kept.ledger.unpack(data.get("units", ""))
     except ValueError as problem:  # the gateways tell it again; only a restart of all of them would lose something
-        log.warning("PromptRelease %s/%s: %s", namespace, release, problem)
+        log.warning("%s/%s: %s", namespace, config_map, problem)
     kept.saved = kept.extent()
 
 
@@ -103,17 +107,33 @@ def due(kept: Kept, now: float, transition: bool) -> bool:
     return waited and kept.extent() != kept.saved
 
 
-def build_config_map(release: str, kept: Kept, now: float) -> Object:
+def build_config_map(name: str, kept: Kept, now: float) -> Object:
     """The child; marks the ledger as saved."""
     kept.saved_at, kept.saved = now, kept.extent()
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": config_map_name(release)},
+        "metadata": {"name": name},
         "data": {"attempt": kept.attempt, "units": kept.ledger.pack()},
     }
 
 
-def config_map_name(release: str) -> str:
-    """Of the saved evidence."""
-    return f"{release}-evidence"
+def gateways(cluster: Cluster, subject: str, now: float) -> tuple[Gateway, ...]:
+    """What each Ready gateway does with its users."""
+    if cluster.reports is None:
+        return ()
+    return tuple(_gateway(subject, one, now) for one in cluster.reports.gateways())
+
+
+def _gateway(subject: str, told: Any, now: float) -> Gateway:
+    if told.age == float("inf"):
+        return Gateway(told.pod, None)
+    serving = told.serving.get(subject) or {}
+    return Gateway(
+        told.pod,
+        now - told.age,
+        serving.get("candidate"),
+        serving.get("attempt") or 0,
+        serving.get("weight") or 0,
+        serving.get("stable"),
+    )
