@@ -108,7 +108,7 @@ def objects(engine: int) -> list[dict[str, Any]]:
         "stable": {"digest": stable, "version": "1.0.0"},
         "candidate": {"digest": candidate, "version": "2.0.0", "attempt": 1, "weight": 25},
     }
-    labels = {names.OWNER_KIND: "LLMService", names.OWNER_NAME: "support"}
+    labels = {names.OWNER_KIND: "LLMService", names.OWNER_NAME: "support", "kubernetes.io/service-name": "support-llm"}
     limits = {"requestsPerMinute": 100_000_000, "tokensPerMinute": 100_000_000_000, "concurrency": 1000}
     return [
         _object(

@@ -43,6 +43,16 @@ class PromptRef(Model):
     """stable, candidate, a version label or a digest."""
 
 
+class ServiceTarget(Model):
+    """An LLMService, or one revision of it."""
+
+    name: Word
+    """Its name."""
+    revision: Annotated[str, Field(min_length=8, max_length=64)] | None = None
+    """At least 8 characters of the digest of a revision that is stable or on its way; without it the service as users
+    meet it."""
+
+
 class Target(Model):
     """What answers the questions."""
 
@@ -53,7 +63,7 @@ class Target(Model):
         ),
         Rule("has(self.url) == has(self.model)", "url and model belong together: write both or neither"),
     )
-    service_ref: Ref | None = None
+    service_ref: ServiceTarget | None = None
     """An LLMService."""
     prompt_ref: PromptRef | None = None
     """A version of a PromptRelease."""

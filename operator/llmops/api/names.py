@@ -35,6 +35,11 @@ def labels(kind: str, name: str) -> dict[str, str]:
     return {MANAGED_BY: FIELD_MANAGER, OWNER_KIND: kind, OWNER_NAME: name}
 
 
+def subject(namespace: str, name: str) -> str:
+    """How gateways and the operator speak of the rollout of a service's revisions; a release is `namespace/name`."""
+    return f"llm/{namespace}/{name}"
+
+
 def qualified(namespace: str, name: str) -> str:
     """`namespace/name`, the form in which models, releases and keys are spoken of."""
     return f"{namespace}/{name}"

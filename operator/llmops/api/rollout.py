@@ -198,6 +198,8 @@ class StableStatus(Model):
     """Its identity."""
     revision: Annotated[str, Field(max_length=63)] | None = None
     """The Revision that holds it."""
+    service: Annotated[str, Field(max_length=63)] | None = None
+    """Of a model: the Service of the pods that answer for it."""
     since: Annotated[str, Field(max_length=40)] | None = None
     """Since when."""
 
@@ -247,6 +249,8 @@ class CandidateStatus(Model):
     """Its identity."""
     revision: Annotated[str, Field(max_length=63)] | None = None
     """The Revision that holds it."""
+    service: Annotated[str, Field(max_length=63)] | None = None
+    """Of a model: the Service of the pods that answer for it."""
     attempt: int | None = None
     """How often this content was tried, counting from 1."""
     weight: int | None = None

@@ -48,18 +48,32 @@ class Resolved:
 def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str) -> Resolved | Missing:
     """The arm for a spec's `target` or `baseline` (as on the wire); `url` is the gateway's."""
     if "serviceRef" in target:
-        return _service_arm(target["serviceRef"]["name"], namespace, reader, url)
+        return _service_arm(target["serviceRef"], namespace, reader, url)
     if "promptRef" in target:
         return _prompt_arm(target["promptRef"], namespace, reader, url, input_field)
     identity = digest({"url": target["url"], "model": target["model"]})
     return Resolved(Arm(target["url"], target["model"], identity))
 
 
-def _service_arm(name: str, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
+def _service_arm(reference: Raw, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
+    name, revision = reference["name"], reference.get("revision")
+    if revision:
+        return _revision_arm(name, revision, namespace, reader, url)
     identity = _service(name, namespace, reader)
     if isinstance(identity, Missing):
         return identity
     return Resolved(Arm(url, names.qualified(namespace, name), identity, token=True))
+
+
+def _revision_arm(name: str, wanted: str, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
+    """The door knows the two that have pods; which of them that is stands in the service's status."""
+    service = reader.get(LLM_SERVICE, namespace, name)
+    status = (service or {}).get("status") or {}
+    for arm in ("stable", "candidate"):
+        found = str((status.get(arm) or {}).get("digest") or "")
+        if found.startswith(wanted):
+            return Resolved(Arm(url, f"{names.qualified(namespace, name)}@{found}", found, token=True))
+    return Missing(f"LLMService {namespace}/{name} has no pods of revision {wanted}; name one of its status")
 
 
 def _service(name: str, namespace: str, reader: Reader) -> str | Missing:

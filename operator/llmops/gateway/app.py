@@ -68,7 +68,7 @@ class Door:
         self.accounts, self.meter = Accounts(), Meter()
         self.lobby = Lobby(settings.held_requests, self.ledger.urgent)
         self.upstream = Upstream(
-            session, lambda name: self.snapshot.services.get(name), self.lobby, settings.credentials_folder
+            session, lambda service: self.snapshot.current(service), self.lobby, settings.credentials_folder
         )
         self.search = Retriever(session, lambda: self.snapshot).search
         self._gates: dict[str, Gate] = {}
@@ -185,11 +185,11 @@ class Door:
             raise NotAllowed("/internal is for the operator's service account only", code="internal_only")
         poll = _poll(await request.json())
         cursor = await self.ledger.since(poll, self.instance)
-        serving = {name: one.serving() for name, one in self.snapshot.releases.items()}
+        serving = self.snapshot.rollouts()
         if not self.split_leased():
             for one in serving.values():
                 one["weight"] = 0
-        spend, load = self.accounts.spend(), self.upstream.load(self.meter.generated)
+        spend, load = self.accounts.spend(), self.upstream.load(self.snapshot.services, self.meter.generated)
         held = {name: self.upstream.credentials.of(name) is not None for name in self.snapshot.providers}
         reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, spend, load, held)
         await request.answer(200, orjson.dumps(reply))

@@ -1,6 +1,7 @@
 """What a request asks for: a service by `model`, or a version of a release by `prompt`; and for whom it counts.
 
     model: support | shop/support                          the service, the caller's own messages
+    model: support@stable | support@candidate | support@<digest>           that revision; never counts as evidence
     prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by user
     prompt: {id: ..., version: stable | candidate | 2.1.0 | <digest>}      that version; never counts as evidence
 
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.api import names
 from llmops.gateway.auth import Caller
 from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Unknown
-from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Version
+from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Sticky, Version
 from llmops.rollout.split import bucket, meets_candidate
 
 PINNED = frozenset(
@@ -65,6 +66,18 @@ class Choice:
     share: Share | None
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A revision of a service for this request, drawn by its user."""
+
+    service: Service
+    variant: str
+    digest: str
+    unit_source: str
+    share: Share
+    subject: str
+
+
 def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Service:
     """The service that `model` names, if this caller may use it for this."""
     if not isinstance(model, str) or not model:
@@ -75,6 +88,7 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
             param="model",
         )
     namespace, name = _qualified(model, caller)
+    name, _, wanted = name.partition("@")
     found = snapshot.services.get(names.qualified(namespace, name))
     if found is None or not found.admission.admits(caller.namespace):
         raise Unknown(
@@ -84,7 +98,7 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
             param="model",
         )
     _opened(caller, "model", namespace, name, found.admission, f"LLMService {found.name}")
-    return usable(found, task)
+    return _revision(usable(found, task), wanted, caller) if wanted else usable(found, task)
 
 
 def usable(found: Service, task: str) -> Service:
@@ -97,6 +111,47 @@ def usable(found: Service, task: str) -> Service:
             param="model",
         )
     return found
+
+
+def _revision(found: Service, wanted: str, caller: Caller) -> Service:
+    """One revision of a service, by `model: name@…`; it never counts as evidence."""
+    split = found.split
+    if wanted == STABLE or (split is not None and _begins(split.stable, wanted)):
+        return replace(found, split=None)
+    if split is None or split.candidate is None or not (wanted == CANDIDATE or _begins(split.digest, wanted)):
+        raise Unknown(
+            f"LLMService {found.name} serves no revision {wanted!r}: write {found.name}@stable, {found.name}@candidate "
+            f"or at least {SHORTEST_PREFIX} characters of the digest of one of the two",
+            code="revision_not_found",
+            param="model",
+        )
+    if not split.weight and not _evaluates(found.name, caller):
+        raise NotAllowed(
+            f"revision {wanted!r} of LLMService {found.name} is a candidate that no user meets: only its evaluation "
+            "may ask it",
+            code="candidate_unseen",
+            param="model",
+        )
+    return replace(split.candidate, fallbacks=())
+
+
+def _begins(digest: str | None, wanted: str) -> bool:
+    return digest is not None and len(wanted) >= SHORTEST_PREFIX and digest.startswith(wanted)
+
+
+def revision(
+    found: Service, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller, leased: bool
+) -> Draw | None:
+    """Which revision of a service answers, where users of it are split."""
+    split = found.split
+    if split is None or split.candidate is None or split.digest is None or not split.weight or not leased:
+        return None
+    source, unit = _unit(split.sticky, body, headers, caller)
+    chosen = meets_candidate(bucket(split.subject, split.digest, split.attempt, unit), split.weight)
+    share = Share(split.digest, split.attempt, split.weight, unit_hash(unit))
+    if chosen:
+        return Draw(split.candidate, CANDIDATE, split.digest, source, share, split.subject)
+    return Draw(found, STABLE, split.stable or "", source, share, split.subject)
 
 
 def version(
@@ -180,7 +235,7 @@ def _pinned(release: Release, wanted: str, caller: Caller) -> Choice:
             param="prompt.version",
         )
     unseen = release.candidate is not None and found.digest == release.candidate.digest and release.weight == 0
-    if unseen and not _evaluates(release, caller):
+    if unseen and not _evaluates(release.name, caller):
         raise NotAllowed(
             f"version {wanted!r} of PromptRelease {release.name} is a candidate that no user sees yet: "
             "only its evaluation may ask it",
@@ -190,8 +245,8 @@ def _pinned(release: Release, wanted: str, caller: Caller) -> Choice:
     return Choice(release, found, _variant(release, found), "pinned", None)
 
 
-def _evaluates(release: Release, caller: Caller) -> bool:
-    namespace = release.name.partition("/")[0]
+def _evaluates(qualified: str, caller: Caller) -> bool:
+    namespace = qualified.partition("/")[0]
     return caller.holder is None and caller.namespace == namespace and caller.name.endswith(EVAL_SUFFIX)
 
 
@@ -220,7 +275,7 @@ def _drawn(
     release: Release, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller, leased: bool
 ) -> Choice:
     stable, candidate = release.stable, release.candidate
-    source, unit = _unit(release, body, headers, caller)
+    source, unit = _unit(release.sticky, body, headers, caller)
     if stable is None:
         raise NotReady(
             f"PromptRelease {release.name} has no stable version yet ({release.waiting}): "
@@ -237,8 +292,10 @@ def _drawn(
     return Choice(release, stable, STABLE, source, share)
 
 
-def _unit(release: Release, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller) -> tuple[str, str]:
-    for sticky in release.sticky:
+def _unit(
+    known: Sequence[Sticky], body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller
+) -> tuple[str, str]:
+    for sticky in known:
         if sticky.header is not None:
             value = headers.get(sticky.header, b"").decode("latin-1")
         elif sticky.source == "User":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from llmops.gateway.snapshot import (
     Release,
     Service,
     Snapshot,
+    Split,
     Sticky,
     Version,
 )
@@ -37,6 +38,8 @@ from llmops.gateway.version import compile_version
 Object = dict[str, Any]
 T = TypeVar("T")
 SERVICE_NAME = "kubernetes.io/service-name"
+Home = tuple[str, str, str]
+"""An owner's kind, its `namespace/name`, and which of its Services."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Compiler:
         releases = self._releases(objects.releases, _by_release(objects.revisions), labels)
         holders = {one.name: one for raw in objects.keys if (one := self._once(raw, _holder)) is not None}
         self._kept, self._made = self._made, {}
-        indexes = {name: self._pods(urls) for (kind, name), urls in addresses.items() if kind == VectorIndex.KIND}
+        indexes = {name: self._pods(urls) for (kind, name, _), urls in addresses.items() if kind == VectorIndex.KIND}
         live = {url for found in addresses.values() for url in found}
         live |= {one.external.base_url for one in services.values() if one.external is not None}
         self._endpoints = {url: one for url, one in self._endpoints.items() if url in live or one.pending}
@@ -86,29 +89,29 @@ class Compiler:
     def _services(
         self,
         raws: Sequence[Object],
-        addresses: Mapping[tuple[str, str], set[str]],
+        addresses: Mapping[Home, set[str]],
         providers: Mapping[str, Provider],
         labels: Namespaces,
     ) -> dict[str, Service]:
         made = {}
         for raw in raws:
             name = _name(raw)
-            urls = tuple(sorted(addresses.get((LLMService.KIND, name), ())))
             parsed = self._once(raw, _parse_service)
             if parsed is not None:
                 abroad = _external(parsed, providers, labels)
+                urls, new = (_answering(addresses, name, one) for one in _homes(parsed))
                 urls = urls if abroad is None else (abroad.base_url,) if abroad.problem is None else ()
-                key = ("service", _version(raw), urls, abroad, *_selected(parsed.spec.access.from_, labels))
-                made[name] = self._memo(key, partial(self._service, parsed, urls, abroad, labels))
+                key = ("service", _version(raw), urls, new, abroad, *_selected(parsed.spec.access.from_, labels))
+                made[name] = self._memo(key, partial(self._service, parsed, urls, new, abroad, labels))
         return made
 
     def _service(
-        self, service: LLMService, urls: Sequence[str], abroad: External | None, labels: Namespaces
+        self, service: LLMService, urls: Sequence[str], new: Sequence[str], abroad: External | None, labels: Namespaces
     ) -> Service:
         spec, namespace = service.spec, service.metadata.namespace
         pricing = spec.pricing
         scaled = spec.autoscaling is not None and spec.autoscaling.max > 0
-        return Service(
+        whole = Service(
             name=service.qualified,
             task=spec.task,
             admission=admission(spec.access, namespace, labels),
@@ -123,6 +126,7 @@ class Compiler:
             awaited=spec.external is None and (spec.replicas > 0 or scaled),
             cold_start=_cold_start(service),
         )
+        return replace(whole, split=_split(service, whole, self._pods(new)))
 
     def _releases(
         self, raws: Sequence[Object], revisions: Mapping[str, list[Object]], labels: Namespaces
@@ -167,6 +171,40 @@ def _external(service: LLMService, providers: Mapping[str, Provider], labels: Na
     return External(name, spec.type, spec.base_url.rstrip("/"), asked.model, ADAPTERS.get(spec.type), problem)
 
 
+def _homes(service: LLMService) -> tuple[str | None, str | None]:
+    """The Services of stable's pods and of the candidate's. Where revisions are rolled out, nobody meets the first one
+    before it was found good."""
+    status = service.status
+    stable, moving = (status.stable, status.candidate) if status else (None, None)
+    home = f"{service.metadata.name}-llm"
+    first = stable is None and status is not None and status.phase is not None
+    return None if first else (stable.service if stable else None) or home, moving.service if moving else None
+
+
+def _answering(addresses: Mapping[Home, set[str]], service: str, home: str | None) -> tuple[str, ...]:
+    return tuple(sorted(addresses.get((LLMService.KIND, service, home), ()))) if home else ()
+
+
+def _split(service: LLMService, whole: Service, pods: tuple[Endpoint, ...]) -> Split | None:
+    status, rollout = service.status, service.spec.rollout
+    if status is None or status.phase is None or rollout is None:
+        return None
+    stable, moving = status.stable, status.candidate
+    digest, candidate = (moving.digest, None) if moving else (None, None)
+    if digest is not None and status.phase != "Rejected":
+        fallbacks = (whole.name, *whole.fallbacks)
+        candidate = replace(whole, endpoints=pods, fallbacks=fallbacks, awaited=False, pin=digest)
+    return Split(
+        subject=names.subject(service.metadata.namespace, service.metadata.name),
+        stable=stable.digest if stable else None,
+        digest=digest,
+        attempt=(moving.attempt or 1) if moving else 0,
+        weight=(moving.weight or 0) if moving else 0,
+        sticky=tuple(_sticky(text) for text in rollout.sticky_by),
+        candidate=candidate,
+    )
+
+
 def _cold_start(service: LLMService) -> float | None:
     scaling = service.status.scaling if service.status else None
     return seconds(scaling.cold_start) if scaling and scaling.cold_start else None
@@ -190,19 +228,19 @@ def _selected(from_: str, labels: Namespaces) -> tuple[Hashable, ...]:
     return (frozenset((name, frozenset(one.items())) for name, one in labels.items()),)
 
 
-def _by_owner(slices: Sequence[Object]) -> dict[tuple[str, str], set[str]]:
-    """(kind, `namespace/name`) -> URLs of the pods that are Ready and not going away.
+def _by_owner(slices: Sequence[Object]) -> dict[Home, set[str]]:
+    """URLs of the pods that are Ready and not going away.
 
     An index has a second Service, its database's, which is no business of the door's: only `<name>-index` counts.
     """
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    found: dict[Home, set[str]] = defaultdict(set)
     for one in slices:
         metadata = one["metadata"]
         labels = metadata.get("labels") or {}
-        kind, owner = labels.get(names.OWNER_KIND), labels.get(names.OWNER_NAME)
-        if not kind or not owner or (kind == VectorIndex.KIND and labels.get(SERVICE_NAME) != f"{owner}-index"):
+        kind, owner, home = labels.get(names.OWNER_KIND), labels.get(names.OWNER_NAME), labels.get(SERVICE_NAME, "")
+        if not kind or not owner or (kind == VectorIndex.KIND and home != f"{owner}-index"):
             continue
-        found[kind, names.qualified(metadata["namespace"], owner)].update(_urls(one))
+        found[kind, names.qualified(metadata["namespace"], owner), home].update(_urls(one))
     return found
 
 

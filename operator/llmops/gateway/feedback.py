@@ -29,24 +29,27 @@ def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledge
     mark = marks.read(told) if isinstance(told, str) else None
     if mark is None:
         raise BadRequest(
-            "id must be the id of a completion that a prompt answered (its `id` field)", code="id_invalid", param="id"
-        )
-    release = snapshot.releases.get(mark.release)
-    if release is None or not release.admission.admits(caller.namespace):
-        raise Unknown(
-            f"PromptRelease {mark.release} is not there for namespace {caller.namespace}",
-            code="prompt_not_found",
+            "id must be the id of a completion that a prompt answered, or a model that is rolled out (its `id` field)",
+            code="id_invalid",
             param="id",
         )
-    metrics.GATEWAY_FEEDBACK.labels(mark.release, mark.variant, rating).inc()
+    kind, _, name = mark.subject.partition("/") if mark.subject.count("/") > 1 else ("", "", mark.subject)
+    found = snapshot.services.get(name) if kind else snapshot.releases.get(name)
+    if found is None or not found.admission.admits(caller.namespace):
+        raise Unknown(
+            f"{'LLMService' if kind else 'PromptRelease'} {name} is not there for namespace {caller.namespace}",
+            code="model_not_found" if kind else "prompt_not_found",
+            param="id",
+        )
+    metrics.GATEWAY_FEEDBACK.labels(mark.subject, mark.variant, rating).inc()
     share = _share(mark, ledger)
     if share is not None and rating == "down":
-        ledger.failed(mark.release, cast(Literal["stable", "candidate"], mark.variant), share, "Feedback")
+        ledger.failed(mark.subject, cast(Literal["stable", "candidate"], mark.variant), share, "Feedback")
     return {"object": "feedback", "id": told, "rating": rating, "counted": share is not None}
 
 
 def _share(mark: Mark, ledger: Ledger) -> Share | None:
-    running = ledger.running(mark.release)
+    running = ledger.running(mark.subject)
     if running is None or not mark.attempt or not mark.unit:
         return None
     digest, number = running

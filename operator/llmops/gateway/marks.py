@@ -1,4 +1,4 @@
-"""The id of a prompt's answer: it says what feedback on it speaks of, so that any gateway can take it.
+"""The id of an answer that a rollout may count: it says what feedback on it speaks of, so that any gateway can take it.
 
 `chatcmpl-` and, in base64url, `release|attempt|digest|variant|weight|unit|nonce`. It is no secret and no proof: whoever
 sends feedback is authenticated, and the operator counts a unit's failure only if it saw that unit being served.
@@ -11,7 +11,7 @@ import binascii
 import secrets
 from dataclasses import dataclass
 
-from llmops.gateway.choose import Choice
+from llmops.gateway.choose import Share
 
 PREFIX = "chatcmpl-"
 _FIELDS = 7
@@ -21,7 +21,7 @@ _FIELDS = 7
 class Mark:
     """What an answer was. `attempt` 0: it was no part of a rollout. `digest`: ten characters."""
 
-    release: str
+    subject: str
     attempt: int
     digest: str
     variant: str
@@ -29,15 +29,14 @@ class Mark:
     unit: str
 
 
-def new(choice: Choice) -> str:
-    """An id for one answer."""
-    share = choice.share
+def new(subject: str, digest: str, variant: str, share: Share | None) -> str:
+    """An id for one answer; `digest` is the version's that gave it, told where it is no part of a rollout."""
     told = (
-        f"{share.attempt}|{share.digest[:10]}|{choice.variant}|{share.weight}|{share.unit}"
+        f"{share.attempt}|{share.digest[:10]}|{variant}|{share.weight}|{share.unit}"
         if share
-        else f"0|{choice.version.digest[:10]}|{choice.variant}|0|"
+        else f"0|{digest[:10]}|{variant}|0|"
     )
-    text = f"{choice.release.name}|{told}|{secrets.token_hex(6)}"
+    text = f"{subject}|{told}|{secrets.token_hex(6)}"
     return PREFIX + base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 

@@ -26,12 +26,14 @@ class Meter:
         self.generated: dict[str, int] = {}
         """Tokens out, by service."""
 
-    def answered(self, path: str, service: Service | None, choice: Choice | None, status: int, seconds: float) -> None:
-        """One request is over."""
+    def answered(
+        self, path: str, service: Service | None, choice: Choice | None, variant: str, status: int, seconds: float
+    ) -> None:
+        """One request is over; `variant` of a model that is rolled out, where no prompt was asked."""
         if choice is not None:
             key = (path, choice.release.name, choice.version.label, choice.variant, status)
         else:
-            key = (path, service.name if service else "", "", "", status)
+            key = (path, service.name if service else "", "", variant, status)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = _Series(

@@ -62,7 +62,7 @@ class Ledger:
 
     def follow(self, snapshot: Snapshot) -> None:
         """A new snapshot: attempts that ended are forgotten, new ones begin, polls are answered."""
-        serving = {name: one.serving() for name, one in snapshot.releases.items()}
+        serving = snapshot.rollouts()
         if serving == self._serving:
             return
         self._serving = serving

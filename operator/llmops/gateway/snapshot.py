@@ -58,6 +58,24 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A service whose revisions are rolled out: which one is stable, and how many of a hundred users meet the other."""
+
+    subject: str
+    stable: str | None
+    digest: str | None
+    attempt: int
+    weight: int
+    sticky: tuple[Sticky, ...]
+    candidate: Service | None
+    """The same service as the candidate's pods answer it; what they cannot answer falls back to stable's."""
+
+    def serving(self) -> Serving:
+        """As it is told to the operator."""
+        return Serving(stable=self.stable, candidate=self.digest, attempt=self.attempt, weight=self.weight)
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A model: where it is answered, for whom, within which bounds."""
 
@@ -76,6 +94,9 @@ class Service:
     """Whether a pod may still come: without one a request waits for it, or is refused at once."""
     cold_start: float | None = None
     """Seconds that a pod took to start, as the operator measured it."""
+    split: Split | None = None
+    pin: str = ""
+    """The digest of the revision that these pods are of, where they are a candidate's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +208,16 @@ class Snapshot:
     gateways: int = 1
     complete: bool = False
     """Whether every kind was listed once: before that the door is not ready."""
+
+    def current(self, service: Service) -> Service | None:
+        """The same service, or the same candidate of it, as it is now."""
+        found = self.services.get(service.name)
+        if not service.pin or found is None:
+            return found
+        split = found.split
+        return split.candidate if split is not None and split.digest == service.pin else None
+
+    def rollouts(self) -> dict[str, Serving]:
+        """What is done with the users of every rollout, by its subject."""
+        told = {name: one.serving() for name, one in self.releases.items()}
+        return told | {one.split.subject: one.split.serving() for one in self.services.values() if one.split}

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from llmops.gateway import choose, marks
-from llmops.gateway.choose import Choice
+from llmops.gateway.auth import Caller
+from llmops.gateway.choose import Choice, Draw, Share
 from llmops.gateway.errors import BadRequest, NotReady, Refusal, TimedOut, UpstreamFailed
 from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
-from llmops.gateway.snapshot import Holder, Service
+from llmops.gateway.snapshot import CANDIDATE, Holder, Service
 from llmops.gateway.stream import Events, error_event
 from llmops.gateway.upstream import Opened, Whole
 from llmops.telemetry import metrics
@@ -43,15 +44,18 @@ class Turn:
     __slots__ = (
         "account",
         "body",
+        "caller",
         "choice",
         "citations",
         "cost",
         "door",
+        "draw",
         "fell_back",
         "gone",
         "holder",
         "id",
         "request",
+        "rescued",
         "service",
         "tokens",
     )
@@ -60,18 +64,20 @@ class Turn:
         self.door, self.request = door, request
         self.service: Service
         self.account: Account
+        self.caller: Caller
         self.holder: Holder | None = None
         self.body: dict[str, Any] = {}
         self.choice: Choice | None = None
+        self.draw: Draw | None = None
         self.id: str | None = None
         self.citations: dict[str, Any] = {}
         self.tokens, self.cost = 0, 0.0
-        self.fell_back = self.gone = False
+        self.fell_back = self.rescued = self.gone = False
 
     async def take(self) -> None:
         """Who is it, what is asked, is it allowed; then the answer."""
         door, request = self.door, self.request
-        caller = await door.caller(request)
+        self.caller = caller = await door.caller(request)
         self.body = await request.json()
         snapshot = door.snapshot
         if request.path == CHAT and self.body.get("prompt") is not None:
@@ -93,6 +99,7 @@ class Turn:
         try:
             if self.choice is not None:
                 await self._prepare(self.choice)
+            self._draw_revision()
             same_currency(self.holder, self.service)
             async with self._place():
                 if self.body.get("stream") and self.request.path != EMBEDDINGS:
@@ -117,11 +124,25 @@ class Turn:
             )
         self.service = choose.usable(found, choose.GENERATE)
         self.body = rendered.body
-        self.id = marks.new(choice)
+        self.id = marks.new(choice.release.name, choice.version.digest, choice.variant, choice.share)
         if rendered.citations is not None:
             self.citations["citations"] = rendered.citations
         if rendered.echo is not None:
             self.citations["rendered"] = rendered.echo
+
+    def _draw_revision(self) -> None:
+        """Of a model that is being rolled out; who asks for a version of a prompt by name is no evidence of it."""
+        if self.service.split is None or (self.choice is not None and self.choice.unit_source == "pinned"):
+            return
+        leased = self.door.split_leased()
+        draw = choose.revision(self.service, self.body, self.request.headers, self.caller, leased)
+        if draw is None:
+            return
+        self.draw, self.service = draw, draw.service
+        self.request.extra.append((b"x-llmops-model-variant", draw.variant.encode()))
+        if self.choice is None:
+            self.request.extra.append((b"x-llmops-unit-source", draw.unit_source.encode()))
+            self.id = marks.new(draw.subject, draw.digest, draw.variant, draw.share)
 
     async def _whole(self) -> None:
         answer = await self._ask(stream=False)
@@ -216,6 +237,7 @@ class Turn:
             except (*_FALLS_BACK, BadRequest):  # a provider may not know what was asked of the service
                 continue
             if isinstance(answer, Opened) or answer.status < 400:
+                self.rescued = other.name == service.name
                 self.fell_back, self.service = True, other
                 metrics.GATEWAY_FALLBACKS.labels(service.name, name).inc()
                 self.request.extra.append((b"x-llmops-fallback", name.encode()))
@@ -227,7 +249,7 @@ class Turn:
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
         if service.external is not None:
             return await self.door.upstream.abroad(service, self.account.name, self.request.path, self.body, stream)
-        self.body["model"] = service.name
+        self.body["model"] = service.name  # what every revision's engine calls itself
         body = orjson.dumps(self.body)
         if stream:
             return await self.door.upstream.stream(service, self.account.name, self.request.path, body)
@@ -292,18 +314,23 @@ class Turn:
         )
 
     def _served(self) -> None:
-        if self.fell_back:
-            return self._failed()
-        choice = self.choice
-        if choice is not None and choice.share is not None:
-            self.door.ledger.exposed(choice.release.name, _variant(choice), choice.share)
-        return None
+        """Answered; but by another service, or by stable for its candidate, is a failure of who was asked."""
+        self._evidence(release_failed=self.fell_back and not self.rescued, model_failed=self.fell_back)
 
     def _failed(self) -> None:
-        choice = self.choice
-        if choice is not None and choice.share is not None:
-            self.door.ledger.exposed(choice.release.name, _variant(choice), choice.share)
-            self.door.ledger.failed(choice.release.name, _variant(choice), choice.share, "Errors")
+        self._evidence(release_failed=True, model_failed=True)
+
+    def _evidence(self, release_failed: bool, model_failed: bool) -> None:
+        if self.choice is not None and self.choice.share is not None:
+            self._note(self.choice.release.name, self.choice.variant, self.choice.share, release_failed)
+        if self.draw is not None:
+            self._note(self.draw.subject, self.draw.variant, self.draw.share, model_failed)
+
+    def _note(self, subject: str, variant: str, share: Share, failed: bool) -> None:
+        met: Literal["stable", "candidate"] = "candidate" if variant == CANDIDATE else "stable"
+        self.door.ledger.exposed(subject, met, share)
+        if failed:
+            self.door.ledger.failed(subject, met, share, "Errors")
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:
         self.tokens = tokens_in + tokens_out
@@ -311,11 +338,8 @@ class Turn:
 
     def _count(self, status: int) -> None:
         seconds = self.door.loop.time() - self.request.started
-        self.door.meter.answered(self.request.path, self.service, self.choice, status, seconds)
-
-
-def _variant(choice: Choice) -> Literal["stable", "candidate"]:
-    return "candidate" if choice.variant == "candidate" else "stable"
+        variant = self.draw.variant if self.draw else ""
+        self.door.meter.answered(self.request.path, self.service, self.choice, variant, status, seconds)
 
 
 __all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "JSON", "Turn"]

@@ -66,10 +66,10 @@ class _TryAgain(Exception):
 
 
 class Upstream:
-    """The client side of the door. `current(name)` finds the service as it is now."""
+    """The client side of the door. `current` finds a service as it is now."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, current: Callable[[str], Service | None], lobby: Lobby, folder: str
+        self, session: aiohttp.ClientSession, current: Callable[[Service], Service | None], lobby: Lobby, folder: str
     ) -> None:
         self._session, self._current, self._lobby = session, current, lobby
         self.credentials = ask.Credentials(folder)
@@ -99,12 +99,12 @@ class Upstream:
         told = ask.translated(service, answer.status, answer.body, self.credentials)
         return Whole(answer.status, told, answer.retry_after)
 
-    def load(self, tokens: Mapping[str, int]) -> dict[str, Load]:
-        """What every service that was ever asked has to do, as the operator is told it."""
+    def load(self, services: Mapping[str, Service], tokens: Mapping[str, int]) -> dict[str, Load]:
+        """What every service that was ever asked has to do, its candidate's share included, as the operator is told."""
         found = {}
         for name, asked in self._asked.items():
-            current = self._current(name)
-            running = sum(one.pending for one in current.endpoints) if current else 0
+            current = services.get(name)
+            running = sum(one.pending for one in _all_endpoints(current)) if current else 0
             held = self._lobby.count(name)
             found[name] = Load(running=running, held=held, asked=asked, tokens=tokens.get(name, 0))
         return found
@@ -127,7 +127,8 @@ class Upstream:
                         hopeless += failure.last
                         if failure.avoid:
                             endpoint.avoid_until = self._loop.time() + AVOID
-                        hopeless += service.external is not None and not failure.last
+                        # whoever has somewhere else to go does not wait for better times
+                        hopeless += bool(service.external or service.pin) and not failure.last
                         if hopeless > 1:
                             raise UpstreamFailed(
                                 f"LLMService {service.name} failed twice: {problem}", code="upstream_failed"
@@ -143,9 +144,10 @@ class Upstream:
     async def _choose(self, service: Service, caller: str, tried: set[Endpoint]) -> Endpoint:
         """A pod not tried yet; when all were, all again after a pause; when there is none, the first that comes."""
         while True:
-            current = self._current(service.name)
+            current = self._current(service)
             if current is None:
-                raise UpstreamFailed(f"LLMService {service.name} was deleted", code="upstream_failed")
+                gone = f"revision {service.pin[:10]} of LLMService" if service.pin else "LLMService"
+                raise UpstreamFailed(f"{gone} {service.name} was deleted", code="upstream_failed")
             if not current.endpoints and not current.awaited:
                 raise NotReady(
                     f"LLMService {service.name} has no replicas: write spec.replicas: 1 or more",
@@ -196,6 +198,11 @@ class Upstream:
         finally:
             if opened is None:
                 endpoint.pending -= 1
+
+
+def _all_endpoints(service: Service) -> tuple[Endpoint, ...]:
+    candidate = service.split.candidate if service.split else None
+    return (*service.endpoints, *candidate.endpoints) if candidate else service.endpoints
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> bytes | None:

@@ -84,6 +84,16 @@ def test_a_service_is_its_stable_revision_and_asked_through_the_door():
     assert (arm.identity, arm.url, arm.model, arm.token, arm.prompt) == ("5" * 64, URL, "shop/support", True, None)
 
 
+def test_a_revision_of_a_service_is_asked_by_its_digest_as_long_as_it_has_pods():
+    status = {"stable": {"digest": OLD}, "candidate": {"digest": GOOD}}
+    rolled = {"llmservices": [{"metadata": {"name": "support"}, "spec": {}, "status": status}]}
+    for digest in (OLD, GOOD):
+        arm = found({"serviceRef": {"name": "support", "revision": digest[:10]}}, **rolled).arm
+        assert (arm.identity, arm.model, arm.token) == (digest, f"shop/support@{digest}", True)
+    missing = found({"serviceRef": {"name": "support", "revision": "0123456789"}}, **rolled)
+    assert "has no pods of revision 0123456789" in missing.sentence
+
+
 def test_an_address_is_asked_directly_and_never_given_our_token():
     arm = found({"url": "http://elsewhere/v1", "model": "gpt"}).arm
     assert (arm.url, arm.model, arm.token) == ("http://elsewhere/v1", "gpt", False)

@@ -25,7 +25,11 @@ def compiled(world: World, compiler: Compiler | None = None) -> Any:
 
 
 def slice_of(world: World, *endpoints: dict[str, Any], port: str = "http") -> None:
-    labels = {"llmops.dev/owner-kind": "LLMService", "llmops.dev/owner-name": "support"}
+    labels = {
+        "llmops.dev/owner-kind": "LLMService",
+        "llmops.dev/owner-name": "support",
+        "kubernetes.io/service-name": "support-llm",
+    }
     world.objects["slices"] = [
         {
             "metadata": {

@@ -185,7 +185,8 @@ class World:
         slices = self.objects["slices"]
         slices[:] = [one for one in slices if one["metadata"]["name"] != name]
         for engine in engines:
-            labels = {names.OWNER_KIND: kind, names.OWNER_NAME: name, "kubernetes.io/service-name": service or name}
+            home = f"{name}-llm" if kind == "LLMService" else name
+            labels = {names.OWNER_KIND: kind, names.OWNER_NAME: name, "kubernetes.io/service-name": service or home}
             one = self._object("EndpointSlice", name, {}, labels=labels)
             one["ports"] = [{"name": "http", "port": engine.port}]
             one["endpoints"] = [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]
