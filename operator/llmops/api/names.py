@@ -40,6 +40,11 @@ def subject(namespace: str, name: str) -> str:
     return f"llm/{namespace}/{name}"
 
 
+def of_subject(text: str) -> tuple[bool, str]:
+    """(whether it is a service's, `namespace/name`)."""
+    return (True, text.partition("/")[2]) if text.count("/") > 1 else (False, text)
+
+
 def qualified(namespace: str, name: str) -> str:
     """`namespace/name`, the form in which models, releases and keys are spoken of."""
     return f"{namespace}/{name}"

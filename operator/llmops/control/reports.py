@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from llmops.api import Settings
+from llmops.api import Settings, names
 from llmops.api.report import MAX_UNITS, PATH, Load, Poll, Report, Serving, Spend, Unit
 from llmops.kube.cache import Cache
 from llmops.kube.resources import ENDPOINT_SLICE, LLM_SERVICE, PROMPT_RELEASE, PROVIDER
@@ -192,8 +192,9 @@ class Reports:
         self._spend[report["instance"]] = {one["key"]: one for one in report["spend"]}
         for unit in report["units"]:
             self._merge(unit)
-        for release in releases:
-            self._changed(PROMPT_RELEASE.kind, release)
+        for subject in releases:
+            of_service, name = names.of_subject(subject)
+            self._changed(LLM_SERVICE.kind if of_service else PROMPT_RELEASE.kind, name)
         for service in services:
             self._changed(LLM_SERVICE.kind, service)
         for provider in providers:

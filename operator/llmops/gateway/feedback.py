@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+from llmops.api import names
 from llmops.gateway import marks
 from llmops.gateway.auth import Caller
 from llmops.gateway.choose import Share
@@ -33,12 +34,12 @@ def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledge
             code="id_invalid",
             param="id",
         )
-    kind, _, name = mark.subject.partition("/") if mark.subject.count("/") > 1 else ("", "", mark.subject)
-    found = snapshot.services.get(name) if kind else snapshot.releases.get(name)
+    of_service, name = names.of_subject(mark.subject)
+    found = snapshot.services.get(name) if of_service else snapshot.releases.get(name)
     if found is None or not found.admission.admits(caller.namespace):
         raise Unknown(
-            f"{'LLMService' if kind else 'PromptRelease'} {name} is not there for namespace {caller.namespace}",
-            code="model_not_found" if kind else "prompt_not_found",
+            f"{'LLMService' if of_service else 'PromptRelease'} {name} is not there for namespace {caller.namespace}",
+            code="model_not_found" if of_service else "prompt_not_found",
             param="id",
         )
     metrics.GATEWAY_FEEDBACK.labels(mark.subject, mark.variant, rating).inc()

@@ -38,7 +38,7 @@ def plan(seen: Seen, outcome: Outcome) -> Plan:
     return Plan(
         children=(*revisions, *jobs),
         old_revisions=old,
-        old_jobs=_old_jobs(seen, {one["metadata"]["name"] for one in jobs}, known),
+        old_jobs=offline.old_jobs(seen.name, seen.jobs, {one["metadata"]["name"] for one in jobs}, known),
         look_after=look_after(outcome),
     )
 
@@ -91,34 +91,11 @@ def _superfluous(seen: Seen, state: State) -> tuple[str, ...]:
 
 
 def _jobs(seen: Seen, state: State) -> list[Object]:
-    """The candidate's evaluations, from Evaluating on; suspended once acted upon, so that nothing runs them again."""
-    if state.candidate is None or state.phase in BEFORE_EVALUATION or state.candidate.digest != seen.wanted.digest:
+    if state.candidate is not None and state.candidate.digest != seen.wanted.digest:
         return []
-    over = not (state.phase == "Evaluating" or state.held_from == "Evaluating")
     gates = seen.release.spec.rollout.offline
-    jobs = offline.build_jobs(seen.name, lambda digest: _target(seen, digest), gates, state, seen.templates, over)
-    return [_existing(one, seen) for one in jobs if one["metadata"]["name"] in seen.jobs] if over else jobs
+    return offline.jobs_now(seen.name, lambda one: _target(seen, one), gates, state, seen.templates, seen.jobs)
 
 
 def _target(seen: Seen, digest: str) -> Object:
     return {"promptRef": {"name": seen.name, "version": digest}}
-
-
-def _existing(job: Object, seen: Seen) -> Object:
-    """With its uid an apply can only change it: one that somebody deletes in this very moment is not made anew."""
-    metadata = job["metadata"]
-    return {**job, "metadata": {**metadata, "uid": seen.jobs[metadata["name"]]["metadata"]["uid"]}}
-
-
-def _old_jobs(seen: Seen, kept: set[str], known: set[str]) -> tuple[str, ...]:
-    """Evaluations of contents that are gone, and those of others that still run; finished ones stay to be read."""
-    prefix = f"{seen.name}-eval-"
-    return tuple(
-        name
-        for name, job in seen.jobs.items()
-        if name not in kept and name.startswith(prefix) and (name[len(prefix) :][:8] not in known or not _ended(job))
-    )
-
-
-def _ended(job: Object) -> bool:
-    return (job.get("status") or {}).get("phase") in ("Succeeded", "Failed")

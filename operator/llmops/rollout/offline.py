@@ -70,6 +70,41 @@ def build_job(
     }
 
 
+def jobs_now(
+    parent: str, target: Target, gates: Sequence[OfflineGate], state: State, templates: Mapping[str, Object],
+    existing: Mapping[str, Object],
+) -> list[Object]:  # fmt: skip
+    """The candidate's evaluations, from Evaluating on; suspended once acted upon, so that nothing runs them again."""
+    if state.candidate is None or state.phase in ("Pending", "Validating"):
+        return []
+    over = not (state.phase == "Evaluating" or state.held_from == "Evaluating")
+    jobs = build_jobs(parent, target, gates, state, templates, over)
+    return [_existing(one, existing) for one in jobs if one["metadata"]["name"] in existing] if over else jobs
+
+
+def _existing(job: Object, existing: Mapping[str, Object]) -> Object:
+    """With its uid an apply can only change it: one that somebody deletes in this very moment is not made anew."""
+    metadata = job["metadata"]
+    return {**job, "metadata": {**metadata, "uid": existing[metadata["name"]]["metadata"]["uid"]}}
+
+
+def old_jobs(parent: str, existing: Mapping[str, Object], kept: set[str], known: set[str]) -> tuple[str, ...]:
+    """Evaluations of contents that are gone, and those of others that still run; finished ones stay to be read.
+
+    `known` has the first eight digits of the digests that there are Revisions of.
+    """
+    prefix = f"{parent}-eval-"
+    return tuple(
+        name
+        for name, job in existing.items()
+        if name not in kept and name.startswith(prefix) and (name[len(prefix) :][:8] not in known or not _ended(job))
+    )
+
+
+def _ended(job: Object) -> bool:
+    return (job.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def _threshold(gate: OfflineGate) -> dict[str, Any]:
     wanted = {"min": gate.min} if gate.min is not None else {"maxDrop": gate.max_drop, "against": "Baseline"}
     return {"metric": gate.metric, "confidence": gate.confidence, **wanted}

@@ -26,7 +26,12 @@ HOSTNAME = "kubernetes.io/hostname"
 
 
 def selector(seen: Seen) -> dict[str, str]:
-    return {**names.labels(LLM_SERVICE.kind, seen.service.metadata.name), PART: "engine"}
+    return {**names.labels(LLM_SERVICE.kind, seen.service.metadata.name), PART: part(seen)}
+
+
+def part(seen: Seen) -> str:
+    """Of the pods that run the model; two revisions side by side must not count one another's."""
+    return f"engine{seen.home.removeprefix(seen.child)}"
 
 
 def claim_name(seen: Seen) -> str:
@@ -39,7 +44,7 @@ def build_deployment(seen: Seen, source: Source, resolved: Resolved) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": seen.child},
+        "metadata": {"name": seen.home},
         "spec": {
             "replicas": seen.service.spec.replicas,
             "selector": {"matchLabels": selector(seen)},
@@ -239,7 +244,7 @@ def build_service(seen: Seen) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": seen.child},
+        "metadata": {"name": seen.home},
         "spec": {"selector": selector(seen), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
@@ -248,7 +253,7 @@ def build_disruption_budget(seen: Seen) -> Object:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": seen.child},
+        "metadata": {"name": seen.home},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(seen)}},
     }
 
@@ -261,7 +266,7 @@ def build_network_policy(seen: Seen) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": seen.child},
+        "metadata": {"name": seen.home},
         "spec": {
             "podSelector": {"matchLabels": selector(seen)},
             "policyTypes": ["Ingress"],

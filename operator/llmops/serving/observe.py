@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,15 @@ from llmops.serving.revision import content_digest
 from llmops.serving.sources import FETCHER, download_name, given_claim
 
 Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """All that there is of a service's revisions, by name: several have pods while one is rolled out."""
+
+    deployments: Mapping[str, Object] = field(default_factory=dict)
+    jobs: Mapping[str, Object] = field(default_factory=dict)
+    autoscalers: Mapping[str, Object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,17 @@ class Seen:
     offer: Offer | None = None  # of spec.external
     nodes: Sequence[Object] = ()  # where an accelerator is asked for
     told: str = ""  # what the download said of the model as it ended (JSON)
+    homed: str = ""  # where its pods are, if not where a first revision's are
+    family: Family = field(default_factory=lambda: Family())
 
     @property
     def child(self) -> str:
         return f"{self.service.metadata.name}-llm"
+
+    @property
+    def home(self) -> str:
+        """The name of the Deployment, the Service and so on of its pods."""
+        return self.homed or self.child
 
     @property
     def model(self) -> ModelSource:
@@ -68,7 +84,9 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
     service = LLMService.model_validate(raw)
     labels, child = names.labels(LLM_SERVICE.kind, key.name), f"{key.name}-llm"
     digest, model = content_digest(service), service.spec.model
-    deployment = cluster.get(DEPLOYMENT, key.namespace, child)
+    family = Family(*(_by_name(cluster.list(one, key.namespace, labels)) for one in (DEPLOYMENT, JOB, HPA)))
+    home = home_of(service, family)
+    deployment = family.deployments.get(home) or cluster.get(DEPLOYMENT, key.namespace, home)
     pods = [one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")]
     return Seen(
         raw=raw,
@@ -79,8 +97,8 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         revisions=cluster.list(REVISION, key.namespace, labels),
         deployment=deployment,
         pods=pods,
-        download=cluster.get(JOB, key.namespace, download_name(child, model)) if model else None,
-        autoscaler=cluster.get(HPA, key.namespace, child),
+        download=family.jobs.get(download_name(child, model)) if model else None,
+        autoscaler=family.autoscalers.get(home),
         missing_claim=await _missing_claim(model, deployment, key, cluster),
         gateways=_gateways(key, cluster),
         load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
@@ -88,7 +106,20 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         offer=await offer(service, cluster),
         nodes=cluster.list(NODE) if service.spec.accelerator else (),
         told=last_words(pods),
+        homed=home,
+        family=family,
     )
+
+
+def _by_name(found: Sequence[Object]) -> dict[str, Object]:
+    return {one["metadata"]["name"]: one for one in found}
+
+
+def home_of(service: LLMService, family: Family) -> str:
+    """Where stable's pods are; a rollout may have left them elsewhere than where the first ones were."""
+    stable = service.status.stable if service.status else None
+    told = (stable.service if stable else None) or ""
+    return told if told in family.deployments else f"{service.metadata.name}-llm"
 
 
 async def _missing_claim(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api.reasons import Reason
+from llmops.api.rollout import ServiceRollout
 from llmops.serving import children, devices, external, merge, revision, scaling
 from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
@@ -75,7 +76,7 @@ def _not_yet(seen: Seen) -> Problem | None:
         f"spec.engine.type {seen.engine.type}": seen.engine.type not in ENGINES,
         f"spec.model.uri {scheme(seen.model)}://": scheme(seen.model) not in WORKS,
         scaling.unsupported(seen) or "": scaling.unsupported(seen) is not None,
-        "spec.rollout": spec.rollout is not None,
+        **_not_yet_rolled(spec.rollout),
         "spec.model.adapters": bool(seen.model.adapters),
         "spec.model.task Rerank": seen.model.task == "Rerank",
         f"spec.model.credentialsSecretRef with {scheme(seen.model)}://": (
@@ -91,6 +92,17 @@ def _not_yet(seen: Seen) -> Problem | None:
         f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and autoscaling by Operator "
         "and by HPA on what the engine tells",
     )
+
+
+def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
+    if rollout is None:
+        return {}
+    unknown = {one.signal for one in rollout.online} - {"Errors", "Feedback"}
+    return {
+        "spec.rollout.shadow": rollout.shadow is not None,
+        f"spec.rollout.online {' and '.join(sorted(unknown))}": bool(unknown),
+        "spec.rollout.offline with capacity Recreate": rollout.capacity == "Recreate" and bool(rollout.offline),
+    }
 
 
 def _folder(seen: Seen) -> Problem | None:

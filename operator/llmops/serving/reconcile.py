@@ -11,7 +11,9 @@ from llmops.control import Clock, Key, LookAgain
 from llmops.kube.cluster import Cluster
 from llmops.kube.errors import Forbidden, Invalid, NotOurs
 from llmops.kube.resources import (
+    CONFIG_MAP,
     DEPLOYMENT,
+    EVAL_JOB,
     HPA,
     JOB,
     LLM_SERVICE,
@@ -24,7 +26,7 @@ from llmops.kube.resources import (
     REVISION,
     SERVICE,
 )
-from llmops.serving import devices, load
+from llmops.serving import devices, load, roll
 from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -45,12 +47,15 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     seen = await observe(key, cluster, clock)
     if seen is None:
         load.keep(key, cluster, None)
+        roll.forget(key, cluster)
         return LookAgain.never()
+    if roll.rolls(seen):
+        return await roll.turn(key, seen, cluster, clock)
     wanted = plan(seen)
     if wanted.problem is None and not seen.service.spec.suspend:
         wanted = await _apply(seen, wanted, cluster)
         # as it is after our write: the counts of before would call the new spec served
-        seen = replace(seen, deployment=cluster.get(DEPLOYMENT, key.namespace, seen.child))
+        seen = replace(seen, deployment=cluster.get(DEPLOYMENT, key.namespace, seen.home))
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.raw, told):
         await _tell(seen.raw, told, cluster)
@@ -66,6 +71,8 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
         await cluster.apply(wanted.children, owner=seen.raw)
         pruned = PRUNED if seen.offer is None else (*PRUNED, *OF_PODS)
         await cluster.prune(seen.raw, keep=wanted.keep, resources=pruned)
+        if seen.offer is None and not wanted.downloading:
+            await roll.drop(seen.service.metadata.namespace, roll.strays(seen), cluster)
     except (NotOurs, Invalid, Forbidden) as refusal:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return Plan(problem=Problem(reason, str(refusal)))
@@ -107,13 +114,30 @@ def _by_node(_: dict[str, Any], cluster: Cluster) -> list[Key]:
     return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
 
 
+def _by_template(job: dict[str, Any], cluster: Cluster) -> list[Key]:
+    """Services whose gates name this EvalJob."""
+    metadata = job["metadata"]
+    found = cluster.find(LLM_SERVICE, "template", (metadata["namespace"], metadata["name"]))
+    return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
+
+
+def _templates_of(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    gates = (raw["spec"].get("rollout") or {}).get("offline") or []
+    return [(raw["metadata"]["namespace"], gate["evalJobRef"]["name"]) for gate in gates]
+
+
 CONTROLLER = control.Controller(
     resource=LLM_SERVICE,
     reconcile=reconcile,
-    owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION),
-    refers=(control.Refers(PROVIDER, _by_provider), control.Refers(NODE, _by_node, keep=devices.slim)),
+    owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION, EVAL_JOB, CONFIG_MAP),
+    refers=(
+        control.Refers(EVAL_JOB, _by_template),
+        control.Refers(PROVIDER, _by_provider),
+        control.Refers(NODE, _by_node, keep=devices.slim),
+    ),
     indexes=(
         control.Index(LLM_SERVICE, "provider", _provider_of),
         control.Index(LLM_SERVICE, "misfit", _misfit),
+        control.Index(LLM_SERVICE, "template", _templates_of),
     ),
 )

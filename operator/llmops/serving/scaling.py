@@ -102,9 +102,9 @@ def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
     built = {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": seen.child},
+        "metadata": {"name": seen.home},
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": seen.child},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": seen.home},
             "minReplicas": asked.min,
             "maxReplicas": asked.max,
             "metrics": [{"type": "Pods", "pods": average}],

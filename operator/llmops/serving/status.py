@@ -47,7 +47,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
     pods = _pods(seen)
     old = seen.raw.get("status") or {}
     metadata = seen.service.metadata
-    listed = _conditions(seen, plan, pods)
+    listed = _conditions(seen, plan)
     whole: Object = {
         "url": seen.settings.gateway_url,
         "model": f"{metadata.namespace}/{metadata.name}",
@@ -100,19 +100,37 @@ def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
     if old.get("digest") == seen.digest or (old and not pods.complete):
         return old
     since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest, "since": since}
+    revision = {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest, "since": since}
+    return revision | ({"service": seen.home} if seen.home != seen.child else {})
 
 
-def _conditions(seen: Seen, plan: Plan, pods: _Pods) -> list[Condition]:
-    parts = (_model_cached(seen, plan), _scheduled(seen, pods), _gateway_synced(seen, pods))
-    ready, reason, message, stalled = _ready(seen, plan, pods, parts)
-    asleep = pods.wanted == 0 and sleeps(seen.service.spec) and plan.problem is None
-    available = pods.ready > 0 or asleep
+def _conditions(seen: Seen, plan: Plan) -> list[Condition]:
+    ready, reason, message, stalled = readiness(seen, plan)
+    usable = available(seen, plan)
     return [
-        *conditions.summary(ready=ready, available=available, reason=reason, message=message, stalled=stalled),
-        _license_accepted(seen),
-        *parts,
+        *conditions.summary(ready=ready, available=usable, reason=reason, message=message, stalled=stalled),
+        *parts(seen, plan),
     ]
+
+
+def readiness(seen: Seen, plan: Plan) -> tuple[bool, Reason | str, str, bool]:
+    """(ready, reason, message, stalled) of a service, or of one revision of it."""
+    _, *others = parts(seen, plan)
+    return _ready(seen, plan, _pods(seen), others)
+
+
+def available(seen: Seen, plan: Plan) -> bool:
+    """Whether users are answered."""
+    pods = _pods(seen)
+    return pods.ready > 0 or (pods.wanted == 0 and sleeps(seen.service.spec) and plan.problem is None)
+
+
+def parts(seen: Seen, plan: Plan) -> list[Condition]:
+    """The conditions that say which part is not as it should be."""
+    pods = _pods(seen)
+    return [
+        _license_accepted(seen), _model_cached(seen, plan), _scheduled(seen, pods), _gateway_synced(seen, pods),
+    ]  # fmt: skip
 
 
 def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> tuple[bool, Reason | str, str, bool]:

@@ -1,0 +1,244 @@
+"""The turn of a service whose revisions are rolled out: observe, look, report, apply (canary.py has what is decided).
+
+The status comes first: a transition is written, and what follows from it is done in the next turn, a tenth of a second
+later. So what the status does not say yet never happens, and a killed operator goes on where it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from llmops.api import Reason, names
+from llmops.control import Clock, Key, LookAgain, evidence
+from llmops.kube.cluster import Cluster
+from llmops.kube.errors import Forbidden, Invalid, NotOurs
+from llmops.kube.resources import (
+    DEPLOYMENT,
+    EVAL_JOB,
+    HPA,
+    JOB,
+    LLM_SERVICE,
+    NETWORK_POLICY,
+    PDB,
+    PROMPT_RELEASE,
+    PVC,
+    REVISION,
+    SERVICE,
+)
+from llmops.rollout import offline, tell
+from llmops.rollout.ledger import Tally
+from llmops.rollout.machine import look
+from llmops.rollout.state import State, read
+from llmops.rollout.world import Outcome, Problem, Wanted, World
+from llmops.serving import canary, load
+from llmops.serving import plan as planning
+from llmops.serving.canary import Arms, Rolling
+from llmops.serving.engines import ENGINES
+from llmops.serving.observe import Seen
+from llmops.serving.plan import Plan
+
+Object = dict[str, Any]
+OF_HOME = (DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY)
+BEFORE_EVIDENCE = ("Pending", "Validating", "Evaluating")
+WARM_UP_SECONDS = 30.0
+_WARM: WeakKeyDictionary[Cluster, set[str]] = WeakKeyDictionary()
+
+
+def rolls(seen: Seen) -> bool:
+    """Whether revisions reach users by steps; those that are replaced where they stand do not."""
+    rollout = seen.service.spec.rollout
+    return seen.offer is None and rollout is not None and rollout.capacity == "Wait"
+
+
+async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgain:
+    now = clock.now()
+    rolling = await _observe(key, seen, cluster, now)
+    before = canary.family(seen, rolling.state)
+    world = replace(rolling.world, problem=await _missing(seen, rolling, before, cluster))
+    outcome = look(rolling.state, rolling.wanted, world)
+    rolling, arms = replace(rolling, world=world), canary.family(seen, outcome.state)
+    planned, old = canary.plan(seen, rolling, arms, outcome.state)
+    if not outcome.moved:
+        planned = await _apply(seen, rolling, arms, planned, outcome, cluster)
+        for name in old:
+            await cluster.delete(EVAL_JOB, key.namespace, name)
+        arms = canary.family(_again(seen, cluster), outcome.state)
+    told = canary.status(seen, rolling, arms, planned, outcome, now)
+    if _due(seen, told, now):
+        await cluster.report(seen.raw, told)
+    for event in outcome.events:
+        await cluster.event(seen.raw, event.reason, event.message, "Warning" if event.warning else "Normal")
+    if rolling.kept is not None and evidence.due(rolling.kept, now.timestamp(), outcome.moved):
+        saved = evidence.build_config_map(_memory(seen), rolling.kept, now.timestamp())
+        await cluster.apply([saved], owner=seen.raw)
+    load.keep(key, cluster, planned.advice.kept if planned.advice else None)
+    return _again_after(outcome, planned)
+
+
+def forget(key: Key, cluster: Cluster) -> None:
+    """It is gone, or not rolled out any more."""
+    evidence.forget(cluster, names.subject(key.namespace, key.name))
+
+
+def strays(seen: Seen) -> set[str]:
+    """Pods that a rollout left, where there is none any more."""
+    return set(seen.family.deployments) - {seen.home}
+
+
+async def drop(namespace: str, homes: set[str], cluster: Cluster) -> None:
+    """The pods of revisions that nobody meets, and what stands before them."""
+    for home in homes:
+        for resource in OF_HOME:
+            found = cluster.get(resource, namespace, home)
+            if found is not None and not found["metadata"].get("deletionTimestamp"):
+                await cluster.delete(resource, namespace, home, uid=found["metadata"]["uid"])
+
+
+def _again_after(outcome: Outcome, planned: Plan) -> LookAgain:
+    waits = [tell.look_after(outcome), load.SECONDS if planned.advice and planned.advice.count else None]
+    known = [one for one in waits if one is not None]
+    return LookAgain.after(min(known)) if known else LookAgain.never()
+
+
+def _due(seen: Seen, told: Object, now: datetime) -> bool:
+    """Evidence is written at most every ten seconds, everything else at once."""
+    old = seen.raw.get("status") or {}
+    others = ("url", "model", "replicas", "readyReplicas", "sizing", "scaling")
+    changed = any(old.get(name) != told.get(name) for name in others)
+    return changed or tell.due(old, told, seen.service.metadata.generation or 0, now)
+
+
+def _again(seen: Seen, cluster: Cluster) -> Seen:
+    """With the Deployments as they are after our write: the counts of before would call a new spec served."""
+    namespace = seen.service.metadata.namespace
+    labels = names.labels(LLM_SERVICE.kind, seen.service.metadata.name)
+    found = {one["metadata"]["name"]: one for one in cluster.list(DEPLOYMENT, namespace, labels)}
+    return replace(seen, family=replace(seen.family, deployments=found))
+
+
+# --- what is so
+
+
+async def _observe(key: Key, seen: Seen, cluster: Cluster, now: datetime) -> Rolling:
+    service, rollout = seen.service, seen.service.spec.rollout
+    assert rollout is not None
+    state = read(service.status, rollout)
+    subject = names.subject(key.namespace, key.name)
+    labels = names.labels(LLM_SERVICE.kind, key.name)
+    jobs = {one["metadata"]["name"]: one for one in cluster.list(EVAL_JOB, key.namespace, labels)}
+    wanted_jobs = {gate.eval_job_ref.name for gate in rollout.offline}
+    templates = {name: cluster.get(EVAL_JOB, key.namespace, name) for name in wanted_jobs}
+    kept = await _recall(seen, subject, state, cluster, now)
+    annotations = service.metadata.annotations
+    world = World(
+        now=now.timestamp(),
+        offline=offline.verdict(seen.child, rollout.offline, state, jobs),
+        tally=kept.tally if kept else Tally(),
+        gateways=evidence.gateways(cluster, subject, now.timestamp()),
+        approve=annotations.get(names.APPROVE),
+        retry=annotations.get(names.RETRY),
+        abort=annotations.get(names.ABORT),
+        revisions={one["spec"]["digest"]: _labelled(one) for one in seen.revisions},
+    )
+    wanted = Wanted(seen.digest, canary.version(service), rollout, service.spec.suspend)
+    known = {name: one for name, one in templates.items() if one is not None}
+    return Rolling(rollout, wanted, state, world, known, jobs, kept)
+
+
+def _labelled(one: Object) -> tuple[str, str]:
+    return (one["metadata"].get("labels") or {}).get(names.STATE, ""), one["spec"].get("version") or ""
+
+
+async def _recall(seen: Seen, subject: str, state: State, cluster: Cluster, now: datetime) -> evidence.Kept | None:
+    moving = state.candidate
+    if moving is None or state.phase in BEFORE_EVIDENCE:
+        return None
+    namespace = seen.service.metadata.namespace
+    return await evidence.recall(cluster, namespace, subject, _memory(seen), moving, now.timestamp())
+
+
+def _memory(seen: Seen) -> str:
+    """The ConfigMap of the saved evidence."""
+    return f"{seen.child}-evidence"
+
+
+async def _missing(seen: Seen, rolling: Rolling, arms: Arms, cluster: Cluster) -> Problem | None:
+    """Whether the candidate can be asked; it is, once, before anybody else does."""
+    state, arm = rolling.state, arms.candidate
+    if arm is None or state.candidate is None or state.candidate.weight or state.phase == "RollingBack":
+        return None
+    found = canary.missing(arm, planning.plan(arm), rolling, _releases_on(seen, cluster))
+    if found is not None or state.phase != "Pending":
+        return found
+    cold = await _warm_up(arm, cluster)
+    return Problem(Reason.STARTING, f"the candidate's pods do not answer yet: {cold}") if cold else None
+
+
+def _releases_on(seen: Seen, cluster: Cluster) -> list[Object]:
+    metadata = seen.service.metadata
+    every = cluster.list(PROMPT_RELEASE, metadata.namespace)
+    return [one for one in every if (one["spec"].get("serviceRef") or {}).get("name") == metadata.name]
+
+
+# --- what is done
+
+
+async def _apply(
+    seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Outcome, cluster: Cluster
+) -> Plan:  # fmt: skip
+    """The plan, or the problem that the API server had with it."""
+    namespace = seen.service.metadata.namespace
+    try:
+        await cluster.apply(planned.children, owner=seen.raw)
+    except (NotOurs, Invalid, Forbidden) as refusal:
+        reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
+        return replace(planned, problem=planning.Problem(reason, str(refusal)))
+    if planned.keep:
+        await cluster.prune(seen.raw, keep=planned.keep, resources=(HPA, JOB, PVC, REVISION))
+    world = rolling.world
+    await drop(namespace, canary.superfluous(seen, arms, outcome.state, world.gateways, world.now), cluster)
+    return planned
+
+
+async def _warm_up(arm: Seen, cluster: Cluster) -> str | None:
+    """One small request to every pod that had none yet, so that no user waits for caches and kernels."""
+    warm = _WARM.setdefault(cluster, set())
+    ready = [one for one in arm.pods if (one.get("status") or {}).get("podIP")]
+    cold = [one for one in ready if one["metadata"].get("uid") not in warm]
+    answers = await asyncio.gather(*(_ask(arm, one["status"]["podIP"]) for one in cold))
+    for one, problem in zip(cold, answers, strict=True):
+        if problem is None:
+            warm.add(one["metadata"]["uid"])
+    return next((problem for problem in answers if problem), None)
+
+
+async def _ask(arm: Seen, ip: str) -> str | None:
+    host = f"[{ip}]" if ":" in ip else ip
+    model, port = arm.service.qualified, ENGINES[arm.engine.type].port
+    paths: Mapping[str, tuple[str, Object]] = {
+        "Generate": (
+            "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
+        ),
+        "Embed": ("/v1/embeddings", {"input": ["Hello"]}),
+    }  # fmt: skip
+    path, body = paths[arm.model.task]
+    timeout = aiohttp.ClientTimeout(total=WARM_UP_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(f"http://{host}:{port}{path}", json={"model": model, **body}) as reply,
+        ):
+            # a request that it understands and refuses has warmed it too: not every model has a chat template
+            return None if reply.status < 500 else f"{path} answers {reply.status}"
+    except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+        return f"{path}: {problem or type(problem).__name__}"
+
+
+__all__ = ["drop", "forget", "rolls", "strays", "turn"]
