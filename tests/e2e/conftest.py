@@ -17,6 +17,7 @@ from llmops.kube.resources import CONFIG_MAP, SERVICE
 LAST = (
     "test_main_job",
     "test_sleep",
+    "test_canary",
     "test_external",
     "test_faults",
 )  # they install the operator, which would join in whatever follows

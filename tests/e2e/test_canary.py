@@ -1,0 +1,158 @@
+"""Revisions of a model on their way to users: operator, door, evaluation and engines as shipped, real models."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+from demo import acts, install, shop
+from demo.stage import NAMESPACE, apply, condition, get, kubectl, load, until
+from tests.e2e.test_sleep import Object, service
+
+pytestmark = pytest.mark.cluster
+ROLLOUT: Object = {
+    "offline": [{"evalJobRef": {"name": "support-quality"}, "metric": "exact_match", "maxDrop": "0.02"}],
+    "steps": [{"weight": 30, "minUnits": 30}, {"weight": 60, "minUnits": 30}],
+    "bake": "5s",
+    "margin": {"points": "30"},
+    "stickyBy": ["Header:x-user-id"],
+}
+GOOD, BAD = ({"uri": f"file:///models/support-{which}.gguf"} for which in ("good", "bad"))
+
+
+class Crowd:
+    """New users who ask the model itself, and say thumbs-down to wrong answers; whom they met, and when last."""
+
+    def __init__(self, show: acts.Show, model: str) -> None:
+        self.show, self.model = show, model
+        self.met: Counter[tuple[str, int]] = Counter()
+        self.last = 0.0
+        self.asked = shop.questions()
+        self._numbers, self._stop = itertools.count(), asyncio.Event()
+
+    async def __aenter__(self) -> Crowd:
+        self.session = aiohttp.ClientSession(headers={"authorization": f"Bearer {self.show.key}"})
+        self.tasks = [asyncio.create_task(self._users()) for _ in range(6)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self.tasks)
+        await self.session.close()
+
+    async def _users(self) -> None:
+        while not self._stop.is_set():
+            number = next(self._numbers)
+            await self._one(f"user-{number}", *self.asked[number % len(self.asked)])
+            await asyncio.sleep(0.05)
+
+    async def _one(self, user: str, question: str, answer: str) -> None:
+        said = [{"role": "system", "content": "You are the Larch support desk."}, {"role": "user", "content": question}]
+        body = {"model": self.model, "max_tokens": 64, "temperature": 0, "messages": said}
+        url, headers = self.show.door, {"x-user-id": user}
+        async with self.session.post(f"{url}/chat/completions", json=body, headers=headers) as reply:
+            variant = reply.headers.get("x-llmops-model-variant", "stable")
+            self.met[variant, reply.status] += 1
+            if variant == "candidate":
+                self.last = time.time()
+            content = await reply.json()
+        if reply.status == 200 and content["choices"][0]["message"]["content"].strip() != answer:
+            await self.session.post(f"{url}/feedback", json={"id": content["id"], "rating": "down"})
+
+
+@pytest.fixture(scope="module")
+def show(cluster: object) -> Iterator[acts.Show]:
+    shown = install.operator(fresh=True)
+    apply(*shop.config_maps(), *load("evaluation.yaml"))
+    yield shown
+    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def status(name: str) -> Object:
+    found: Object = get("llmservice", name).get("status") or {}
+    return found
+
+
+def phase(name: str) -> str:
+    return str(status(name).get("phase"))
+
+
+def pod_uids(name: str) -> dict[str, str]:
+    """uid -> part, of the pods that run."""
+    told = kubectl("get", "pods", "-n", NAMESPACE, "-l", f"llmops.dev/owner-name={name}", "-o", "json")
+    return {
+        one["metadata"]["uid"]: one["metadata"]["labels"]["llmops.dev/part"]
+        for one in json.loads(told)["items"]
+        if not one["metadata"].get("deletionTimestamp")
+    }
+
+
+async def reaches(name: str, wanted: str, seconds: float = 120) -> None:
+    last = lambda: f"{phase(name)}: {condition(get('llmservice', name), 'Ready').get('message')}"  # noqa: E731
+    await asyncio.to_thread(until, f"{name} {wanted}", lambda: phase(name) == wanted, seconds, last)
+
+
+def told(name: str) -> str:
+    return str(condition(get("llmservice", name), "Ready")["message"])
+
+
+async def test_a_better_model_is_evaluated_meets_users_by_steps_and_stays_in_its_pods(show: acts.Show) -> None:
+    apply(service("talker", model=BAD, rollout=ROLLOUT))
+    await asyncio.to_thread(acts.until_true, "llmservice", "talker")
+    assert phase("talker") == "Released"
+    [before] = pod_uids("talker")
+
+    async with Crowd(show, "talker") as crowd:
+        apply(service("talker", model=GOOD, rollout=ROLLOUT))
+        await reaches("talker", "Canary")
+        assert status("talker")["candidate"]["score"].startswith("exact_match")
+        assert before in pod_uids("talker")
+        [new] = pod_uids("talker").keys() - {before}
+        await reaches("talker", "Released")
+        gone = lambda: pod_uids("talker").keys() == {new}  # noqa: E731
+        await asyncio.to_thread(until, "only the new pod", gone, 60, lambda: str(pod_uids("talker")))
+        await asyncio.sleep(1)  # and it goes on
+    assert {code for _, code in crowd.met} == {200}
+    assert crowd.met["candidate", 200] > 60
+    stable = status("talker")["stable"]
+    assert stable["service"] == f"talker-llm-{stable['digest'][:10]}"
+    assert stable["version"] == "support-good.gguf"
+
+    # worse than what users have now: they never meet it, and what they have stays untouched
+    apply(service("talker", model=BAD, rollout=ROLLOUT))
+    await reaches("talker", "Rejected")
+    assert condition(get("llmservice", "talker"), "Evaluated")["reason"] == "EvaluationFailed"
+    assert condition(get("llmservice", "talker"), "Available")["status"] == "True"
+    await asyncio.to_thread(until, "only the good pod", gone, 60, lambda: str(pod_uids("talker")))
+    assert "retry with llmops.dev/retry: " in told("talker")
+    apply(service("talker", model=GOOD, rollout=ROLLOUT))
+    await reaches("talker", "Released")
+    assert pod_uids("talker").keys() == {new}
+
+
+async def test_a_model_that_disappoints_its_users_is_taken_back_and_remembered(show: acts.Show) -> None:
+    online = [{"signal": "Errors"}, {"signal": "Feedback"}]
+    rollout = {**ROLLOUT, "offline": [], "online": online, "steps": [{"weight": 50, "minUnits": 5000}]}
+    apply(service("talkative", model=GOOD, rollout=rollout))
+    await asyncio.to_thread(acts.until_true, "llmservice", "talkative")
+    [before] = pod_uids("talkative")
+    async with Crowd(show, "talkative") as crowd:
+        apply(service("talkative", model=BAD, rollout=rollout))
+        await reaches("talkative", "Canary")
+        await reaches("talkative", "Rejected")
+        rejected, asked = time.time(), sum(crowd.met.values())
+        many = lambda: sum(crowd.met.values()) > asked + 50  # noqa: E731
+        await asyncio.to_thread(until, "fifty more answers", many, 30)
+    assert 0 < crowd.last <= rejected
+    assert {code for _, code in crowd.met} == {200}
+    healthy = condition(get("llmservice", "talkative"), "Healthy")
+    assert (healthy["status"], healthy["reason"]) == ("False", "CandidateWorse")
+    assert "users failed with the candidate" in told("talkative")
+    gone = lambda: pod_uids("talkative").keys() == {before}  # noqa: E731
+    await asyncio.to_thread(until, "only the pod of before", gone, 60, lambda: str(pod_uids("talkative")))
