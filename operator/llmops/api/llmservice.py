@@ -418,7 +418,7 @@ class LLMServiceStatus(Status):
     """The revision that users are served."""
     candidate: CandidateStatus | None = None
     """The revision on its way to them."""
-    rejected: Annotated[list[RejectedStatus], Field(max_length=20)] = []
+    rejected: Annotated[list[RejectedStatus], Field(max_length=50)] = []
     """Revisions that are not tried again by themselves."""
     history: Annotated[list[HistoryEntry], Field(max_length=100)] = []
     """What happened, newest first."""

@@ -20,7 +20,7 @@ from llmops.kube.resources import Object
 
 CONTENT = {
     "PromptRelease": ("serviceRef", "indexRef", "messages", "steps", "variables", "parameters", "response"),
-    "LLMService": ("model", "external", "engine", "accelerator", "podTemplate", "resources"),
+    "LLMService": ("model", "external", "engine", "accelerator", "podTemplate"),
 }
 """The fields whose change makes a new revision."""
 

@@ -20,7 +20,7 @@ def explained(one: Object, releases: bool = False) -> list[str]:
     if status.get("observedGeneration") != metadata.get("generation"):
         lines.append("  The operator has not yet seen the latest change; what follows speaks of the one before.")
     lines += [f"  {line}" for line in _conditions(status)]
-    if releases or "candidate" in status or "stable" in status:
+    if releases or "phase" in status:
         lines += [f"  {line}" for line in _rollout(one, status)]
     return lines
 

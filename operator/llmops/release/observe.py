@@ -102,6 +102,8 @@ def _missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, O
         task = ((found["spec"].get("model") or {}).get("task")) or "Generate"
         if resource == LLM_SERVICE and task != "Generate":
             return Problem(Reason.INVALID_SPEC, f"{what} has task {task}, not Generate: refer to one that generates")
+        if resource == LLM_SERVICE and ((found.get("status") or {}).get("candidate") or {}).get("weight"):
+            return Problem(Reason.REFERENCE_NOT_READY, f"{what} is being rolled out itself, and goes first")
         if not _available(found):
             return Problem(Reason.REFERENCE_NOT_READY, f"{what} is not available yet: see its conditions")
     for gate in spec.rollout.offline:

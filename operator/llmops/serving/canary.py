@@ -180,7 +180,9 @@ def plan(seen: Seen, rolling: Rolling, arms: Arms, state: State) -> tuple[Plan, 
     applied = _merged((one for each in planned for one in each.children), state)
     kept = _merged((one for each in planned for one in each.keep), state)
     known = {one["spec"]["digest"][:8] for one in kept if one["kind"] == REVISION.kind}
-    old = offline.old_jobs(seen.child, rolling.evaluations, {one["metadata"]["name"] for one in jobs}, known)
+    old = offline.old_jobs(
+        seen.service.metadata.name, rolling.evaluations, {one["metadata"]["name"] for one in jobs}, known
+    )
     nobody = planning.Problem(Reason.REJECTED, "no revision of it has pods")
     first = planned[0] if planned else Plan(problem=nobody)
     # an arm that cannot be planned leaves what it has alone, so nothing may be cleared away around it
@@ -208,20 +210,26 @@ def _labelled(one: Object, state: State) -> Object:
 def _evaluations(seen: Seen, rolling: Rolling, state: State) -> list[Object]:
     if state.candidate is not None and state.candidate.digest != seen.digest:
         return []
-    target = partial(_target, seen.service.metadata.name)
+    name = seen.service.metadata.name
+    target = partial(_target, name)
     gates = rolling.rollout.offline
-    return offline.jobs_now(seen.child, target, gates, state, rolling.templates, rolling.evaluations)
+    return offline.jobs_now(name, target, gates, state, rolling.templates, rolling.evaluations)
 
 
 def _target(name: str, digest: str) -> Object:
     return {"serviceRef": {"name": name, "revision": digest}}
 
 
+def left(seen: Seen, arms: Arms) -> set[str]:
+    """Homes of revisions that should have no pods any more."""
+    return set(seen.family.deployments) - arms.homes if arms.lost is None else set()
+
+
 def superfluous(seen: Seen, arms: Arms, state: State, gateways: Iterable[Gateway], now: float) -> set[str]:
     """Homes of revisions that nobody meets any more: once every gateway said so, or its lease ran out."""
-    others = set(seen.family.deployments) - arms.homes
-    if not others or arms.stable is None or state.stable is None:
-        return others if arms.lost is None else set()
+    others = left(seen, arms)
+    if arms.stable is None or state.stable is None:
+        return others
     waited = now - state.stable.since > LEASE
     known = tuple(gateways)
     told = bool(known) and all(one.stable == state.stable.digest for one in known)

@@ -48,6 +48,7 @@ Object = dict[str, Any]
 OF_HOME = (DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY)
 BEFORE_EVIDENCE = ("Pending", "Validating", "Evaluating")
 WARM_UP_SECONDS = 30.0
+LEAVING_SECONDS = 5.0  # until gateways are asked again whether they left the pods of before
 _WARM: WeakKeyDictionary[Cluster, set[str]] = WeakKeyDictionary()
 
 
@@ -79,7 +80,7 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         saved = evidence.build_config_map(_memory(seen), rolling.kept, now.timestamp())
         await cluster.apply([saved], owner=seen.raw)
     load.keep(key, cluster, planned.advice.kept if planned.advice else None)
-    return _again_after(outcome, planned)
+    return _again_after(outcome, planned, waits=bool(canary.left(seen, arms)))
 
 
 def forget(key: Key, cluster: Cluster) -> None:
@@ -101,9 +102,10 @@ async def drop(namespace: str, homes: set[str], cluster: Cluster) -> None:
                 await cluster.delete(resource, namespace, home, uid=found["metadata"]["uid"])
 
 
-def _again_after(outcome: Outcome, planned: Plan) -> LookAgain:
-    waits = [tell.look_after(outcome), load.SECONDS if planned.advice and planned.advice.count else None]
-    known = [one for one in waits if one is not None]
+def _again_after(outcome: Outcome, planned: Plan, waits: bool) -> LookAgain:
+    scaled = planned.advice is not None and planned.advice.count
+    times = (tell.look_after(outcome), load.SECONDS if scaled else None, LEAVING_SECONDS if waits else None)
+    known = [one for one in times if one is not None]
     return LookAgain.after(min(known)) if known else LookAgain.never()
 
 
@@ -139,7 +141,7 @@ async def _observe(key: Key, seen: Seen, cluster: Cluster, now: datetime) -> Rol
     annotations = service.metadata.annotations
     world = World(
         now=now.timestamp(),
-        offline=offline.verdict(seen.child, rollout.offline, state, jobs),
+        offline=offline.verdict(key.name, rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
         gateways=evidence.gateways(cluster, subject, now.timestamp()),
         approve=annotations.get(names.APPROVE),
