@@ -1,7 +1,7 @@
 """An object store that speaks S3's HTTP API, of the standard library alone: a pod runs this file as it is.
 
 It signs what it was asked by itself (not with the code that it tests) and compares. Usage: python store.py FOLDER PORT
-serves the files beneath FOLDER as the bucket `models`.
+PACE serves the files beneath FOLDER as the bucket `models`, PACE bytes a second.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -28,6 +29,7 @@ class Store(ThreadingHTTPServer):
         self.replaced: dict[str, bytes] = {}
         self.region, self.page, self.cuts, self.public, self.session = "us-east-1", 1000, 0, False, False
         self.answers: list[int] = []
+        self.pace = 0
 
     @property
     def url(self) -> str:
@@ -113,14 +115,19 @@ class Handler(BaseHTTPRequestHandler):
         if etag and self.server.cuts:
             self.server.cuts -= 1
             body = body[: len(body) // 2]
-        self.wfile.write(body)
+        step = self.server.pace // 10 or len(body) or 1
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            if self.server.pace:
+                time.sleep(0.1)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 if __name__ == "__main__":
-    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    folder, port, pace = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     with Store(("", port)) as served:
         served.objects = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+        served.pace = pace
         served.serve_forever()

@@ -324,7 +324,7 @@ async def test_a_gated_model_comes_from_the_hub_with_a_token_that_only_the_downl
 
 
 async def test_a_bucket_gives_its_objects_to_who_signs_with_its_key(world: World) -> None:
-    host = await helper(world, "store", ["python3", "-c", STORE, "/models", "8000"])
+    host = await helper(world, "store", ["python3", "-c", STORE, "/models", "8000", "100000"])
     world.operator.settings = replace(world.operator.settings, s3_url=f"http://{host}:8000")
     wrong = {"AWS_ACCESS_KEY_ID": store.ID, "AWS_SECRET_ACCESS_KEY": "wrong"}
     await world.create(SECRET, "store", stringData=wrong)
@@ -338,6 +338,7 @@ async def test_a_bucket_gives_its_objects_to_who_signs_with_its_key(world: World
     await world.client.patch(SECRET, world.namespace, "store", {"stringData": {"AWS_SECRET_ACCESS_KEY": store.SECRET}})
     (job,) = world.mine(JOB)
     await world.client.delete(JOB, world.namespace, job["metadata"]["name"])
+    await world.says("Downloading", " of 1.8 MiB, about ")
     assert await answer(await world.ready(), ROWS[5]["question"]) == ROWS[5]["answer"]
     told = "downloaded from s3://models/support-good.gguf, and its SHA-256 is the one in spec.model.revision"
     assert world.said("ModelCached") == ("True", "Downloaded", told)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmops.serving import bucket, headers, hub
+from llmops.serving import bucket, headers, hub, progress
 from llmops.serving.transfer import Refused, fetch
 
 
@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hub", default="", help="the address behind hf://, s3:// or gs://")
     parser.add_argument("--revision", default="", help="a branch, tag, commit or version there")
     given = parser.parse_args(argv)
+    progress.NOW.expect(0, 0)
+    telling = progress.serve()
     try:
         print(_fetch(given), flush=True)
         _tell(headers.describe(given.path))
@@ -41,6 +43,10 @@ def main(argv: list[str]) -> int:
             flush=True,
         )
         return 2 if full else 1
+    finally:
+        if telling is not None:
+            telling.shutdown()
+            telling.server_close()
     return 0
 
 

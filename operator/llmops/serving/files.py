@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from llmops.serving import progress
 from llmops.serving.transfer import Refused, begun
 
 ACCEPTED = ".safetensors"
@@ -43,7 +44,9 @@ def inside(name: str) -> str:
 
 def check_room(places: Mapping[File, Path], folder: Path) -> None:
     """Said before hours of download, not after."""
+    total = sum(one.size for one in places)
     missing = sum(one.size - begun(place) for one, place in places.items() if not place.exists())
+    progress.NOW.expect(total, total - missing)
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if missing > free:

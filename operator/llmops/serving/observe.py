@@ -12,7 +12,7 @@ from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, NODE, POD, PVC, REVISION
-from llmops.serving import load
+from llmops.serving import downloads, load
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
 from llmops.serving.revision import content_digest
@@ -50,6 +50,7 @@ class Seen:
     kept: Kept = field(default_factory=Kept)
     offer: Offer | None = None  # of spec.external
     nodes: Sequence[Object] = ()  # where an accelerator is asked for
+    progress: Mapping[str, str] = field(default_factory=dict)  # how far downloads are, by pod
     told: str = ""  # what the download said of the model as it ended (JSON)
     homed: str = ""  # where its pods are, if not where a first revision's are
     family: Family = field(default_factory=lambda: Family())
@@ -105,6 +106,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         kept=load.kept(key, cluster),
         offer=await offer(service, cluster),
         nodes=cluster.list(NODE) if service.spec.accelerator else (),
+        progress=await downloads.progress(pods),
         told=last_words(pods),
         homed=home,
         family=family,

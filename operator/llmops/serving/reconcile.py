@@ -26,7 +26,7 @@ from llmops.kube.resources import (
     REVISION,
     SERVICE,
 )
-from llmops.serving import devices, load, roll
+from llmops.serving import devices, downloads, load, roll
 from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -62,7 +62,14 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     if wanted.problem:
         return LookAgain.after(RETRY_SECONDS)
     load.keep(key, cluster, wanted.advice.kept if wanted.advice else None)
-    return LookAgain.after(load.SECONDS) if wanted.advice and wanted.advice.count else LookAgain.never()
+    return look_again(seen, wanted)
+
+
+def look_again(seen: Seen, wanted: Plan) -> LookAgain:
+    """What no event tells: the load of pods, and how far a download is."""
+    if wanted.advice and wanted.advice.count:
+        return LookAgain.after(load.SECONDS)
+    return LookAgain.after(downloads.SECONDS) if any(map(downloads.downloads, seen.pods)) else LookAgain.never()
 
 
 async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:

@@ -37,7 +37,7 @@ from llmops.rollout.ledger import Tally
 from llmops.rollout.machine import look
 from llmops.rollout.state import State, read
 from llmops.rollout.world import Outcome, Problem, Wanted, World
-from llmops.serving import canary, load
+from llmops.serving import canary, downloads, load
 from llmops.serving import plan as planning
 from llmops.serving.canary import Arms, Rolling
 from llmops.serving.engines import ENGINES
@@ -80,7 +80,7 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         saved = evidence.build_config_map(_memory(seen), rolling.kept, now.timestamp())
         await cluster.apply([saved], owner=seen.raw)
     load.keep(key, cluster, planned.advice.kept if planned.advice else None)
-    return _again_after(outcome, planned, waits=bool(canary.left(seen, arms)))
+    return _again_after(seen, outcome, planned, leaving=bool(canary.left(seen, arms)))
 
 
 def forget(key: Key, cluster: Cluster) -> None:
@@ -102,9 +102,14 @@ async def drop(namespace: str, homes: set[str], cluster: Cluster) -> None:
                 await cluster.delete(resource, namespace, home, uid=found["metadata"]["uid"])
 
 
-def _again_after(outcome: Outcome, planned: Plan, waits: bool) -> LookAgain:
+def _again_after(seen: Seen, outcome: Outcome, planned: Plan, leaving: bool) -> LookAgain:
     scaled = planned.advice is not None and planned.advice.count
-    times = (tell.look_after(outcome), load.SECONDS if scaled else None, LEAVING_SECONDS if waits else None)
+    times = (
+        tell.look_after(outcome),
+        load.SECONDS if scaled else None,
+        LEAVING_SECONDS if leaving else None,
+        downloads.SECONDS if any(map(downloads.downloads, seen.pods)) else None,
+    )
     known = [one for one in times if one is not None]
     return LookAgain.after(min(known)) if known else LookAgain.never()
 

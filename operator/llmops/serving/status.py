@@ -191,7 +191,8 @@ def _model_cached(seen: Seen, plan: Plan) -> Condition:
     if plan.downloading or (not is_shared(seen.model) and (said.fetching(seen.pods) or not seen.pods)):
         words, trouble = said.fetch_words(seen.pods), said.broken(seen.pods)
         last = f"; the last try said: {words}" if words else f"; {trouble.message}" if trouble else ""
-        told = f"downloading {uri}{last}"
+        far = next((seen.progress[name] for one in seen.pods if (name := one["metadata"]["name"]) in seen.progress), "")
+        told = f"downloading {uri}{f': {far}' if far else last}"
         return Condition(kind, False, Reason.DOWNLOADING, told)
     return Condition(kind, True, Reason.DOWNLOADED, f"downloaded from {uri}, {_vouched(seen)}")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from llmops.serving import progress
+
 CHUNK = 1 << 20
 TRIES = 5
 PROOFS = ("Authorization", "X-amz-security-token")
@@ -106,8 +108,12 @@ def _download(uri: str, part: Path, headers: Mapping[str, str]) -> None:
         mark.unlink(missing_ok=True)
     with reply, part.open("ab" if reply.status == 206 else "wb") as file:
         promised, got = reply.headers.get("Content-Length"), 0
-        while chunk := reply.read(CHUNK):
+        if not progress.NOW.total and promised is not None:  # nobody listed what is to come
+            here = done if reply.status == 206 else 0
+            progress.NOW.expect(here + int(promised), here)
+        while chunk := reply.read1(CHUNK):
             file.write(chunk)
+            progress.NOW.came(len(chunk))
             got += len(chunk)
         file.flush()
         os.fsync(file.fileno())

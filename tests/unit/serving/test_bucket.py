@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from tests.e2e.store import ID, SECRET, SESSION, Store
 
 from llmops.serving import bucket, fetch
 from llmops.serving.bucket import Keys
+from llmops.serving.progress import PORT
 
 WEIGHTS = bytes(range(256)) * 4000
 EXAMPLE = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -112,6 +117,23 @@ def test_a_cut_download_goes_on_where_it_was_and_an_object_replaced_meanwhile_be
     store.objects, store.cuts, store.replaced = {"m.gguf": WEIGHTS}, 1, {"m.gguf": WEIGHTS[::-1]}
     assert run(store, "s3://models/m.gguf", tmp_path / "n") == 0
     assert (tmp_path / "n").read_bytes() == WEIGHTS[::-1]
+
+
+@pytest.mark.usefixtures("signs")
+def test_how_far_it_is_is_told_while_it_comes(store: Store, tmp_path: Path) -> None:
+    store.objects, store.pace = {"llama/a.safetensors": WEIGHTS, "llama/b.safetensors": WEIGHTS}, 2_000_000
+    with ThreadPoolExecutor(1) as other:
+        ended = other.submit(run, store, "s3://models/llama", tmp_path / "m")
+        seen: list[tuple[int, int]] = []
+        while not ended.done():
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=1) as reply:
+                told = json.load(reply)
+                seen.append((told["done"], told["total"]))
+        assert ended.result() == 0
+    assert {total for _, total in seen} <= {0, 2 * len(WEIGHTS)}
+    far = [done for done, total in seen if total]
+    assert far == sorted(far)
+    assert any(0 < done < 2 * len(WEIGHTS) for done in far)
 
 
 @pytest.mark.usefixtures("signs")

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.serving.golden import DOWNLOADED, SPECS
 from tests.unit.serving.seen import Object, container, deployment, pod, see
 
+from llmops.serving import downloads
 from llmops.serving.observe import Seen
 from llmops.serving.plan import plan
 from llmops.serving.status import status
@@ -216,3 +217,22 @@ def test_the_sizing_is_the_one_the_pods_have() -> None:
     assert found["acceleratorsPerReplica"] == found["tensorParallel"] == 2
     assert found["contextLength"] == 8192
     assert found["explanation"] == "2 nvidia.com/gpu a replica, as spec.accelerator.count says"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"done": 0, "total": 0, "left": None}, ""),
+        ({"done": 0, "total": 3 * 2**30, "left": None}, "0.0 of 3.0 GiB"),
+        ({"done": 2**29, "total": 15 * 2**30, "left": 241}, "0.5 of 15.0 GiB, about 4 min left"),
+        ({"done": 2**20, "total": 2**21, "left": 0}, "1.0 of 2.0 MiB, about 1 s left"),
+        ({"done": 1, "total": 2**40, "left": 9000}, "0.0 of 1024.0 GiB, about 2.5 h left"),
+    ],
+)
+def test_a_download_tells_how_far_it_is_in_words(told: Object, words: str) -> None:
+    assert downloads.said(told) == words
+
+
+def test_how_far_a_download_is_stands_in_the_status() -> None:
+    seen = see(CACHED, pods=[pod("support-llm-fetch-1")], progress={"support-llm-fetch-1": "1.0 of 2.0 GiB"})
+    assert said(seen)["ModelCached"][2] == "downloading https://weights.example/v1/model.gguf: 1.0 of 2.0 GiB"
