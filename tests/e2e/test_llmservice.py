@@ -434,6 +434,16 @@ async def test_auto_chooses_devices_that_the_nodes_have_and_says_what_would_fit_
     await world.until(lambda: world.said("Scheduled")[0] == "True", "scheduled again")
 
 
+async def test_where_no_accelerator_is_free_it_says_who_holds_them(world: World) -> None:
+    await gpu_nodes(world)
+    model, cpu = {"uri": "file:///models/llama"}, {"requests": {"cpu": "1"}}
+    whole = {"engine": {"type": "vLLM"}, "model": model, "accelerator": {"count": 8}, "resources": cpu}
+    await world.service("early", replicas=2, **whole)
+    await world.until(lambda: world.said("Scheduled", "early")[0] == "True", "scheduled")
+    await world.service("late", **whole)
+    await world.says("Unschedulable", "of nvidia.com/gpu, 16 by LLMService early are held", name="late")
+
+
 async def test_auto_asks_the_downloaded_files_how_large_the_model_is(world: World) -> None:
     host = await helper(world, "web", ["python3", "-m", "http.server", "8000", "--directory", "/models"])
     await world.service(

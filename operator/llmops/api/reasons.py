@@ -82,6 +82,11 @@ class Reason(_Told):
     DOWNLOADED = "Downloaded", "The weights were downloaded and checked."
     DOWNLOAD_FAILED = "DownloadFailed", "The weights could not be downloaded; the message says why."
     UNSCHEDULABLE = "Unschedulable", "No node can take a pod; the message has the scheduler's words."
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        "A ResourceQuota leaves no room for a pod; the message says of what.",
+    )
+    OUT_OF_MEMORY = "OutOfMemory", "A container was ended because it needed more memory than its limit."
     IMAGE_NOT_PULLED = "ImageNotPulled", "A node cannot get an image; the message names it."
     CRASHING = "Crashing", "A container ends again and again; the message has its last words."
     STARTING = "Starting", "Pods are starting or loading the model."

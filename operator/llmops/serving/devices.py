@@ -7,10 +7,12 @@ labeller): amd.com/gpu.product-name, amd.com/gpu.vram such as 64G.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from llmops.api import names
 from llmops.api.llmservice import Accelerator
 from llmops.api.quantities import quantity
 
@@ -73,6 +75,22 @@ def memory_of(product: str) -> float:
         if size := re.fullmatch(r"(\d+)GB", word):
             return int(size[1]) * SHOWN * GIB
     return next((float(BY_NAME[word] * MIB) for word in words if word in BY_NAME), 0.0)
+
+
+def held(resource: str, pods: Iterable[Object], namespace: str) -> str:
+    """Which services hold devices, in words, the greatest first; those of other namespaces are not named."""
+    counts: Counter[str] = Counter()
+    for pod in pods:
+        phase = (pod.get("status") or {}).get("phase")
+        if not pod["spec"].get("nodeName") or phase in ("Succeeded", "Failed"):
+            continue
+        limits = [(one.get("resources") or {}).get("limits") or {} for one in pod["spec"].get("containers") or []]
+        count = sum(int(one.get(resource, 0)) for one in limits)
+        mine = pod["metadata"]["namespace"] == namespace
+        owner = (pod["metadata"].get("labels") or {}).get(names.OWNER_NAME, pod["metadata"]["name"])
+        counts["LLMService " + owner if mine else "other namespaces"] += count
+    told = [f"{count} by {who}" for who, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count]
+    return f"of {resource}, {', '.join(told[:5])} are held" if told else ""
 
 
 def slim(node: Object) -> Object:

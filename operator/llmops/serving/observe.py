@@ -12,9 +12,10 @@ from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, NODE, POD, PVC, REVISION
-from llmops.serving import downloads, load
+from llmops.serving import devices, downloads, load
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
+from llmops.serving.pods import unscheduled
 from llmops.serving.revision import content_digest
 from llmops.serving.sources import FETCHER, download_name, given_claim
 
@@ -50,6 +51,7 @@ class Seen:
     kept: Kept = field(default_factory=Kept)
     offer: Offer | None = None  # of spec.external
     nodes: Sequence[Object] = ()  # where an accelerator is asked for
+    holders: str = ""  # of the accelerators that a pod waits for
     progress: Mapping[str, str] = field(default_factory=dict)  # how far downloads are, by pod
     told: str = ""  # what the download said of the model as it ended (JSON)
     homed: str = ""  # where its pods are, if not where a first revision's are
@@ -106,11 +108,19 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         kept=load.kept(key, cluster),
         offer=await offer(service, cluster),
         nodes=cluster.list(NODE) if service.spec.accelerator else (),
+        holders=_holders(service, pods, cluster),
         progress=await downloads.progress(pods),
         told=last_words(pods),
         homed=home,
         family=family,
     )
+
+
+def _holders(service: LLMService, pods: Sequence[Object], cluster: Cluster) -> str:
+    asked = service.spec.accelerator
+    if asked is None or unscheduled(pods) is None:
+        return ""
+    return devices.held(asked.resource, cluster.list(POD), service.metadata.namespace)
 
 
 def _by_name(found: Sequence[Object]) -> dict[str, Object]:

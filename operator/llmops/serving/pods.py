@@ -43,7 +43,7 @@ def broken(pods: Iterable[Object]) -> Trouble | None:
             if waiting.get("reason") in REFUSED:
                 return Trouble(Reason.CRASHING, f"{_name(pod)}: {waiting.get('message') or waiting['reason']}")
             if ended and not one.get("ready") and (one.get("restartCount") or waiting):
-                return Trouble(Reason.CRASHING, _ending(pod, ended))
+                return _ending(pod, ended)
     return None
 
 
@@ -52,7 +52,11 @@ def refused(deployment: Object | None) -> Trouble | None:
     said = {one["type"]: one for one in ((deployment or {}).get("status") or {}).get("conditions") or []}
     failure, progress = said.get("ReplicaFailure") or {}, said.get("Progressing") or {}
     if failure.get("status") == "True":
-        return Trouble(Reason.API_REFUSED, f"pods are refused: {failure.get('message')}")
+        words = str(failure.get("message"))
+        if "exceeded quota" in words:
+            way_out = "have the namespace's ResourceQuota raised, or lower spec.resources or spec.replicas"
+            return Trouble(Reason.QUOTA_EXCEEDED, f"{words}: {way_out}")
+        return Trouble(Reason.API_REFUSED, f"pods are refused: {words}")
     if progress.get("reason") == "ProgressDeadlineExceeded":
         told = "the pods did not become ready in time: look at their logs with kubectl logs"
         return Trouble(Reason.CRASHING, told, overdue=True)
@@ -111,11 +115,12 @@ def _ended(container: Object) -> Object:
     return last if last.get("exitCode") else {}
 
 
-def _ending(pod: Object, ended: Object) -> str:
+def _ending(pod: Object, ended: Object) -> Trouble:
     if ended.get("reason") == "OOMKilled":
-        return f"{_name(pod)} needed more memory than its limit: raise spec.resources.limits.memory"
+        told = f"{_name(pod)} needed more memory than its limit: raise spec.resources.limits.memory"
+        return Trouble(Reason.OUT_OF_MEMORY, told)
     words = (ended.get("message") or "it said nothing").strip()[-LAST_WORDS:]
-    return f"{_name(pod)} ended with status {ended.get('exitCode', '?')}: {words}"
+    return Trouble(Reason.CRASHING, f"{_name(pod)} ended with status {ended.get('exitCode', '?')}: {words}")
 
 
 def _name(pod: Object) -> str:

@@ -66,9 +66,11 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
 
 
 def look_again(seen: Seen, wanted: Plan) -> LookAgain:
-    """What no event tells: the load of pods, and how far a download is."""
+    """What no event tells: the load of pods, how far a download is, and who has the accelerators that are missing."""
     if wanted.advice and wanted.advice.count:
         return LookAgain.after(load.SECONDS)
+    if seen.holders:  # who holds them is no news of this service's
+        return LookAgain.after(RETRY_SECONDS)
     return LookAgain.after(downloads.SECONDS) if any(map(downloads.downloads, seen.pods)) else LookAgain.never()
 
 

@@ -212,7 +212,8 @@ def _vouched(seen: Seen) -> str:
 def _scheduled(seen: Seen, pods: _Pods) -> Condition:
     kind, waiting = ConditionType.SCHEDULED, said.unscheduled(seen.pods)
     if waiting is not None:
-        return Condition(kind, False, waiting.reason, waiting.message)
+        told = f"{waiting.message}; {seen.holders}" if seen.holders else waiting.message
+        return Condition(kind, False, waiting.reason, told)
     if not seen.pods and pods.wanted:
         return Condition(kind, None, Reason.STARTING, "there is no pod yet")
     return Condition(kind, True, Reason.AS_WANTED, "every pod has a node")

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.serving.golden import DOWNLOADED, SPECS
 from tests.unit.serving.seen import Object, container, deployment, pod, see
 
-from llmops.serving import downloads
+from llmops.serving import devices, downloads
 from llmops.serving.observe import Seen
 from llmops.serving.plan import plan
 from llmops.serving.status import status
@@ -123,7 +123,7 @@ TROUBLES: list[tuple[Object, str, str]] = [
     ),
     (
         pod(containerStatuses=[container(last=KILLED, restartCount=1)]),
-        "Crashing", "support-llm-1 needed more memory than its limit: raise spec.resources.limits.memory",
+        "OutOfMemory", "support-llm-1 needed more memory than its limit: raise spec.resources.limits.memory",
     ),
     (
         pod(containerStatuses=[container(state={"waiting": {"reason": "CreateContainerConfigError",
@@ -153,7 +153,12 @@ def progress(**condition: Any) -> Object:
 
 def test_a_refused_pod_is_told_in_the_servers_words() -> None:
     seen = see(deployment=progress(type="ReplicaFailure", status="True", message="exceeded quota: cpu"))
-    assert ready(seen) == ("False", "ApiRefused", "pods are refused: exceeded quota: cpu")
+    assert ready(seen)[1:] == (
+        "QuotaExceeded",
+        "exceeded quota: cpu: have the namespace's ResourceQuota raised, or lower spec.resources or spec.replicas",
+    )
+    seen = see(deployment=progress(type="ReplicaFailure", status="True", message="violates PodSecurity"))
+    assert ready(seen)[1:] == ("ApiRefused", "pods are refused: violates PodSecurity")
 
 
 def test_a_start_that_took_too_long_is_stalled() -> None:
@@ -231,6 +236,26 @@ def test_the_sizing_is_the_one_the_pods_have() -> None:
 )
 def test_a_download_tells_how_far_it_is_in_words(told: Object, words: str) -> None:
     assert downloads.said(told) == words
+
+
+def holding(owner: str, count: int, namespace: str = "shop", **status: Any) -> Object:
+    limits = {"resources": {"limits": {"nvidia.com/gpu": str(count)}}}
+    metadata = {"name": f"{owner}-llm-1", "namespace": namespace, "labels": {"llmops.dev/owner-name": owner}}
+    return {"metadata": metadata, "spec": {"nodeName": "n", "containers": [limits]}, "status": status}
+
+
+def test_who_holds_the_accelerators_is_named_but_not_in_other_namespaces() -> None:
+    waiting = holding("late", 8)
+    del waiting["spec"]["nodeName"]
+    every = [
+        holding("a", 2), holding("b", 4), holding("b", 4), holding("secret", 3, "bank"), holding("c", 0), waiting,
+        holding("gone", 8, phase="Succeeded"),
+    ]  # fmt: skip
+    told = devices.held("nvidia.com/gpu", every, "shop")
+    assert told == "of nvidia.com/gpu, 8 by LLMService b, 3 by other namespaces, 2 by LLMService a are held"
+    assert devices.held("amd.com/gpu", every, "shop") == ""
+    seen = see(pods=[pod(**scheduled("0/1 nodes: insufficient nvidia.com/gpu"))], holders=told)
+    assert said(seen)["Scheduled"][2].endswith(f"insufficient nvidia.com/gpu; {told}")
 
 
 def test_how_far_a_download_is_stands_in_the_status() -> None:
