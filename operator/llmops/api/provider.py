@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, Rule, Status
 
-SERVED = ("OpenAI", "Anthropic")
+SERVED = ("OpenAI", "Anthropic", "Cohere", "Gemini")
 """The types that the gateway speaks to in this version."""
 
 

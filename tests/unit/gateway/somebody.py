@@ -1,7 +1,7 @@
 """Somebody's API, as its public documentation says it behaves, on loopback: replies, streams, and every way to fail.
 
-`Somebody(kind)` speaks like OpenAI or Anthropic. `next` is a list of what happens to the coming requests: a status, or
-the name of a fault in the middle of a stream (overloaded, malformed, cut); what is not said there succeeds.
+`Somebody(kind)` speaks like OpenAI, Anthropic, Cohere or Gemini. `next` is a list of what happens to the coming
+requests: a status, or the name of a fault in the middle of a stream (overloaded, malformed, cut); what is not said there succeeds.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ class Somebody:
         self.headers.append(request.headers)
         self.paths.append(request.path)
         fault = self.next.pop(0) if self.next else 0
-        shown = request.headers.get("authorization") or f"Bearer {request.headers.get('x-api-key')}"
+        key = request.headers.get("x-api-key") or request.headers.get("x-goog-api-key")
+        shown = request.headers.get("authorization") or f"Bearer {key}"
         if shown != f"Bearer {SECRET}":
             return self._error(401, f"Incorrect API key provided: {shown}")
         if isinstance(fault, int) and fault:
             return self._error(fault, f"refused for {SECRET}, says the server")
-        if body.get("stream"):
+        if body.get("stream") or "streamGenerateContent" in request.path:
             return await self._stream(request, str(fault or ""))
         return web.json_response(self.reply or WHOLE[self.kind](request.path))
 
@@ -56,9 +57,12 @@ class Somebody:
         headers = {"retry-after": "7"} if status in (429, 529) else {}
         headers |= {"location": "http://127.0.0.1:1/stolen"} if status in (302, 307) else {}
         kind = {429: "rate_limit_error", 529: "overloaded_error"}.get(status, "invalid_request_error")
-        return web.json_response(
-            {"type": "error", "error": {"type": kind, "message": message}}, status=status, headers=headers
-        )
+        told: Object = {"type": "error", "error": {"type": kind, "message": message}}
+        if self.kind == "Cohere":
+            told = {"id": "e", "message": message}
+        if self.kind == "Gemini":
+            told = {"error": {"code": status, "message": message, "status": kind.upper()}}
+        return web.json_response(told, status=status, headers=headers)
 
     async def _stream(self, request: web.Request, fault: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -124,10 +128,63 @@ def _anthropic_stream() -> list[bytes]:
     return [_anthropic_event(one) for one in listed]
 
 
-WHOLE: dict[str, Callable[[str], Object]] = {"OpenAI": _openai_whole, "Anthropic": _anthropic_whole}
-STREAMS: dict[str, Callable[[], list[bytes]]] = {"OpenAI": _openai_stream, "Anthropic": _anthropic_stream}
+def _cohere_whole(path: str) -> Object:
+    if path.endswith("/embed"):
+        return {"id": "e", "embeddings": {"float": [[0.25]]}, "texts": ["x"],
+                "meta": {"billed_units": {"input_tokens": 2}}}  # fmt: skip
+    thought = {"type": "thinking", "thinking": "hm"}
+    content = [thought, *({"type": "text", "text": one} for one in TEXT)]
+    return {"id": "c1", "finish_reason": "COMPLETE", "message": {"role": "assistant", "content": content},
+            "usage": {"billed_units": {"input_tokens": 3, "output_tokens": 5},
+                      "tokens": {"input_tokens": 11, "output_tokens": 5}}}  # fmt: skip
+
+
+def _cohere_stream() -> list[bytes]:
+    def said(content: Object) -> Object:
+        return {"type": "content-delta", "index": 0, "delta": {"message": {"content": content}}}
+
+    usage = {"tokens": {"input_tokens": 11, "output_tokens": 5}}
+    listed: list[Object] = [
+        {"type": "message-start", "id": "c1", "delta": {"message": {"role": "assistant", "content": []}}},
+        {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+        said({"thinking": "hm"}),
+        *(said({"text": one}) for one in TEXT),
+        {"type": "content-end", "index": 0},
+        {"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS", "usage": usage}},
+    ]
+    *events, last = [_anthropic_event(one) for one in listed]
+    return [*events, last + b"data: [DONE]\n\n"]
+
+
+def gemini_said(parts: list[Object], **more: Any) -> Object:
+    candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **more}
+    usage = {"promptTokenCount": 11, "candidatesTokenCount": 3, "thoughtsTokenCount": 2, "totalTokenCount": 16}
+    return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "their-model-0613", "responseId": "g1"}
+
+
+def _gemini_whole(path: str) -> Object:
+    if path.endswith(":batchEmbedContents"):
+        return {"embeddings": [{"values": [0.25]}]}
+    thought = {"text": "hm", "thought": True}
+    return gemini_said([thought, *({"text": one} for one in TEXT)], finishReason="STOP")
+
+
+def _gemini_stream() -> list[bytes]:
+    listed = [gemini_said([{"text": TEXT[0]}]), gemini_said([{"text": TEXT[1]}], finishReason="MAX_TOKENS")]
+    return [b"data: " + orjson.dumps(one) + b"\r\n\r\n" for one in listed]
+
+
+WHOLE: dict[str, Callable[[str], Object]] = {
+    "OpenAI": _openai_whole, "Anthropic": _anthropic_whole, "Cohere": _cohere_whole, "Gemini": _gemini_whole,
+}  # fmt: skip
+STREAMS: dict[str, Callable[[], list[bytes]]] = {
+    "OpenAI": _openai_stream, "Anthropic": _anthropic_stream, "Cohere": _cohere_stream, "Gemini": _gemini_stream,
+}  # fmt: skip
 ERRORS = {
     "OpenAI": b'data: {"error": {"message": "Overloaded", "type": "server_error"}}\n\n',
     "Anthropic": b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", '
     b'"message": "Overloaded"}}\n\n',
+    "Cohere": b'event: message-end\ndata: {"type": "message-end", "delta": {"finish_reason": "ERROR", '
+    b'"error": "Overloaded"}}\n\n',
+    "Gemini": b'data: {"error": {"code": 503, "message": "Overloaded", "status": "UNAVAILABLE"}}\r\n\r\n',
 }

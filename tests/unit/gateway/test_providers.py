@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.unit.gateway.somebody import SECRET, TEXT, Somebody
+from tests.unit.gateway.somebody import SECRET, TEXT, Somebody, gemini_said
 from tests.unit.gateway.world import KEY, World, fails
 
 from llmops.api.provider import SERVED
@@ -59,6 +59,11 @@ async def test_an_unmodified_client_is_answered_whole_and_streamed(place: Place,
     assert whole.choices[0].finish_reason == "stop"
     assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (11, 5)
     assert await place.stream() == "".join(TEXT)
+    if kind == "Gemini":
+        paths = ["/v1/models/their-model:generateContent", "/v1/models/their-model:streamGenerateContent"]
+        assert somebody.paths == paths
+        assert somebody.asked[0]["generationConfig"] == {"temperature": 0.5, "maxOutputTokens": 32}
+        return
     assert [one["model"] for one in somebody.asked] == ["their-model"] * 2
     assert (somebody.asked[0]["temperature"], somebody.asked[0]["max_tokens"]) == (0.5, 32)
 
@@ -73,20 +78,32 @@ async def test_usage_is_metered_and_priced_whole_and_streamed(place: Place, kind
     assert account.cost == pytest.approx(2 * (11 + 2 * 5) / 1e6)
 
 
-async def test_a_stream_with_usage_has_it_in_its_last_chunk(place: Place) -> None:
-    await place.offer("Anthropic")
+@pytest.mark.parametrize("kind", ["Anthropic", "Cohere", "Gemini"])
+async def test_a_stream_with_usage_has_it_in_its_last_chunk(place: Place, kind: str) -> None:
+    await place.offer(kind)
     pieces = [one async for one in await place.ask(stream=True, stream_options={"include_usage": True})]
     assert pieces[-1].usage.total_tokens == 16
     assert pieces[-2].choices[0].finish_reason == "length"
 
 
-async def test_embeddings_go_through(place: Place) -> None:
-    somebody = await place.offer("OpenAI")
+EMBED = {
+    "OpenAI": ("/v1/embeddings", {"input": "x"}),
+    "Cohere": ("/v1/embed", {"texts": ["x"], "input_type": "search_document", "embedding_types": ["float"]}),
+    "Gemini": ("/v1/models/their-model:batchEmbedContents",
+               {"requests": [{"model": "models/their-model", "content": {"parts": [{"text": "x"}]}}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EMBED)
+async def test_embeddings_go_through(place: Place, kind: str) -> None:
+    somebody = await place.offer(kind)
+    path, sent = EMBED[kind]
     place.world.add_external("vectors", "theirs", task="Embed")
     place.world.apply()
-    reply = await place.world.client().embeddings.create(model="vectors", input="x", encoding_format="float")
+    reply = await place.world.client().embeddings.create(model="vectors", input="x")
     assert reply.data[0].embedding == [0.25]
-    assert somebody.paths == ["/v1/embeddings"]
+    assert somebody.paths == [path]
+    assert somebody.asked[0].items() >= sent.items()
 
 
 TOOLS = [{"type": "function", "function": {"name": "stock", "description": "d", "parameters": {"type": "object"}}}]
@@ -111,6 +128,106 @@ async def test_tools_are_translated_both_ways(place: Place) -> None:
         {"role": "assistant", "content": [use]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "4 left"}]},
     ]
+
+
+async def test_tools_are_cohere_s_both_ways_whole_and_streamed(place: Place) -> None:
+    somebody = await place.offer("Cohere")
+    tool = {"id": "t1", "type": "function", "function": {"name": "stock", "arguments": '{"item":"lamp"}'}}
+    somebody.reply = {"id": "c", "finish_reason": "TOOL_CALL", "usage": {},
+                      "message": {"role": "assistant", "tool_plan": "look", "tool_calls": [tool]}}  # fmt: skip
+    reply = await place.ask(tools=TOOLS, tool_choice="required", top_p=0.9, stop="!")
+    assert reply.choices[0].message.tool_calls[0].model_dump() == tool
+    assert reply.choices[0].finish_reason == "tool_calls"
+    sent = somebody.asked[0]
+    assert (sent["tool_choice"], sent["tools"], sent["p"], sent["stop_sequences"]) == ("REQUIRED", TOOLS, 0.9, ["!"])
+    told = {"role": "tool", "tool_call_id": "t1", "content": "4 left"}
+    await place.ask(messages=[*ASK, reply.choices[0].message.model_dump(exclude_none=True), told])
+    assert somebody.asked[1]["messages"][-2:] == [{"role": "assistant", "tool_calls": [tool]}, told]
+
+    begun = {**tool, "function": {"name": "stock", "arguments": ""}}
+    more = {"tool_calls": {"function": {"arguments": '{"item":"lamp"}'}}}
+    feed = ADAPTERS["Cohere"].events()
+    events: list[Any] = [
+        {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "look"}}},
+        {"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": begun}}},
+        {"type": "tool-call-delta", "index": 0, "delta": {"message": more}},
+        {"type": "tool-call-end", "index": 0},
+        {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": {}}},
+    ]
+    assert _streamed(feed, events) == ("t1", "stock", '{"item":"lamp"}', "tool_calls")
+
+
+def _streamed(feed: Any, events: list[Any]) -> tuple[str, str, str, str]:
+    """(id, name, arguments, finish) of the one call that these events make."""
+    passed = b"".join(feed(b"data: " + json.dumps(one).encode() + b"\n\n") for one in events).decode()
+    chunks = [json.loads(line[6:]) for line in passed.splitlines() if line.startswith("data: {")]
+    choices = [one["choices"][0] for one in chunks if one["choices"]]
+    calls = [one["delta"]["tool_calls"][0] for one in choices if one["delta"].get("tool_calls")]
+    assert {one["index"] for one in calls} == {0}
+    arguments = "".join(one["function"]["arguments"] for one in calls)
+    return calls[0]["id"], calls[0]["function"]["name"], arguments, choices[-1]["finish_reason"]
+
+
+async def test_tools_are_gemini_s_both_ways_whole_and_streamed(place: Place) -> None:
+    somebody = await place.offer("Gemini")
+    part = {"functionCall": {"name": "stock", "args": {"item": "lamp"}}, "thoughtSignature": "abc"}
+    somebody.reply = gemini_said([part], finishReason="STOP")
+    choice = {"type": "function", "function": {"name": "stock"}}
+    reply = await place.ask(tools=TOOLS, tool_choice=choice, stop=["!"], seed=7)
+    (call,) = reply.choices[0].message.tool_calls
+    assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("call_0", "stock", {"item": "lamp"})
+    assert reply.choices[0].finish_reason == "tool_calls"
+    sent = somebody.asked[0]
+    assert sent["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+    assert sent["generationConfig"] == {"stopSequences": ["!"], "seed": 7}
+    declared = {"name": "stock", "description": "d", "parametersJsonSchema": {"type": "object"}}
+    assert sent["tools"] == [{"functionDeclarations": [declared]}]
+    assert sent["toolConfig"] == {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["stock"]}}
+    told = {"role": "tool", "tool_call_id": "call_0", "content": "4 left"}
+    await place.ask(messages=[*ASK, reply.choices[0].message.model_dump(exclude_none=True), told])
+    assert somebody.asked[1]["contents"] == [
+        {"role": "user", "parts": [{"text": "hello"}]},
+        {"role": "model", "parts": [part]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "stock", "response": {"result": "4 left"}}}]},
+    ]
+    pieces = [gemini_said([part]), gemini_said([{"text": ""}], finishReason="STOP")]
+    assert _streamed(ADAPTERS["Gemini"].events(), pieces) == ("call_0", "stock", '{"item":"lamp"}', "tool_calls")
+
+
+async def test_what_gemini_will_not_answer_is_told_as_filtered_and_forms_and_images_go_on(place: Place) -> None:
+    somebody = await place.offer("Gemini")
+    somebody.reply = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    reply = await place.ask(messages=[{"role": "user", "content": [picture]}], response_format=form)
+    assert reply.choices[0].finish_reason == "content_filter"
+    sent = somebody.asked[0]
+    assert sent["contents"][0]["parts"] == [{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]
+    wanted = {"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}
+    assert sent["generationConfig"] == wanted
+    somebody.reply = gemini_said([], finishReason="PROHIBITED_CONTENT")
+    assert (await place.ask()).choices[0].finish_reason == "content_filter"
+
+
+LINK = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+NAMED = {"type": "function", "function": {"name": "stock"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "words"),
+    [
+        ("Cohere", {"n": 2}, "one answer a request"),
+        ("Cohere", {"tools": TOOLS, "tool_choice": NAMED}, "tool_choice: required, and that tool alone"),
+        ("Gemini", {"n": 2}, "one answer a request"),
+        ("Gemini", {"messages": [{"role": "user", "content": [LINK]}]}, "images as data: URLs"),
+        ("Gemini", {"messages": [{"role": "tool", "tool_call_id": "nobody", "content": "x"}]}, "cannot be put to Gem"),
+    ],
+)
+async def test_what_the_others_cannot_do_is_a_400_that_says_so(place: Place, kind: str, asked: Any, words: str) -> None:
+    somebody = await place.offer(kind)
+    with pytest.raises(openai.BadRequestError, match=words):
+        await place.ask(**asked)
+    assert not somebody.asked
 
 
 @pytest.mark.parametrize(
@@ -249,7 +366,6 @@ async def test_a_selector_admits_by_the_namespaces_labels(place: Place, labels: 
     [
         ({"budget": {"amount": "1", "currency": "USD", "period": "Month"}}, "asks for spec.budget"),
         ({"baseURL": "https://127.0.0.1:1/v1"}, "Secret llmops-providers, data key theirs"),
-        ({"type": "Cohere"}, "asks for type Cohere"),
     ],
 )
 async def test_what_the_admin_has_to_do_first_is_said(place: Place, provider: Any, words: str) -> None:
