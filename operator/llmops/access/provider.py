@@ -6,7 +6,6 @@ The credential itself is nobody's business here: each gateway tells only for whi
 from __future__ import annotations
 
 from llmops.api import Provider, Reason
-from llmops.api.provider import SERVED
 from llmops.control import Clock, Condition, Key, LookAgain, merge, summary
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import PROVIDER
@@ -31,9 +30,6 @@ def conditions(provider: Provider, system_namespace: str, held: bool | None) -> 
     if namespace != system_namespace:
         told = f"Providers are the cluster's admin's: make it in namespace {system_namespace}"
         return _stalled(Reason.REFERENCE_NOT_ALLOWED, told)
-    if spec.type not in SERVED:
-        told = f"type {spec.type} is not available in this version, which has {' and '.join(SERVED)}"
-        return _stalled(Reason.UNSUPPORTED, told)
     if spec.budget is not None:
         told = "spec.budget of a Provider is not available in this version: remove it, and give GatewayKeys budgets"
         return _stalled(Reason.UNSUPPORTED, told)

@@ -8,9 +8,6 @@ from pydantic import Field
 
 from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, Rule, Status
 
-SERVED = ("OpenAI", "Anthropic", "Cohere", "Gemini")
-"""The types that the gateway speaks to in this version."""
-
 
 class ProviderSpec(Model):
     """Where it is, who may use it, for how much. Its credential is the data key of its name in Secret
@@ -28,7 +25,8 @@ class ProviderSpec(Model):
             " (name.namespace.svc)",
         ),
     ]
-    """Its address, up to /v1 or the like."""
+    """Its address, up to /v1 or the like: https://api.openai.com/v1, https://api.anthropic.com/v1,
+    https://api.cohere.com/v2, https://generativelanguage.googleapis.com/v1beta."""
     access: Access = Access()
     """Which namespaces may refer to it."""
     budget: Budget | None = None

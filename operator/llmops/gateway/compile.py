@@ -165,10 +165,9 @@ def _external(service: LLMService, providers: Mapping[str, Provider], labels: Na
     spec, problem = found.spec, None
     if not admits(spec.access, found.metadata.namespace, namespace, labels.get(namespace, {})):
         problem = f"Provider {name} does not admit namespace {namespace}: its admin widens spec.access"
-    elif spec.type not in ADAPTERS or spec.budget is not None:
-        asks = "spec.budget" if spec.type in ADAPTERS else f"type {spec.type}"
-        problem = f"Provider {name} asks for {asks}, which this version does not have"
-    return External(name, spec.type, spec.base_url.rstrip("/"), asked.model, ADAPTERS.get(spec.type), problem)
+    elif spec.budget is not None:
+        problem = f"Provider {name} asks for spec.budget, which this version does not have"
+    return External(name, spec.type, spec.base_url.rstrip("/"), asked.model, ADAPTERS[spec.type], problem)
 
 
 def _homes(service: LLMService) -> tuple[str | None, str | None]:

@@ -128,7 +128,6 @@ INSIDE = {"type": "OpenAI", "baseURL": "http://tgi.models.svc/v1"}
         (OPENAI, "llmops-system", None, ("Unknown", "NoGateway", "not every gateway has told")),
         (INSIDE, "llmops-system", False, ("True", "AsWanted", "without a credential")),
         (OPENAI, "shop", True, ("False", "ReferenceNotAllowed", "make it in namespace llmops-system")),
-        ({**OPENAI, "type": "Cohere"}, "llmops-system", True, ("False", "Unsupported", "OpenAI and Anthropic")),
         ({**OPENAI, "budget": {"amount": "1"}}, "llmops-system", True, ("False", "Unsupported", "spec.budget")),
     ],
 )

@@ -1,7 +1,8 @@
 """Somebody's API, as its public documentation says it behaves, on loopback: replies, streams, and every way to fail.
 
 `Somebody(kind)` speaks like OpenAI, Anthropic, Cohere or Gemini. `next` is a list of what happens to the coming
-requests: a status, or the name of a fault in the middle of a stream (overloaded, malformed, cut); what is not said there succeeds.
+requests: a status, or the name of a fault in the middle of a stream (overloaded, malformed, cut); what is not
+said there succeeds.
 """
 
 from __future__ import annotations
