@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from llmops.api import Settings, names
 from llmops.control.key import Controller
 from llmops.kube.cache import Cache
-from llmops.kube.resources import ENDPOINT_SLICE, Object, Resource
+from llmops.kube.resources import ENDPOINT_SLICE, POD, Object, Resource
 
 OURS = f"{names.MANAGED_BY}={names.FIELD_MANAGER}"
+POD_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels", "ownerReferences",
+)  # fmt: skip
 Keep = Callable[[Object], Object] | None
 
 
@@ -27,13 +30,23 @@ def follow(cache: Cache, controllers: Sequence[Controller], namespaces: Sequence
     cache.follow(ENDPOINT_SLICE, settings.system_namespace, f"kubernetes.io/service-name={settings.gateway_service}")
 
 
+def slim_pod(pod: Object) -> Object:
+    """Most of what is in memory: of what a pod should be only where it runs and what it holds is ever read."""
+    spec, metadata = pod["spec"], {key: pod["metadata"][key] for key in POD_METADATA if key in pod["metadata"]}
+    holds = [
+        {"name": one["name"], "resources": {"limits": (one.get("resources") or {}).get("limits") or {}}}
+        for one in spec.get("containers") or []
+    ]
+    return {**pod, "metadata": metadata, "spec": {"nodeName": spec.get("nodeName"), "containers": holds}}
+
+
 def streams(controllers: Sequence[Controller]) -> dict[tuple[Resource, str | None], Keep]:
     """(resource, label selector or None for all) -> what to keep of the objects."""
     wanted: dict[tuple[Resource, str | None], Keep] = {}
     for one in controllers:
         wanted[one.resource, None] = None
         for child in one.owns:
-            wanted[child, None if child.group == names.GROUP else OURS] = None
+            wanted[child, None if child.group == names.GROUP else OURS] = slim_pod if child == POD else None
         for refers in one.refers:
             at = (refers.resource, refers.labels)
             # two that keep different parts of the same objects: keep all

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmops.control import Controller, LookAgain, Refers
-from llmops.control.follow import OURS, streams
-from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, EVAL_JOB, LLM_SERVICE, NODE, REVISION
+from llmops.control.follow import OURS, slim_pod, streams
+from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, EVAL_JOB, LLM_SERVICE, NODE, POD, REVISION
 
 
 async def nothing(*_: Any) -> LookAgain:
@@ -56,3 +56,27 @@ def test_what_is_kept_of_an_object_is_enough_for_all_who_read_it() -> None:
     other = Controller(EVAL_JOB, nothing, refers=(Refers(NODE, nobody, keep=tiny),))
     assert streams([one, same])[NODE, None] is small
     assert streams([one, other])[NODE, None] is None
+
+
+def test_of_pods_only_what_somebody_reads_is_kept() -> None:
+    assert streams([Controller(LLM_SERVICE, nothing, owns=(POD,))]) == {
+        (LLM_SERVICE, None): None,
+        (POD, OURS): slim_pod,
+    }
+    limits = {"limits": {"nvidia.com/gpu": "2"}}
+    whole = {
+        "kind": "Pod",
+        "metadata": {"name": "a", "labels": {"b": "c"}, "managedFields": [{}], "annotations": {"d": "e"}},
+        "spec": {
+            "nodeName": "n",
+            "volumes": [{}],
+            "containers": [{"name": "engine", "env": [{}], "resources": limits}],
+        },
+        "status": {"phase": "Running"},
+    }
+    assert slim_pod(whole) == {
+        "kind": "Pod",
+        "metadata": {"name": "a", "labels": {"b": "c"}},
+        "spec": {"nodeName": "n", "containers": [{"name": "engine", "resources": limits}]},
+        "status": {"phase": "Running"},
+    }
