@@ -15,7 +15,8 @@ from llmops.kube.resources import ENDPOINT_SLICE, POD, Object, Resource
 
 OURS = f"{names.MANAGED_BY}={names.FIELD_MANAGER}"
 POD_METADATA = (
-    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels", "ownerReferences",
+    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels",
+    "ownerReferences",
 )  # fmt: skip
 Keep = Callable[[Object], Object] | None
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
+import yaml
 from pydantic import Field
 
 from llmops.api import KINDS
 from llmops.api.common import RULES_KEY, KubernetesObject, Model
 from llmops.api.crd import Unsayable, crds, root
-from llmops.desk.generate import as_yaml, files, stale
+from llmops.desk.generate import REPOSITORY, as_yaml, files, stale
 
 
 def _walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -23,6 +24,15 @@ def _walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
 
 def test_generated_files_are_what_is_checked_in() -> None:
     assert stale() == [], "run `make generate` and commit the result"
+
+
+def test_the_manifests_have_the_kinds_of_now() -> None:
+    """The whole comparison (tests/e2e/test_chart.py) needs helm; this is what is forgotten most."""
+    text = (REPOSITORY / "manifests/install.yaml").read_text(encoding="utf-8")
+    found = [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one["kind"] == "CustomResourceDefinition"]
+    assert {one["metadata"]["name"]: one["spec"] for one in found} == {
+        one["metadata"]["name"]: one["spec"] for one in crds().values()
+    }, "run `make generate manifests` and commit the result"
 
 
 def test_no_generated_file_is_forgotten_to_be_written() -> None:
