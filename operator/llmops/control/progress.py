@@ -9,13 +9,17 @@ from llmops.rollout.world import LEASE, Outcome, World
 
 PASSING = frozenset({Reason.NO_EVIDENCE, Reason.GATEWAYS_BEHIND})
 """Reasons to hold that go away without a person."""
+FOR_A_PERSON = frozenset({
+    Reason.UNSUPPORTED, Reason.INVALID_SPEC, Reason.LICENSE_NOT_ACCEPTED, Reason.DOES_NOT_FIT, Reason.DOWNLOAD_FAILED,
+})  # fmt: skip
+"""Reasons to wait that do not."""
 
 
 def stalled(outcome: Outcome) -> bool:
     """Whether only a person can help."""
     if outcome.state.phase == "Holding":
         return outcome.reason not in PASSING
-    return outcome.state.phase == "Rejected" or outcome.reason in (Reason.UNSUPPORTED, Reason.INVALID_SPEC)
+    return outcome.state.phase == "Rejected" or outcome.reason in FOR_A_PERSON
 
 
 def evaluated(outcome: Outcome, world: World) -> Condition:

@@ -257,6 +257,18 @@ def test_when_stables_own_pods_have_trouble_that_is_said_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "stalled"),
+    [(plan.Reason.LICENSE_NOT_ACCEPTED, "True"), (plan.Reason.DOES_NOT_FIT, "True"), (plan.Reason.STARTING, "False")],
+)
+def test_a_candidate_that_waits_for_a_person_is_stalled(reason: plan.Reason, stalled: str) -> None:
+    seen, state = rolled()
+    waits = replace(state, phase="Pending")
+    told = standing(seen, waits, Outcome(waits, reason, "the candidate's pods: …"))
+    said = {one["type"]: one["status"] for one in told["conditions"]}
+    assert (said["Ready"], said["Stalled"], said["Available"]) == ("False", stalled, "True")
+
+
+@pytest.mark.parametrize(
     ("model", "called"),
     [
         ({"uri": "hf://meta-llama/Llama-3.1-8B-Instruct", "revision": "0e9e39f249a16976"},
