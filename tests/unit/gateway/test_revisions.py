@@ -79,6 +79,7 @@ async def test_a_candidate_that_fails_costs_no_user_an_answer_and_is_charged_wit
     roll(world, 100)
     new.answer = fails(503)
     assert await ask(world, "ann", stream=stream)
+    assert len(new.asked) == 2  # nobody waits for its better times while stable could answer
     await new.stop()
     assert await ask(world, "bob", stream=stream)
     if stream:
