@@ -156,3 +156,43 @@ async def test_a_model_that_disappoints_its_users_is_taken_back_and_remembered(s
     assert "users failed with the candidate" in told("talkative")
     gone = lambda: pod_uids("talkative").keys() == {before}  # noqa: E731
     await asyncio.to_thread(until, "only the pod of before", gone, 60, lambda: str(pod_uids("talkative")))
+
+
+def kill(*names: str, namespace: str = NAMESPACE) -> None:
+    kubectl("delete", "pod", *names, "-n", namespace, "--grace-period=0", "--force", "--wait=false")
+
+
+def pods_of(part: str) -> list[str]:
+    return kubectl("get", "pods", "-n", NAMESPACE, "-l", f"llmops.dev/part={part}", "-o", "name").split()
+
+
+async def test_the_leader_killed_in_a_models_canary_changes_neither_its_end_nor_an_answer(show: acts.Show) -> None:
+    rollout = {**ROLLOUT, "offline": []}
+    apply(service("steady", model=BAD, rollout=rollout))
+    await asyncio.to_thread(acts.until_true, "llmservice", "steady")
+    async with Crowd(show, "steady") as crowd:
+        apply(service("steady", model=GOOD, rollout=rollout))
+        await reaches("steady", "Canary")
+        leader = get("lease", "llmops-operator", install.SYSTEM)["spec"]["holderIdentity"].split("_")[0]
+        await asyncio.to_thread(kill, leader, namespace=install.SYSTEM)
+        await reaches("steady", "Released", 240)
+    assert {code for _, code in crowd.met} == {200}
+    assert status("steady")["stable"]["version"] == "support-good.gguf"
+    assert status("steady")["history"][0]["attempt"] == 1
+
+
+async def test_a_candidate_whose_pod_dies_costs_no_user_an_answer_and_is_taken_back(show: acts.Show) -> None:
+    rollout = {**ROLLOUT, "offline": [], "steps": [{"weight": 50, "minUnits": 5000}]}
+    apply(service("frail", model=BAD, rollout=rollout))
+    await asyncio.to_thread(acts.until_true, "llmservice", "frail")
+    async with Crowd(show, "frail") as crowd:
+        apply(service("frail", model=GOOD, rollout=rollout))
+        await reaches("frail", "Canary")
+        part = f"engine-{status('frail')['candidate']['digest'][:10]}"
+        while phase("frail") == "Canary":  # as often as it comes back
+            for pod in await asyncio.to_thread(pods_of, part):
+                await asyncio.to_thread(kill, pod.removeprefix("pod/"))
+            await asyncio.sleep(0.2)
+        await reaches("frail", "Rejected")
+    assert {code for _, code in crowd.met} == {200}
+    assert "Errors: " in told("frail")
