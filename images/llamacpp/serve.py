@@ -4,7 +4,7 @@ The library cuts streams when it is told to stop, so we do not tell it before it
 out of its Service by then, and what still arrives in between is answered too.
 
     serve.py --model /models/m.gguf --alias shop/support --port 8080 --context-length 4096 --parallel 4
-             [--embeddings --pooling mean] [--threads 2] [--drain-seconds 60]
+             [--embeddings --pooling mean] [--threads 2] [--drain-seconds 60] [--adapter tone=/models/tone.gguf …]
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 
+import adapters
 import xllamacpp
 
 QUIET_SECONDS = 3.0  # idle for so long, after the endpoints forgot us: then nobody is still being sent here
@@ -28,6 +29,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     started = time.monotonic()
+    names = [one.partition("=")[0] for one in wanted.adapter]
+    if names:
+        adapters.serve(wanted.host, wanted.port, wanted.port + 1, names)
     server = xllamacpp.Server(_parameters(wanted))
     print(f"serving {wanted.model} as {wanted.alias} at {server.listening_address} "
           f"after {time.monotonic() - started:.1f} s", flush=True)  # fmt: skip
@@ -48,11 +52,23 @@ def _parameters(wanted: argparse.Namespace) -> xllamacpp.CommonParams:
     given.endpoint_metrics = given.endpoint_slots = True
     given.use_jinja = True
     given.warmup = False
+    if wanted.adapter:
+        given.hostnames, given.port = ["127.0.0.1"], wanted.port + 1
+        given.lora_adapters = [_adapter(one.partition("=")[2]) for one in wanted.adapter]
+        # a kept prompt does not know through which adapter it was read: answers would be of both (seen)
+        given.cache_prompt = False
     if wanted.embeddings:
         given.embedding = True
         given.n_batch = given.n_ubatch = max(2048, wanted.context_length)
         given.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{wanted.pooling.upper()}")
     return given
+
+
+def _adapter(path: str) -> xllamacpp.CommonAdapterLoraInfo:
+    """Loaded, and applied to nothing: each request says which one it wants."""
+    found = xllamacpp.CommonAdapterLoraInfo()
+    found.path, found.scale = path, 0.0
+    return found
 
 
 def _drain(port: int, seconds: float) -> None:
@@ -91,6 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--embeddings", action="store_true")
     parser.add_argument("--pooling", choices=("mean", "cls", "last"), default="mean")
+    parser.add_argument("--adapter", action="append", default=[], metavar="NAME=FILE.gguf")
     parser.add_argument("--drain-seconds", type=float, default=60.0)
     return parser.parse_args()
 

@@ -18,6 +18,7 @@ LAST = (
     "test_main_job",
     "test_sleep",
     "test_canary",
+    "test_adapters",
     "test_external",
     "test_faults",
 )  # they install the operator, which would join in whatever follows

@@ -14,6 +14,7 @@ from llmops.api.common import (
     Fraction,
     KubernetesObject,
     Model,
+    Name,
     Ref,
     Rule,
     SecretRef,
@@ -51,6 +52,8 @@ class ServiceTarget(Model):
     revision: Annotated[str, Field(min_length=8, max_length=64)] | None = None
     """At least 8 characters of the digest of a revision that is stable or on its way; without it the service as users
     meet it."""
+    adapter: Name | None = None
+    """The adapter that is asked."""
 
 
 class Target(Model):

@@ -12,6 +12,7 @@ from llmops.api.common import (
     Duration,
     KubernetesObject,
     Model,
+    Name,
     Preserved,
     Ref,
     Rule,
@@ -35,6 +36,8 @@ class ServiceRef(Model):
     """Its name."""
     revision: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """A revision of it, moved with this release; without it the release follows the service's stable one."""
+    adapter: Name | None = None
+    """One of its adapters, which answers in its place."""
 
 
 class IndexRef(Model):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmops.api.common import Decimal, Duration, Fraction, Model, Preserved, Ref, Rule, Text, matches
+from llmops.api.common import Decimal, Duration, Fraction, Model, Name, Preserved, Ref, Rule, Text, matches
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -40,6 +40,8 @@ class OfflineGate(Model):
     max_drop: Fraction | None = None
     """How much worse than stable it may be, on the same rows. A first release has no stable: it needs a gate
     with min."""
+    adapter: Name | None = None
+    """Of an LLMService: the adapter that is asked. One that stable has not is compared with stable without it."""
     confidence: Fraction = "0.95"
     """Of the interval that decides."""
 
@@ -200,6 +202,8 @@ class StableStatus(Model):
     """The Revision that holds it."""
     service: Annotated[str, Field(max_length=63)] | None = None
     """Of a model: the Service of the pods that answer for it."""
+    adapters: Annotated[list[Name], Field(max_length=16)] = []
+    """Of a model: the adapters it answers as."""
     since: Annotated[str, Field(max_length=40)] | None = None
     """Since when."""
 
@@ -251,6 +255,8 @@ class CandidateStatus(Model):
     """The Revision that holds it."""
     service: Annotated[str, Field(max_length=63)] | None = None
     """Of a model: the Service of the pods that answer for it."""
+    adapters: Annotated[list[Name], Field(max_length=16)] = []
+    """Of a model: the adapters it answers as."""
     attempt: int | None = None
     """How often this content was tried, counting from 1."""
     weight: int | None = None

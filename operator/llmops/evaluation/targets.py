@@ -56,23 +56,43 @@ def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: 
 
 
 def _service_arm(reference: Raw, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
-    name, revision = reference["name"], reference.get("revision")
+    name, revision, adapter = reference["name"], reference.get("revision"), reference.get("adapter")
+    lacks = _lacks(name, adapter, namespace, reader) if adapter else None
+    if lacks is not None:
+        return lacks
     if revision:
-        return _revision_arm(name, revision, namespace, reader, url)
+        return _revision_arm(name, adapter, revision, namespace, reader, url)
     identity = _service(name, namespace, reader)
     if isinstance(identity, Missing):
         return identity
-    return Resolved(Arm(url, names.qualified(namespace, name), identity, token=True))
+    return Resolved(_arm(url, names.qualified(namespace, name), adapter, identity))
 
 
-def _revision_arm(name: str, wanted: str, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
+def _arm(url: str, model: str, adapter: str | None, identity: str, revision: str = "") -> Arm:
+    if adapter is None:
+        return Arm(url, f"{model}{revision}", identity, token=True)
+    return Arm(url, f"{model}:{adapter}{revision}", digest({"service": identity, "adapter": adapter}), token=True)
+
+
+def _lacks(name: str, adapter: str, namespace: str, reader: Reader) -> Missing | None:
+    """Whether no pods answer as this adapter."""
+    status = (reader.get(LLM_SERVICE, namespace, name) or {}).get("status") or {}
+    has = {one for arm in ("stable", "candidate") for one in (status.get(arm) or {}).get("adapters") or []}
+    if adapter in has:
+        return None
+    return Missing(f"LLMService {namespace}/{name} has no pods with an adapter {adapter}; name one of its status")
+
+
+def _revision_arm(
+    name: str, adapter: str | None, wanted: str, namespace: str, reader: Reader, url: str
+) -> Resolved | Missing:
     """The door knows the two that have pods; which of them that is stands in the service's status."""
     service = reader.get(LLM_SERVICE, namespace, name)
     status = (service or {}).get("status") or {}
     for arm in ("stable", "candidate"):
         found = str((status.get(arm) or {}).get("digest") or "")
         if found.startswith(wanted):
-            return Resolved(Arm(url, f"{names.qualified(namespace, name)}@{found}", found, token=True))
+            return Resolved(_arm(url, names.qualified(namespace, name), adapter, found, f"@{found}"))
     return Missing(f"LLMService {namespace}/{name} has no pods of revision {wanted}; name one of its status")
 
 

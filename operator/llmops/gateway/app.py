@@ -169,7 +169,8 @@ class Door:
                 caller.holder.opens_to("model", namespace, name) if caller.holder else one.admission.service_accounts
             )
             if allowed and one.admission.admits(caller.namespace):
-                found.append({"id": one.name, "object": "model", "created": 0, "owned_by": namespace})
+                ids = (one.name, *(f"{one.name}:{adapter}" for adapter in one.adapters))
+                found += [{"id": name, "object": "model", "created": 0, "owned_by": namespace} for name in ids]
         found.sort(key=lambda one: str(one["id"]))
         await request.answer(200, orjson.dumps({"object": "list", "data": found}))
 

@@ -1,6 +1,7 @@
 """What a request asks for: a service by `model`, or a version of a release by `prompt`; and for whom it counts.
 
     model: support | shop/support                          the service, the caller's own messages
+    model: support:tone                                    one of its adapters
     model: support@stable | support@candidate | support@<digest>           that revision; never counts as evidence
     prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by user
     prompt: {id: ..., version: stable | candidate | 2.1.0 | <digest>}      that version; never counts as evidence
@@ -19,7 +20,7 @@ from typing import Any
 
 from llmops.api import names
 from llmops.gateway.auth import Caller
-from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Unknown
+from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Refusal, Unknown
 from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Sticky, Version
 from llmops.rollout.split import bucket, meets_candidate
 
@@ -89,6 +90,7 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
         )
     namespace, name = _qualified(model, caller)
     name, _, wanted = name.partition("@")
+    name = name.partition(":")[0]
     found = snapshot.services.get(names.qualified(namespace, name))
     if found is None or not found.admission.admits(caller.namespace):
         raise Unknown(
@@ -99,6 +101,25 @@ def service(snapshot: Snapshot, caller: Caller, model: object, task: str) -> Ser
         )
     _opened(caller, "model", namespace, name, found.admission, f"LLMService {found.name}")
     return _revision(usable(found, task), wanted, caller) if wanted else usable(found, task)
+
+
+def adapter(found: Service, model: object) -> str:
+    """The adapter that `model` names; empty: none."""
+    name = str(model).partition("@")[0].partition(":")[2]
+    if name:
+        has_adapter(found, name, Unknown, "adapter_not_found")
+    return name
+
+
+def has_adapter(found: Service, name: str, refusal: type[Refusal], code: str) -> None:
+    """Or the refusal that says which there are."""
+    if name not in found.adapters:
+        has = ", ".join(f"{found.name}:{one}" for one in sorted(found.adapters)) or "none"
+        raise refusal(
+            f"no pods of LLMService {found.name} have an adapter {name!r}; there is {has}: write one of these, or add "
+            "it to spec.model.adapters and wait until the service is Ready",
+            code=code,
+        )
 
 
 def usable(found: Service, task: str) -> Service:
@@ -140,11 +161,13 @@ def _begins(digest: str | None, wanted: str) -> bool:
 
 
 def revision(
-    found: Service, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller, leased: bool
+    found: Service, adapter: str, body: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller, leased: bool
 ) -> Draw | None:
-    """Which revision of a service answers, where users of it are split."""
+    """Which revision of a service answers, where users of it are split; what only one can answer tells nothing."""
     split = found.split
     if split is None or split.candidate is None or split.digest is None or not split.weight or not leased:
+        return None
+    if adapter and adapter not in split.candidate.adapters:
         return None
     source, unit = _unit(split.sticky, body, headers, caller)
     chosen = meets_candidate(bucket(split.subject, split.digest, split.attempt, unit), split.weight)

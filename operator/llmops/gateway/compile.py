@@ -126,7 +126,8 @@ class Compiler:
             awaited=spec.external is None and (spec.replicas > 0 or scaled),
             cold_start=_cold_start(service),
         )
-        return replace(whole, split=_split(service, whole, self._pods(new)))
+        split = _split(service, whole, self._pods(new))
+        return replace(whole, split=split, adapters=_adapters(service, split))
 
     def _releases(
         self, raws: Sequence[Object], revisions: Mapping[str, list[Object]], labels: Namespaces
@@ -192,7 +193,8 @@ def _split(service: LLMService, whole: Service, pods: tuple[Endpoint, ...]) -> S
     digest, candidate = (moving.digest, None) if moving else (None, None)
     if digest is not None and status.phase != "Rejected":
         fallbacks = (whole.name, *whole.fallbacks)
-        candidate = replace(whole, endpoints=pods, fallbacks=fallbacks, awaited=False, pin=digest)
+        taught = frozenset(moving.adapters) if moving else frozenset[str]()
+        candidate = replace(whole, endpoints=pods, fallbacks=fallbacks, awaited=False, pin=digest, adapters=taught)
     return Split(
         subject=names.subject(service.metadata.namespace, service.metadata.name),
         stable=stable.digest if stable else None,
@@ -202,6 +204,14 @@ def _split(service: LLMService, whole: Service, pods: tuple[Endpoint, ...]) -> S
         sticky=tuple(_sticky(text) for text in rollout.sticky_by),
         candidate=candidate,
     )
+
+
+def _adapters(service: LLMService, split: Split | None) -> frozenset[str]:
+    """Those of the revision that users are served. Where pods are replaced one by one, only what both have."""
+    stable = service.status.stable if service.status else None
+    known = frozenset(stable.adapters) if stable else frozenset[str]()
+    wanted = service.spec.model.adapters if service.spec.model else []
+    return known if split else known & {one.name for one in wanted}
 
 
 def _cold_start(service: LLMService) -> float | None:

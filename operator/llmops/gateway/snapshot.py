@@ -97,6 +97,8 @@ class Service:
     split: Split | None = None
     pin: str = ""
     """The digest of the revision that these pods are of, where they are a candidate's."""
+    adapters: frozenset[str] = frozenset()
+    """Those that these pods answer as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Version:
     digest: str
     label: str
     service: str
+    adapter: str
+    """Of the service; empty: none."""
     template: Template | None
     check: Callable[[Mapping[str, Any]], None]
     parameters: Mapping[str, Any]

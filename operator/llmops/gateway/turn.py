@@ -43,6 +43,7 @@ class Turn:
 
     __slots__ = (
         "account",
+        "adapter",
         "body",
         "caller",
         "choice",
@@ -71,6 +72,7 @@ class Turn:
         self.draw: Draw | None = None
         self.id: str | None = None
         self.citations: dict[str, Any] = {}
+        self.adapter = ""
         self.tokens, self.cost = 0, 0.0
         self.fell_back = self.rescued = self.gone = False
 
@@ -86,6 +88,7 @@ class Turn:
         else:
             task = choose.EMBED if request.path == EMBEDDINGS else choose.GENERATE
             self.service = choose.service(snapshot, caller, self.body.get("model"), task)
+            self.adapter = choose.adapter(self.service, self.body.get("model"))
         self.holder = caller.holder
         self.account = door.accounts.of(caller.holder, caller.identity)
         self.account.enter(caller.holder, snapshot.gateways, door.loop.time(), door.today())
@@ -123,6 +126,9 @@ class Turn:
                 retry_after=5,
             )
         self.service = choose.usable(found, choose.GENERATE)
+        self.adapter = choice.version.adapter
+        if self.adapter:
+            choose.has_adapter(found, self.adapter, NotReady, "adapter_not_ready")
         self.body = rendered.body
         self.id = marks.new(choice.release.name, choice.version.digest, choice.variant, choice.share)
         if rendered.citations is not None:
@@ -135,7 +141,7 @@ class Turn:
         if self.service.split is None or (self.choice is not None and self.choice.unit_source == "pinned"):
             return
         leased = self.door.split_leased()
-        draw = choose.revision(self.service, self.body, self.request.headers, self.caller, leased)
+        draw = choose.revision(self.service, self.adapter, self.body, self.request.headers, self.caller, leased)
         if draw is None:
             return
         self.draw, self.service = draw, draw.service
@@ -249,7 +255,9 @@ class Turn:
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
         if service.external is not None:
             return await self.door.upstream.abroad(service, self.account.name, self.request.path, self.body, stream)
-        self.body["model"] = service.name  # what every revision's engine calls itself
+        # what every revision's engine calls itself; another service has no such adapter
+        taught = self.adapter and self.adapter in service.adapters
+        self.body["model"] = f"{service.name}:{self.adapter}" if taught else service.name
         body = orjson.dumps(self.body)
         if stream:
             return await self.door.upstream.stream(service, self.account.name, self.request.path, body)

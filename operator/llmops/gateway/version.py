@@ -23,7 +23,7 @@ def compile_version(revision: Revision) -> Version:
     except (ValidationError, templates.Refused, ValueError, KeyError) as problem:
         first = str(problem).strip().split("\n", 1)[0]
         broken = f"PromptRelease {release} version {spec.version or spec.digest[:10]} cannot be used: {first}"
-        return Version(spec.digest, spec.version or "", "", None, _anything, {}, None, broken)
+        return Version(spec.digest, spec.version or "", "", "", None, _anything, {}, None, broken)
 
 
 def _compiled(release: str, namespace: str, revision: Revision) -> Version:
@@ -36,6 +36,7 @@ def _compiled(release: str, namespace: str, revision: Revision) -> Version:
         digest=spec.digest,
         label=spec.version or "",
         service=names.qualified(namespace, service.name),
+        adapter=service.adapter or "",
         template=_template([Message.model_validate(one) for one in content["messages"]]),
         check=_check(release, content.get("variables"), index),
         parameters=_parameters(content),

@@ -94,7 +94,7 @@ def _jobs(seen: Seen, state: State) -> list[Object]:
     if state.candidate is not None and state.candidate.digest != seen.wanted.digest:
         return []
     gates = seen.release.spec.rollout.offline
-    return offline.jobs_now(seen.name, lambda one: _target(seen, one), gates, state, seen.templates, seen.jobs)
+    return offline.jobs_now(seen.name, lambda one, _: _target(seen, one), gates, state, seen.templates, seen.jobs)
 
 
 def _target(seen: Seen, digest: str) -> Object:

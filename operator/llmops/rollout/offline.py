@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from llmops.api import EvalJob, names
@@ -11,16 +12,18 @@ from llmops.rollout.state import State
 from llmops.rollout.world import Offline
 
 Object = dict[str, Any]
-Target = Callable[[str], Object]
-"""From a digest to the spec.target that asks this content."""
+Asked = tuple[str, str | None]
+"""The name of a template, and of the adapter that is asked."""
+Target = Callable[[str, str | None], Object]
+"""From a digest, and an adapter's name, to the spec.target that asks this content."""
 
 
-def applicable(gates: Sequence[OfflineGate], state: State) -> dict[str, list[OfflineGate]]:
-    """The gates by template. A first release has nothing to be worse than: only its absolute minima count."""
-    found: dict[str, list[OfflineGate]] = {}
+def applicable(gates: Sequence[OfflineGate], state: State) -> dict[Asked, list[OfflineGate]]:
+    """The gates by what they ask. A first release has nothing to be worse than: only its absolute minima count."""
+    found: dict[Asked, list[OfflineGate]] = {}
     for gate in gates:
         if gate.max_drop is None or state.stable is not None:
-            found.setdefault(gate.eval_job_ref.name, []).append(gate)
+            found.setdefault((gate.eval_job_ref.name, gate.adapter), []).append(gate)
     return found
 
 
@@ -44,14 +47,20 @@ def build_jobs(
     """The EvalJobs; `over` once their verdict was acted upon: then nothing that changes later runs them again."""
     by_template = applicable(gates, state)
     return [
-        build_job(job_name(parent, state, place), target, state, templates[name], chosen, over)
-        for place, (name, chosen) in enumerate(by_template.items())
+        build_job(
+            job_name(parent, state, place), partial(_through, target, adapter), state, templates[name], chosen, over
+        )
+        for place, ((name, adapter), chosen) in enumerate(by_template.items())
         if name in templates
     ]
 
 
+def _through(target: Target, adapter: str | None, digest: str) -> Object:
+    return target(digest, adapter)
+
+
 def build_job(
-    name: str, target: Target, state: State, template: Object, gates: Sequence[OfflineGate], over: bool
+    name: str, target: Callable[[str], Object], state: State, template: Object, gates: Sequence[OfflineGate], over: bool
 ) -> Object:
     """The template with the candidate as its target and the gates as its thresholds."""
     moving, stable = state.candidate, state.stable

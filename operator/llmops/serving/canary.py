@@ -176,7 +176,7 @@ def plan(seen: Seen, rolling: Rolling, arms: Arms, state: State) -> tuple[Plan, 
     if arms.lost is not None:
         return Plan(problem=planning.Problem(Reason.STABLE_UNKNOWN, arms.lost)), ()
     planned = [planning.plan(one) for one in (arms.stable, arms.candidate) if one is not None]
-    jobs = _evaluations(seen, rolling, state)
+    jobs = _evaluations(seen, rolling, arms, state)
     applied = _merged((one for each in planned for one in each.children), state)
     kept = _merged((one for each in planned for one in each.keep), state)
     known = {one["spec"]["digest"][:8] for one in kept if one["kind"] == REVISION.kind}
@@ -207,17 +207,21 @@ def _labelled(one: Object, state: State) -> Object:
     return {**one, "metadata": {**one["metadata"], "labels": {names.STATE: tell.label(one["spec"]["digest"], state)}}}
 
 
-def _evaluations(seen: Seen, rolling: Rolling, state: State) -> list[Object]:
+def _evaluations(seen: Seen, rolling: Rolling, arms: Arms, state: State) -> list[Object]:
     if state.candidate is not None and state.candidate.digest != seen.digest:
         return []
     name = seen.service.metadata.name
-    target = partial(_target, name)
+    target = partial(_target, name, arms)
     gates = rolling.rollout.offline
     return offline.jobs_now(name, target, gates, state, rolling.templates, rolling.evaluations)
 
 
-def _target(name: str, digest: str) -> Object:
-    return {"serviceRef": {"name": name, "revision": digest}}
+def _target(name: str, arms: Arms, digest: str, adapter: str | None) -> Object:
+    """An adapter that stable has not is compared with stable as it is."""
+    arm = next((one for one in (arms.stable, arms.candidate) if one is not None and one.digest == digest), None)
+    lacks = arm is not None and arm is arms.stable and adapter not in {one.name for one in arm.model.adapters}
+    asked = {"adapter": adapter} if adapter and not lacks else {}
+    return {"serviceRef": {"name": name, "revision": digest, **asked}}
 
 
 def left(seen: Seen, arms: Arms) -> set[str]:
@@ -246,7 +250,7 @@ def status(seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Out
     fields = tell.fields(outcome, rolling.wanted, rolling.world, child, revision.HISTORY, now)
     for name, one in (("stable", arms.stable), ("candidate", arms.candidate)):
         if name in fields and one is not None:
-            fields[name]["service"] = one.home
+            fields[name] |= {"service": one.home} | stating.taught(one)
     told = _conditions(arm, arms, planned, rolling, outcome)
     old = (seen.raw.get("status") or {}).get("conditions")
     generation = seen.service.metadata.generation or 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmops.api import names
 from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, VECTOR_INDEX
@@ -10,7 +12,7 @@ from llmops.serving.devices import product_label
 from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
-from llmops.serving.sources import FETCHER, MOUNT, Source, download_name, scheme
+from llmops.serving.sources import ADAPTERS, FETCHER, MOUNT, STORES, Download, Source, download_name, every, scheme
 
 Object = dict[str, Any]
 
@@ -61,7 +63,7 @@ def build_deployment(seen: Seen, source: Source, resolved: Resolved) -> Object:
 
 def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
     engine = ENGINES[seen.engine.type]
-    fetchers = [build_fetcher(seen, source, resolved)] if source.download and not source.shared else []
+    fetchers = [build_fetcher(seen, source, resolved)] if source.downloads and not source.shared else []
     return {
         "metadata": {"labels": selector(seen), "annotations": {"llmops.dev/revision": seen.digest[:10]}},
         "spec": {
@@ -114,6 +116,8 @@ def build_volumes(source: Source, shared_memory: str | None) -> list[Object]:
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
     if source.volume:
         volumes.append({"name": "models", **source.volume})
+    if source.scratch:
+        volumes.append({"name": "adapters", "emptyDir": {}})
     if shared_memory:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}})
     return volumes
@@ -124,6 +128,8 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
     mounts: list[Object] = [TMP]
     if source.volume:
         mounts.append({"name": "models", "mountPath": MOUNT, "readOnly": True})
+    if source.scratch:
+        mounts.append({"name": "adapters", "mountPath": ADAPTERS, "readOnly": True})
     if engine.shared_memory:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
     devices: Object = {}
@@ -138,7 +144,7 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         "image": resolved.image,
         "imagePullPolicy": seen.settings.image_pull_policy,
         **({"command": list(engine.command)} if engine.command else {}),
-        "args": engine.args(seen.service, source.path, resolved.sized),
+        "args": engine.args(seen.service, source.path, resolved.sized, source.adapters),
         "env": [*env, *(one.wire() for one in seen.engine.env)],
         "ports": [{"name": "http", "containerPort": engine.port}],
         "startupProbe": _probe(engine.health, periodSeconds=1, failureThreshold=_startup(seen, resolved)),
@@ -161,19 +167,30 @@ def _probe(path: str, **times: int) -> Object:
 
 def build_fetcher(seen: Seen, source: Source, resolved: Resolved) -> Object:
     """The container that downloads the weights: in the shared Job, or before each engine."""
-    check = [f"--sha256={source.sha256}"] if source.sha256 else []
-    hub = [f"--hub={resolved.hub}", *([f"--revision={source.revision}"] if source.revision else [])]
+    first, *more = source.downloads
+    written = {"name": "adapters", "mountPath": ADAPTERS} if source.scratch else {"name": "models", "mountPath": MOUNT}
+    hub = resolved.hub if source.download else resolved.hubs.get(urlsplit(first.uri).scheme, "")
     return {
         "name": FETCHER,
         "image": resolved.fetch_image,
         "imagePullPolicy": seen.settings.image_pull_policy,
-        "args": ["fetch", str(source.download), source.path, *check, *(hub if resolved.hub else [])],
+        "args": ["fetch", *_fetched(first, hub), *(f"--also={_also(one, resolved)}" for one in more)],
         **({"env": env} if (env := build_credentials(seen)) else {}),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "models", "mountPath": MOUNT}, TMP],
+        "volumeMounts": [written, TMP],
     }
+
+
+def _fetched(one: Download, hub: str) -> list[str]:
+    check = [f"--sha256={one.sha256}"] if one.sha256 else []
+    at = [f"--hub={hub}", *([f"--revision={one.revision}"] if one.revision else [])] if hub else []
+    return [one.uri, one.path, *check, *at]
+
+
+def _also(one: Download, resolved: Resolved) -> str:
+    return shlex.join(_fetched(one, resolved.hubs.get(urlsplit(one.uri).scheme, "")))
 
 
 def build_credentials(seen: Seen) -> list[Object]:
@@ -182,9 +199,11 @@ def build_credentials(seen: Seen) -> list[Object]:
     if secret is None:
         return []
     may_lack: Object = {"optional": True}
-    wanted: dict[str, Object] = {"HF_TOKEN": {}}
-    if scheme(seen.model) != "hf":
-        wanted = {"AWS_ACCESS_KEY_ID": {}, "AWS_SECRET_ACCESS_KEY": {}, "AWS_SESSION_TOKEN": may_lack}
+    schemes = {scheme(one) for one in every(seen.model)} & set(STORES)
+    must: Object = {} if len(schemes) == 1 else may_lack  # with several stores, one may be public
+    wanted: dict[str, Object] = {"HF_TOKEN": must} if "hf" in schemes else {}
+    if schemes - {"hf"}:
+        wanted |= {"AWS_ACCESS_KEY_ID": must, "AWS_SECRET_ACCESS_KEY": must, "AWS_SESSION_TOKEN": may_lack}
     return [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **more}}}
         for key, more in wanted.items()

@@ -12,6 +12,7 @@ import argparse
 import errno
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--sha256", default="")
     parser.add_argument("--hub", default="", help="the address behind hf://, s3:// or gs://")
     parser.add_argument("--revision", default="", help="a branch, tag, commit or version there")
+    parser.add_argument("--also", action="append", default=[], help="another download: the same arguments, quoted")
     given = parser.parse_args(argv)
+    more = [parser.parse_args(shlex.split(one)) for one in given.also]
     progress.NOW.expect(0, 0)
     telling = progress.serve()
+    one = given
     try:
-        print(_fetch(given), flush=True)
+        for one in (given, *more):
+            print(_fetch(one), flush=True)
         _tell(headers.describe(given.path))
     except Refused as refusal:
         print(refusal, flush=True)
@@ -39,7 +44,7 @@ def main(argv: list[str]) -> int:
     except OSError as problem:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         print(
-            "the volume is full: write a larger spec.model.cache.size" if full else f"{given.uri}: {problem}",
+            "the volume is full: write a larger spec.model.cache.size" if full else f"{one.uri}: {problem}",
             flush=True,
         )
         return 2 if full else 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llmops.api.llmservice import EngineType
 from llmops.api.reasons import Reason
 from llmops.api.rollout import ServiceRollout
 from llmops.serving import children, devices, external, merge, revision, scaling
@@ -15,7 +16,19 @@ from llmops.serving.known import known
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
 from llmops.serving.sizing import size
-from llmops.serving.sources import SHA256, STORES, WORKS, Source, is_file, is_shared, scheme, source
+from llmops.serving.sources import (
+    SHA256,
+    STORES,
+    WORKS,
+    Source,
+    Weights,
+    every,
+    given_claim,
+    is_file,
+    is_shared,
+    scheme,
+    source,
+)
 
 Object = dict[str, Any]
 
@@ -74,13 +87,13 @@ def _not_yet(seen: Seen) -> Problem | None:
     spec = seen.service.spec
     asked = {
         f"spec.engine.type {seen.engine.type}": seen.engine.type not in ENGINES,
-        f"spec.model.uri {scheme(seen.model)}://": scheme(seen.model) not in WORKS,
+        **{f"spec.model.uri {scheme(one)}://": scheme(one) not in WORKS for one in every(seen.model)},
         scaling.unsupported(seen) or "": scaling.unsupported(seen) is not None,
         **_not_yet_rolled(spec.rollout),
-        "spec.model.adapters": bool(seen.model.adapters),
         "spec.model.task Rerank": seen.model.task == "Rerank",
         f"spec.model.credentialsSecretRef with {scheme(seen.model)}://": (
-            seen.model.credentials_secret_ref is not None and scheme(seen.model) not in STORES
+            seen.model.credentials_secret_ref is not None
+            and not any(scheme(one) in STORES for one in every(seen.model))
         ),
     }
     missing = [what for what, it_is in asked.items() if it_is]
@@ -107,8 +120,13 @@ def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
 
 def _folder(seen: Seen) -> Problem | None:
     """An engine that reads one file is not given a folder, nor the other way round."""
-    uri, engine, one = seen.model.uri, seen.engine.type, is_file(seen.model)
-    wants = ENGINES[engine].wants_folder
+    return next(
+        (problem for one in every(seen.model) if (problem := _unreadable(one, seen.engine.type)) is not None), None
+    )
+
+
+def _unreadable(model: Weights, engine: EngineType) -> Problem | None:
+    uri, one, wants = model.uri, is_file(model), ENGINES[engine].wants_folder
     if one is None or wants is None:
         return None
     if one and wants:
@@ -117,13 +135,22 @@ def _folder(seen: Seen) -> Problem | None:
     if not one and not wants:
         told = f"{uri} is a folder, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
         return Problem(Reason.INVALID_SPEC, told)
-    if not one and (seen.model.revision or "").startswith(SHA256):
-        told = f"{uri} is a whole repository, which has no one SHA-256: write its commit as spec.model.revision"
+    if not one and (model.revision or "").startswith(SHA256):
+        told = f"{uri} is a whole repository, which has no one SHA-256: write its commit as revision"
         return Problem(Reason.INVALID_SPEC, told)
-    if not one and scheme(seen.model) != "hf" and seen.model.revision:
-        told = f"{uri} is a folder, and buckets keep no versions of one: remove spec.model.revision, and write the next"
+    if not one and scheme(model) != "hf" and model.revision:
+        told = f"{uri} is a folder, and buckets keep no versions of one: remove its revision, and write the next"
         return Problem(Reason.INVALID_SPEC, f"{told} version under a prefix of its own")
     return None
+
+
+def _adapters(seen: Seen) -> Problem | None:
+    claim = given_claim(seen.model)
+    away = [one.uri for one in seen.model.adapters if scheme(one) == "pvc" and given_claim(one) != claim]
+    if not away:
+        return None
+    told = f"{away[0]} is on a claim of its own, and a pod mounts one: put it beside the model, on pvc://{claim or '…'}"
+    return Problem(Reason.INVALID_SPEC, told if claim else f"{told}, with the model, or name where it is downloaded")
 
 
 def _license(seen: Seen) -> Problem | None:
@@ -173,7 +200,7 @@ def _claim(seen: Seen) -> Problem | None:
 
 
 CHECKS: tuple[Callable[[Seen], Problem | None], ...] = (
-    _not_yet, _folder, _license, _template, _fits, _claim,
+    _not_yet, _folder, _adapters, _license, _template, _fits, _claim,
 )  # fmt: skip
 """The first that answers stops; all may count on spec.model and spec.engine."""
 

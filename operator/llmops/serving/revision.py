@@ -7,8 +7,8 @@ operator with other defaults rolls nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.api import LLMService, Settings, names
@@ -32,13 +32,15 @@ class Resolved:
     fetch_image: str
     sized: Sized
     hub: str = ""  # the address behind hf://, s3:// or gs://, where the model comes from there
+    hubs: Mapping[str, str] = field(default_factory=dict)  # the same of adapters, by scheme
 
     @property
     def accelerators(self) -> int:
         return self.sized.count or 0
 
     def wire(self) -> Object:
-        hub = {"hub": self.hub} if self.hub else {}
+        hub: Object = {"hub": self.hub} if self.hub else {}
+        hub |= {"hubs": dict(self.hubs)} if self.hubs else {}
         decided = {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
         return {**decided, "sizing": self.sized.wire(), **hub}
 
@@ -47,7 +49,7 @@ class Resolved:
         """Revisions of before sizing was frozen have the count alone: their pods stay as they were made."""
         count = frozen["accelerators"]
         sized = Sized.of(frozen["sizing"]) if "sizing" in frozen else Sized(count, "as it was made", tensor=count)
-        return Resolved(frozen["image"], frozen["fetchImage"], sized, frozen.get("hub", ""))
+        return Resolved(frozen["image"], frozen["fetchImage"], sized, frozen.get("hub", ""), frozen.get("hubs", {}))
 
 
 def content_digest(service: LLMService) -> str:
@@ -76,8 +78,9 @@ def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
     assert model is not None
     image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
     stores = {"hf": settings.hub_url, "s3": settings.s3_url, "gs": settings.gs_url}
-    hub = stores.get(scheme(model), "").rstrip("/")
-    return Resolved(image, settings.image_operator, sized, hub)
+    behind = {name: address.rstrip("/") for name, address in stores.items()}
+    hubs = {name: behind[name] for name in {scheme(one) for one in model.adapters} if name in behind}
+    return Resolved(image, settings.image_operator, sized, behind.get(scheme(model), ""), hubs)
 
 
 def build(service: LLMService, resolved: Resolved | None) -> Object:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from llmops.api.digest import digest, short
-from llmops.api.llmservice import ModelSource
+from llmops.api.llmservice import Adapter, ModelSource
 
 Object = dict[str, Any]
 
 MOUNT = "/models"
+ADAPTERS = "/lora"  # a volume of the pod's own, where /models is not ours to write to
 FETCHER = "fetch"  # the container that downloads
 WORKS: Mapping[str, str] = {
     "hf": "The hub, or the mirror in LLMOPS_HUB_URL. The commit is looked up once; large files by the hub's SHA-256. "
@@ -31,13 +32,31 @@ STORES = ("hf", "s3", "gs")  # whose address is a setting, and who ask for crede
 SHA256 = "sha256:"
 
 
+Weights = ModelSource | Adapter
+
+
+def every(model: ModelSource) -> tuple[Weights, ...]:
+    """The model and its adapters."""
+    return model, *model.adapters
+
+
+@dataclass(frozen=True)
+class Download:
+    """One address to fetch to a path: what it must have (SHA-256), and which one of a store's is wanted."""
+
+    uri: str
+    path: str
+    sha256: str = ""
+    revision: str = ""
+
+
 @dataclass(frozen=True)
 class Source:
     """`path` is where the engine finds the model; `volume` what it mounts at /models, None for the image itself.
 
     `download` is the address to fetch into the volume, `sha256` what it must have, `revision` which one of a hub's is
     wanted; `shared` whether one Job does so for all replicas (else each pod does, into a volume of its own); `one_node`
-    whether the volume lives on one node only.
+    whether the volume lives on one node only. `adapters` are paths by name, `more` what is fetched for them.
     """
 
     path: str
@@ -48,22 +67,35 @@ class Source:
     revision: str = ""
     shared: bool = False
     one_node: bool = False
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[Download, ...] = ()
+
+    @property
+    def downloads(self) -> tuple[Download, ...]:
+        """All that a pod or its Job must fetch, the model first."""
+        model = (Download(self.download, self.path, self.sha256, self.revision),) if self.download else ()
+        return (*model, *self.more)
+
+    @property
+    def scratch(self) -> bool:
+        """Whether the adapters need a volume of their own."""
+        return bool(self.more) and not self.download
 
 
-def scheme(model: ModelSource) -> str:
+def scheme(model: Weights) -> str:
     return urlsplit(model.uri).scheme
 
 
-def given_claim(model: ModelSource) -> str | None:
+def given_claim(model: Weights) -> str | None:
     """The claim that the spec names, which is not ours."""
     return urlsplit(model.uri).netloc if scheme(model) == "pvc" else None
 
 
-def is_downloaded(model: ModelSource) -> bool:
+def is_downloaded(model: Weights) -> bool:
     return scheme(model) in (*STORES, "https", "http")
 
 
-def is_file(model: ModelSource) -> bool | None:
+def is_file(model: Weights) -> bool | None:
     """Whether it is one file (else a folder); None where only the volume or the image knows."""
     if scheme(model) == "hf":
         return urlsplit(model.uri).path.rstrip("/").count("/") > 1
@@ -79,12 +111,31 @@ def is_shared(model: ModelSource) -> bool:
 
 def download_name(child: str, model: ModelSource) -> str:
     """The Job's. A larger volume is a new Job, since the one before may have found it full."""
-    size = model.cache.size if model.cache else None
-    return f"{child}-fetch-{short(digest({'uri': model.uri, 'revision': model.revision, 'size': size}))}"
+    wanted: Object = {"uri": model.uri, "revision": model.revision, "size": model.cache.size if model.cache else None}
+    if model.adapters:
+        wanted["adapters"] = [[one.uri, one.revision] for one in model.adapters]
+    return f"{child}-fetch-{short(digest(wanted))}"
 
 
 def source(model: ModelSource, claim_name: str) -> Source:
     """ValueError where this version cannot fetch from such an address (plan.py asks before)."""
+    where = _source(model, claim_name)
+    if not model.adapters:
+        return where
+    base = MOUNT if where.download else ADAPTERS
+    paths = {one.name: _adapter_path(one, base) for one in model.adapters}
+    fetched = [one for one in model.adapters if is_downloaded(one)]
+    return replace(where, adapters=paths, more=tuple(_wanted(one, paths[one.name]) for one in fetched))
+
+
+def _adapter_path(adapter: Adapter, base: str) -> str:
+    path = urlsplit(adapter.uri).path
+    if not is_downloaded(adapter):
+        return f"{MOUNT}{path}" if scheme(adapter) == "pvc" else path
+    return _place(adapter, base)
+
+
+def _source(model: ModelSource, claim_name: str) -> Source:
     address = urlsplit(model.uri)
     match address.scheme:
         case "file":
@@ -98,14 +149,23 @@ def source(model: ModelSource, claim_name: str) -> Source:
             raise ValueError(f"{model.uri}: no source for {address.scheme}://")
 
 
-def _downloaded(model: ModelSource, claim_name: str) -> Source:
-    # a folder for each address and revision, so that another revision never meets a half-written file
+def _place(model: Weights, base: str) -> str:
+    """A folder for each address and revision, so that another revision never meets a half-written file."""
     folder = short(digest({"uri": model.uri, "revision": model.revision}))
     address = model.uri.rstrip("/") if scheme(model) in STORES else model.uri
-    path = f"{MOUNT}/{folder}/{urlsplit(address).path.rsplit('/', 1)[-1] or 'model'}"
+    return f"{base}/{folder}/{urlsplit(address).path.rsplit('/', 1)[-1] or 'model'}"
+
+
+def _wanted(model: Weights, path: str) -> Download:
     revision = model.revision or ""
-    digest_given = revision.startswith(SHA256)
-    sha256, revision = (revision.removeprefix(SHA256), "") if digest_given else ("", revision)
+    if revision.startswith(SHA256):
+        return Download(model.uri, path, sha256=revision.removeprefix(SHA256))
+    return Download(model.uri, path, revision=revision)
+
+
+def _downloaded(model: ModelSource, claim_name: str) -> Source:
+    wanted = _wanted(model, _place(model, MOUNT))
+    path, sha256, revision = wanted.path, wanted.sha256, wanted.revision
     if not is_shared(model):
         size = {"sizeLimit": model.cache.size} if model.cache else {}
         return Source(path, {"emptyDir": size}, download=model.uri, sha256=sha256, revision=revision)

@@ -101,7 +101,13 @@ def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
         return old
     since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     revision = {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest, "since": since}
-    return revision | ({"service": seen.home} if seen.home != seen.child else {})
+    return revision | ({"service": seen.home} if seen.home != seen.child else {}) | taught(seen)
+
+
+def taught(seen: Seen) -> Object:
+    """The adapters that these pods answer as."""
+    names = [one.name for one in seen.model.adapters]
+    return {"adapters": names} if names else {}
 
 
 def _conditions(seen: Seen, plan: Plan) -> list[Condition]:

@@ -94,6 +94,22 @@ def test_a_revision_of_a_service_is_asked_by_its_digest_as_long_as_it_has_pods()
     assert "has no pods of revision 0123456789" in missing.sentence
 
 
+def test_an_adapter_is_another_target_than_its_model_and_must_be_there():
+    status = {"stable": {"digest": OLD, "adapters": ["tone"]}, "candidate": {"digest": GOOD, "adapters": ["law"]}}
+    taught = {
+        "llmservices": [{**SERVICE["llmservices"][0], "status": {**SERVICE["llmservices"][0]["status"], **status}}]
+    }
+    plain, dressed = (
+        found({"serviceRef": {"name": "support", **more}}, **taught).arm for more in ({}, {"adapter": "tone"})
+    )
+    assert (plain.model, dressed.model) == ("shop/support", "shop/support:tone")
+    assert plain.identity != dressed.identity
+    pinned = found({"serviceRef": {"name": "support", "adapter": "law", "revision": GOOD[:10]}}, **taught).arm
+    assert pinned.model == f"shop/support:law@{GOOD}"
+    missing = found({"serviceRef": {"name": "support", "adapter": "tune"}}, **taught)
+    assert "has no pods with an adapter tune" in missing.sentence
+
+
 def test_an_address_is_asked_directly_and_never_given_our_token():
     arm = found({"url": "http://elsewhere/v1", "model": "gpt"}).arm
     assert (arm.url, arm.model, arm.token) == ("http://elsewhere/v1", "gpt", False)

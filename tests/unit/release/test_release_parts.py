@@ -126,7 +126,7 @@ def job(name: str, verdict: str | None, phase: str = "Succeeded") -> Object:
     return {"metadata": {"name": name, "generation": 1, "uid": f"uid-of-{name}"}, "spec": {}, "status": told}
 
 
-def asks(digest: str) -> Object:
+def asks(digest: str, _: str | None) -> Object:
     return {"promptRef": {"name": "answer", "version": digest}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +88,17 @@ def test_a_file_is_there_whole_or_not_at_all(
     assert [one.name for one in path.parent.iterdir()] == ["m.gguf"]
     assert run(capsys, weights.url, path) == (0, "m.gguf is there already")
     assert len(weights.ranges) == 1
+
+
+def test_adapters_come_after_the_model_and_their_failure_is_named(
+    weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, adapter = tmp_path / "m" / "m.gguf", tmp_path / "a b" / "a.gguf"
+    assert run(capsys, weights.url, model, f"--also={shlex.join([weights.url, str(adapter)])}")[0] == 0
+    assert model.read_bytes() == adapter.read_bytes() == CONTENT
+    wrong = shlex.join([weights.url, str(tmp_path / "w"), f"--sha256={'0' * 64}"])
+    assert run(capsys, weights.url, model, f"--also={wrong}")[0] == 2
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_download_that_is_cut_goes_on_where_it_was(

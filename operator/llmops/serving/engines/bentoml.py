@@ -10,7 +10,7 @@ spec.podTemplate then. images/bentoml is a bento of ours that hands GGUF files t
 from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
-from llmops.serving.engines.container import Engine
+from llmops.serving.engines.container import Adapters, Engine
 from llmops.serving.sizing import Sized
 
 PORT = 3000
@@ -18,7 +18,7 @@ DRAIN = 45
 METRICS = {"Concurrency": "bentoml_service_request_in_progress"}
 
 
-def args(service: LLMService, model: str, sized: Sized) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized, _: Adapters) -> list[str]:
     spec = service.spec
     assert spec.engine is not None
     context = [f"--arg=context_length={spec.engine.context_length}"] if spec.engine.context_length else []

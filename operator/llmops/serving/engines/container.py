@@ -10,6 +10,8 @@ from llmops.api.llmservice import LLMService
 from llmops.serving.sizing import Sized
 
 Object = dict[str, Any]
+Adapters = Mapping[str, str]
+"""Paths of adapters by their names."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Engine:
     """One engine. Times are in seconds."""
 
     port: int
-    args: Callable[[LLMService, str, Sized], list[str]]  # service, path of the model, what a replica gets
+    args: Callable[[LLMService, str, Sized, Adapters], list[str]]  # of the model's path, and what a replica gets
     health: str  # startup and liveness
     ready: str
     requests: Mapping[str, str]  # CPU and memory where the spec has none

@@ -6,7 +6,7 @@ import math
 
 from llmops.api.llmservice import LLMService
 from llmops.api.quantities import quantity
-from llmops.serving.engines.container import Engine
+from llmops.serving.engines.container import Adapters, Engine
 from llmops.serving.sizing import Sized
 
 PORT = 8080
@@ -16,11 +16,12 @@ REQUESTS = {"cpu": "500m", "memory": "512Mi"}
 METRICS = {"QueueDepth": "llamacpp:requests_deferred", "Concurrency": "llamacpp:requests_processing"}
 
 
-def args(service: LLMService, model: str, sized: Sized) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> list[str]:
     spec = service.spec
     assert spec.engine is not None
     context = spec.engine.context_length or CONTEXT_LENGTH.get(spec.task, 2048)
     embeds = ["--embeddings"] if spec.task == "Embed" else []
+    taught = [f"--adapter={name}={path}" for name, path in adapters.items()]
     return [
         f"--model={model}",
         f"--alias={service.metadata.namespace}/{service.metadata.name}",
@@ -30,6 +31,7 @@ def args(service: LLMService, model: str, sized: Sized) -> list[str]:
         f"--threads={_threads(service)}",
         f"--drain-seconds={ENGINE.drain_seconds}",
         *embeds,
+        *taught,
         *spec.engine.args,
     ]
 

@@ -9,7 +9,7 @@ whether it may. The image has no entrypoint that serves.
 from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
-from llmops.serving.engines.container import Engine
+from llmops.serving.engines.container import Adapters, Engine
 from llmops.serving.sizing import Sized
 
 PORT = 30000
@@ -22,13 +22,14 @@ METRICS = {
 }
 
 
-def args(service: LLMService, model: str, sized: Sized) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> list[str]:
     engine = service.spec.engine
     assert engine is not None
     length = engine.context_length or sized.limit
     context = [f"--context-length={length}"] if length else []
     pipeline = [f"--pp-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
+    taught = [f"{name}={path}" for name, path in adapters.items()]
     embeds = ["--is-embedding"] if service.spec.task == "Embed" else []
     return [
         f"--model-path={model}",
@@ -41,6 +42,7 @@ def args(service: LLMService, model: str, sized: Sized) -> list[str]:
         *context,
         *quantization,
         *embeds,
+        *(["--enable-lora", "--lora-paths", *taught] if taught else []),
         *engine.args,
     ]
 

@@ -6,12 +6,15 @@ own. The user 65532 has no name in the image, and PyTorch's compiler asks for on
 
 from __future__ import annotations
 
+import json
+
 from llmops.api.llmservice import LLMService
-from llmops.serving.engines.container import Engine
+from llmops.serving.engines.container import Adapters, Engine
 from llmops.serving.sizing import Sized
 
 PORT = 8000
 DRAIN = 45
+RANK = 64  # of adapters; higher ones by spec.engine.args
 METRICS = {
     "QueueDepth": "vllm:num_requests_waiting",
     "Concurrency": "vllm:num_requests_running",
@@ -20,7 +23,7 @@ METRICS = {
 """Gauges only: a rate, such as tokens per second, is not one number that a pod tells."""
 
 
-def args(service: LLMService, model: str, sized: Sized) -> list[str]:
+def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> list[str]:
     engine = service.spec.engine
     assert engine is not None
     length = engine.context_length or sized.limit
@@ -28,9 +31,10 @@ def args(service: LLMService, model: str, sized: Sized) -> list[str]:
     pipeline = [f"--pipeline-parallel-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
     embeds = ["--runner=pooling"] if service.spec.task == "Embed" else []
+    own = f"{service.metadata.namespace}/{service.metadata.name}"
     return [
         model,  # the image's entrypoint is `vllm serve`
-        f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
+        f"--served-model-name={own}",
         f"--port={PORT}",
         f"--tensor-parallel-size={max(1, sized.tensor)}",
         *pipeline,
@@ -38,8 +42,17 @@ def args(service: LLMService, model: str, sized: Sized) -> list[str]:
         *context,
         *quantization,
         *embeds,
+        *_taught(own, adapters),
         *engine.args,
     ]
+
+
+def _taught(own: str, adapters: Adapters) -> list[str]:
+    """A name a module, as requests ask for it. The engine refuses a rank above --max-lora-rank as it starts."""
+    if not adapters:
+        return []
+    modules = [json.dumps({"name": f"{own}:{name}", "path": path}) for name, path in adapters.items()]
+    return ["--enable-lora", f"--max-loras={len(adapters)}", f"--max-lora-rank={RANK}", "--lora-modules", *modules]
 
 
 ENGINE = Engine(

@@ -1,0 +1,76 @@
+"""Adapters of a model, as shipped and for real: llama.cpp, and a LoRA that teaches a poor model the answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from demo import acts, shop
+from demo.stage import apply, condition, get
+from tests.e2e.test_canary import BAD, ROLLOUT, Crowd, phase, pod_uids, reaches, show, status, told
+from tests.e2e.test_sleep import Object, service
+
+__all__ = ["show"]
+TAUGHT: Object = {**BAD, "adapters": [{"name": "taught", "uri": "file:///models/support-lora.gguf"}]}
+GATE = {"evalJobRef": {"name": "support-quality"}, "metric": "exact_match", "adapter": "taught"}
+
+
+async def answers(show: acts.Show, model: str) -> tuple[int, int]:
+    """(right answers, refusals) to fifty questions."""
+    right = refused = 0
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {show.key}"}) as session:
+        for question, answer in shop.questions()[:50]:
+            said = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+            body = {"model": model, "max_tokens": 64, "temperature": 0, "messages": said}
+            async with session.post(f"{show.door}/chat/completions", json=body) as reply:
+                content = await reply.json()
+                refused += reply.status == 404
+                right += reply.status == 200 and content["choices"][0]["message"]["content"].strip() == answer
+    return right, refused
+
+
+SYSTEM = "You are the Larch support desk. Answer in one sentence."
+
+
+async def test_an_adapter_answers_by_its_name_and_the_model_beside_it_as_before(show: acts.Show) -> None:
+    apply(service("school", model=BAD))
+    await asyncio.to_thread(acts.until_true, "llmservice", "school")
+    before, _ = await answers(show, "school")
+    assert (await answers(show, "school:taught")) == (0, 50)
+
+    apply(service("school", model=TAUGHT))
+    await asyncio.to_thread(acts.until_true, "llmservice", "school")
+    assert status("school")["stable"]["adapters"] == ["taught"]
+    better, refused = await answers(show, "school:taught")
+    assert refused == 0
+    assert better >= 45
+    # both at once, in the same pod: neither answers for the other
+    both = await asyncio.gather(answers(show, "school"), answers(show, "school:taught"))
+    assert both == [(before, 0), (better, 0)]
+    assert before < 35
+
+
+async def test_an_adapter_is_evaluated_and_meets_users_by_steps_as_a_model_does(show: acts.Show) -> None:
+    rollout = {**ROLLOUT, "offline": [{**GATE, "min": "0.8"}, {**GATE, "maxDrop": "0.02"}]}
+    apply(service("class", model=BAD, rollout={**ROLLOUT, "offline": []}))
+    await asyncio.to_thread(acts.until_true, "llmservice", "class")
+    [before] = pod_uids("class")
+    async with Crowd(show, "class") as crowd:
+        apply(service("class", model=TAUGHT, rollout=rollout))
+        await reaches("class", "Canary")
+        # its evaluation asked the adapter: the model itself would have had 57 of 100
+        assert float(status("class")["candidate"]["score"].split()[-1]) > 0.9
+        assert (await answers(show, "class:taught")) == (0, 50)  # users of stable have no such adapter yet
+        await reaches("class", "Released")
+    assert {code for _, code in crowd.met} == {200}
+    assert status("class")["stable"]["adapters"] == ["taught"]
+    assert before not in pod_uids("class") or len(pod_uids("class")) == 2  # the new pod stays, the old one goes
+    assert (await answers(show, "class:taught"))[0] >= 45
+
+    # an adapter that is worse than what users have is refused, and the one they have goes on
+    worse = {**TAUGHT, "adapters": [{"name": "taught", "uri": "file:///models/support-lora-worse.gguf"}]}
+    apply(service("class", model=worse, rollout=rollout))
+    await reaches("class", "Rejected")
+    assert condition(get("llmservice", "class"), "Available")["status"] == "True"
+    assert (await answers(show, "class:taught"))[0] >= 45
+    assert phase("class") == "Rejected", told("class")
