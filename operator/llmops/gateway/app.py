@@ -208,6 +208,9 @@ class Door:
 
     async def _metrics(self, request: Request) -> None:
         metrics.GATEWAY_CONTACT_AGE.set(self.silence())
+        for name, load in self.upstream.load(self.snapshot.services, self.meter.generated).items():
+            metrics.GATEWAY_SERVICE_REQUESTS.labels(name, "running").set(load["running"])
+            metrics.GATEWAY_SERVICE_REQUESTS.labels(name, "held").set(load["held"])
         await request.answer(200, generate_latest(), TEXT)
 
 

@@ -28,13 +28,15 @@ RATE_SECONDS = 4.0  # the shortest time that a rate of tokens is counted over
 @dataclass(frozen=True)
 class Load:
     """What there is to do. Requests: running and waiting at the `ready` pods, held by gateways. `cache` is the sum of
-    the pods' shares of the KV cache in percent, `tokens` those generated so far. None: not known."""
+    the pods' shares of the KV cache in percent, `queried` what the query gave, `tokens` those generated so far. None:
+    not known."""
 
     ready: int
     held: int
     running: int | None = None
     waiting: int | None = None
     cache: float | None = None
+    queried: float | None = None
     tokens: int | None = None
     idle: float | None = None  # seconds without a request
     start: float | None = None  # seconds that a pod takes to be ready
@@ -92,9 +94,10 @@ def _needed(asked: Autoscaling, live: int, load: Load, kept: Kept) -> tuple[int,
         "Concurrency": (None if load.running is None else load.running + load.held, "requests at a time"),
         "KVCache": (load.cache, "percent of KV caches"),
         "TokensPerSecond": (kept.rate, "tokens a second"),
+        "Prometheus": (load.queried, "by spec.autoscaling.metric.query"),
     }[metric]
     if whole is None or not load.ready:
-        return live, f"{what} are not known"
+        return live, f"how many {what} is not known"
     return _near(whole / target, live), f"{whole:.0f} {what}, {target} a pod"
 
 

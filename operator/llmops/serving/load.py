@@ -18,6 +18,7 @@ from llmops.api.llmservice import LLMService
 from llmops.api.quantities import seconds
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
+from llmops.serving import prometheus
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.engines import ENGINES
 
@@ -54,17 +55,19 @@ async def read(key: Key, service: LLMService, pods: Sequence[Object], cluster: C
     assert service.spec.engine is not None
     since = ready_since(pods)
     demand = cluster.reports.demand(f"{key.namespace}/{key.name}") if cluster.reports else None
+    query = service.spec.autoscaling.metric.query
     metric, engine = service.spec.autoscaling.metric.type, ENGINES[service.spec.engine.type]
     running, waiting, cache = demand.running if demand else None, None, None
     if metric in FROM_PODS and since:
         told = await _ask([f"http://{_host(ip)}:{engine.port}/metrics" for ip in since], engine.metrics)
         running, waiting = _all(told, "Concurrency", len(since)), _all(told, "QueueDepth", len(since))
         cache = _all(told, "KVCache", 100 * len(since))
+    queried = await prometheus.number(cluster.settings.prometheus_url, query) if query else None
     idle = demand.idle if demand else None
     if idle is not None and since:  # a pod that just came must not go for having been asked nothing
         idle = min(idle, (clock.now() - max(since.values())).total_seconds())
     return Load(
-        ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache,
+        ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache, queried=queried,
         tokens=demand.tokens if demand else None, idle=idle, start=_start(service), at=clock.monotonic(),
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def _not_yet(seen: Seen) -> Problem | None:
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
         f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and autoscaling by Operator "
-        "and by HPA on what the engine tells",
+        "and by KEDA, and by HPA on what the engine tells",
     )
 
 
@@ -116,6 +116,13 @@ def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
         f"spec.rollout.online {' and '.join(sorted(unknown))}": bool(unknown),
         "spec.rollout.offline with capacity Recreate": rollout.capacity == "Recreate" and bool(rollout.offline),
     }
+
+
+def _prometheus(seen: Seen) -> Problem | None:
+    if not scaling.asks_prometheus(seen) or seen.settings.prometheus_url:
+        return None
+    told = "spec.autoscaling asks Prometheus, and the operator does not know where it is: its admin sets "
+    return Problem(Reason.UNSUPPORTED, told + "LLMOPS_PROMETHEUS_URL; or write by: Operator and another metric")
 
 
 def _folder(seen: Seen) -> Problem | None:
@@ -200,7 +207,7 @@ def _claim(seen: Seen) -> Problem | None:
 
 
 CHECKS: tuple[Callable[[Seen], Problem | None], ...] = (
-    _not_yet, _folder, _adapters, _license, _template, _fits, _claim,
+    _not_yet, _prometheus, _folder, _adapters, _license, _template, _fits, _claim,
 )  # fmt: skip
 """The first that answers stops; all may count on spec.model and spec.engine."""
 

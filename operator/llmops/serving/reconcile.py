@@ -9,7 +9,7 @@ from llmops import control
 from llmops.api.reasons import Reason
 from llmops.control import Clock, Key, LookAgain
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Forbidden, Invalid, NotOurs
+from llmops.kube.errors import Forbidden, Invalid, NotFound, NotOurs
 from llmops.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -24,9 +24,10 @@ from llmops.kube.resources import (
     PROVIDER,
     PVC,
     REVISION,
+    SCALED_OBJECT,
     SERVICE,
 )
-from llmops.serving import devices, downloads, load, roll
+from llmops.serving import devices, downloads, keda, load, roll, scaling
 from llmops.serving.observe import Seen, observe
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -77,6 +78,7 @@ def look_again(seen: Seen, wanted: Plan) -> LookAgain:
 async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
     """The plan, or the problem that the API server had with it."""
     try:
+        await _let_go(seen, cluster)
         await cluster.apply(wanted.children, owner=seen.raw)
         pruned = PRUNED if seen.offer is None else (*PRUNED, *OF_PODS)
         await cluster.prune(seen.raw, keep=wanted.keep, resources=pruned)
@@ -85,7 +87,18 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
     except (NotOurs, Invalid, Forbidden) as refusal:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return Plan(problem=Problem(reason, str(refusal)))
+    except NotFound:
+        if not scaling.by_keda(seen.service):
+            raise
+        return Plan(problem=Problem(Reason.REFERENCE_MISSING, keda.MISSING, waits=True))
     return wanted
+
+
+async def _let_go(seen: Seen, cluster: Cluster) -> None:
+    """KEDA's object goes before the count is somebody else's: two would write it."""
+    noted = ((seen.deployment or {}).get("metadata") or {}).get("annotations") or {}
+    if keda.SCALER in noted and not scaling.by_keda(seen.service):
+        await cluster.delete(SCALED_OBJECT, seen.service.metadata.namespace, seen.home)
 
 
 async def _tell(raw: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:

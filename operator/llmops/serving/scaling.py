@@ -1,6 +1,7 @@
 """Who sets the number of replicas, and the HorizontalPodAutoscaler that does where the spec asks for one. Pure.
 
-by: Operator is our own loop (autoscale.py); by: HPA is an object of Kubernetes' that we make. The count has one
+by: Operator is our own loop (autoscale.py); by: HPA is an object of Kubernetes' that we make, by: KEDA one of KEDA's
+(keda.py), which makes a HorizontalPodAutoscaler of its own. The count has one
 writer. With server-side apply a field that its only owner leaves out falls back to its default: a Deployment of five
 would shrink to one pod at the moment it is handed over. So until that autoscaler has moved the count it is carried as
 it is, and SENT notes what we carried; once it differs, the field is another's (an update by another manager takes the
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmops.api.llmservice import LLMServiceSpec
+from llmops.api.llmservice import LLMService, LLMServiceSpec
+from llmops.serving import keda
 from llmops.serving.autoscale import Advice, advise
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
@@ -29,13 +31,23 @@ def unsupported(seen: Seen) -> str | None:
     asked = seen.service.spec.autoscaling
     if asked is None:
         return None
-    if asked.by == "KEDA":
-        return "spec.autoscaling.by KEDA"
+    if asked.by == "KEDA" and seen.service.spec.rollout is not None:
+        return "spec.autoscaling.by KEDA with spec.rollout"
     engine, metric = ENGINES.get(seen.engine.type), asked.metric.type
-    ours = FROM_GATEWAYS if asked.by == "Operator" else ()
+    ours = () if asked.by == "HPA" else (*FROM_GATEWAYS, "Prometheus")
     if engine is not None and metric not in engine.metrics and metric not in ours:
         return f"spec.autoscaling.metric.type {metric} by {asked.by} with {seen.engine.type}"
     return None
+
+
+def asks_prometheus(seen: Seen) -> bool:
+    """Whether somebody has to know where it is."""
+    asked = seen.service.spec.autoscaling
+    return asked is not None and (asked.by == "KEDA" or asked.metric.type == "Prometheus")
+
+
+def by_keda(service: LLMService) -> bool:
+    return service.spec.autoscaling is not None and service.spec.autoscaling.by == "KEDA"
 
 
 def advice(seen: Seen) -> Advice | None:
@@ -62,12 +74,13 @@ def handed(deployment: Object, seen: Seen, advised: Advice | None) -> Object:
     count = advised.count if advised else count_to_send(seen)
     spec = {key: value for key, value in deployment["spec"].items() if key != "replicas"}
     note = HANDED_OVER if count is None else str(count)
-    metadata = {**deployment["metadata"], "annotations": {SENT: note}}
+    scaler = {keda.SCALER: "KEDA"} if seen.service.spec.autoscaling.by == "KEDA" else {}
+    metadata = {**deployment["metadata"], "annotations": {SENT: note, **scaler}}
     return {**deployment, "metadata": metadata, "spec": spec if count is None else {**spec, "replicas": count}}
 
 
 def count_to_send(seen: Seen) -> int | None:
-    """None: a HorizontalPodAutoscaler owns the count. It is off while a count is 0, so it never begins there."""
+    """None: an autoscaler owns the count. A HorizontalPodAutoscaler is off while that is 0, and so never begins there."""
     asked = seen.service.spec.autoscaling
     assert asked is not None
     live = live_count(seen)
@@ -94,8 +107,10 @@ def wanted_count(seen: Seen) -> int:
 def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
     """With the defaults of Kubernetes: up at once, down by the highest recommendation of the last 300 s."""
     asked = seen.service.spec.autoscaling
-    if asked is None or asked.by != "HPA":
+    if asked is None or asked.by == "Operator":
         return ()
+    if asked.by == "KEDA":
+        return (keda.build_scaled_object(seen),)
     name = ENGINES[seen.engine.type].metrics[asked.metric.type]
     target = f"{asked.metric.target * 10}m" if asked.metric.type in PERCENT else str(asked.metric.target)
     average = {"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": target}}

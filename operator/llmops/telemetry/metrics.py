@@ -49,6 +49,10 @@ GATEWAY_FEEDBACK = Counter(
 )
 GATEWAY_RUNNING = Gauge("llmops_gateway_running_requests", "Requests being answered at this moment.")
 GATEWAY_HELD = Gauge("llmops_gateway_held_requests", "Requests that wait for a service's first pod.")
+GATEWAY_SERVICE_REQUESTS = Gauge(
+    "llmops_gateway_service_requests", "Requests of a service at this moment, by state (running, held).",
+    ["service", "state"],
+)  # fmt: skip
 GATEWAY_COMPILE_SECONDS = Histogram(
     "llmops_gateway_compile_seconds", "How long making a snapshot of the configuration takes.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1),

@@ -230,7 +230,16 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
         "spec.model.credentialsSecretRef with https://: not",
     ),
-    ({"autoscaling": {"max": 3, "by": "KEDA"}}, "spec.autoscaling.by KEDA: not available"),
+    ({"autoscaling": {"max": 3, "by": "KEDA"}, "rollout": {}}, "spec.autoscaling.by KEDA with spec.rollout: not"),
+    ({"autoscaling": {"max": 3, "by": "KEDA"}}, "its admin sets LLMOPS_PROMETHEUS_URL"),
+    (
+        {"autoscaling": {"max": 3, "metric": {"type": "Prometheus", "query": "up"}}},
+        "its admin sets LLMOPS_PROMETHEUS_URL",
+    ),
+    (
+        {"autoscaling": {"max": 3, "by": "HPA", "metric": {"type": "Prometheus", "query": "up"}}},
+        "spec.autoscaling.metric.type Prometheus by HPA with LlamaCpp: not",
+    ),
     (
         {"autoscaling": {"max": 3, "by": "HPA", "metric": {"type": "KVCache", "target": 80}}},
         "spec.autoscaling.metric.type KVCache by HPA with LlamaCpp: not",
