@@ -17,6 +17,7 @@ from llmops.kube.resources import CONFIG_MAP, SERVICE
 LAST = (
     "test_main_job",
     "test_sleep",
+    "test_keda",
     "test_canary",
     "test_adapters",
     "test_external",

@@ -126,7 +126,8 @@ class ModelSource(Model):
     license: License | None = None
     """The licence of its weights."""
     credentials_secret_ref: SecretRef | None = None
-    """A Secret with what the download needs (HF_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."""
+    """A Secret with what the download needs (HF_TOKEN; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; of registries the
+    pull Secret itself)."""
     cache: Cache | None = None
     """A volume that keeps the downloaded weights."""
     adapters: Annotated[list[Adapter], Field(max_length=16)] = []

@@ -52,6 +52,9 @@ class Settings:
     gs_url: str = _setting(
         "https://storage.googleapis.com", "Where gs:// models come from: Google Cloud Storage's S3 interoperability."
     )
+    oci_url: str = _setting(
+        "https://{host}", "Where oci:// models come from: the registry in the address, or a mirror that has the same."
+    )
     prometheus_url: str = _setting(
         "", "Where Prometheus answers queries, such as http://prometheus.monitoring:9090: for autoscaling that asks it."
     )

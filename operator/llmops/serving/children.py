@@ -202,8 +202,10 @@ def build_credentials(seen: Seen) -> list[Object]:
     schemes = {scheme(one) for one in every(seen.model)} & set(STORES)
     must: Object = {} if len(schemes) == 1 else may_lack  # with several stores, one may be public
     wanted: dict[str, Object] = {"HF_TOKEN": must} if "hf" in schemes else {}
-    if schemes - {"hf"}:
+    if schemes & {"s3", "gs"}:
         wanted |= {"AWS_ACCESS_KEY_ID": must, "AWS_SECRET_ACCESS_KEY": must, "AWS_SESSION_TOKEN": may_lack}
+    if "oci" in schemes:
+        wanted |= {"OCI_LOGINS": {"key": ".dockerconfigjson", **must}}
     return [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **more}}}
         for key, more in wanted.items()

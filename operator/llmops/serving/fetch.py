@@ -3,7 +3,8 @@
 Exit status: 0 done, 2 a fault of the address (a person must act: not tried again), 1 anything that may pass by itself.
 The last line, which Kubernetes keeps as the termination message of a failure, is the sentence for the status; that of
 a success is what the files say of the model (headers.py), by which it is sized. A token for the hub comes as HF_TOKEN,
-a bucket's keys as AWS_ACCESS_KEY_ID and so on, which the kubelet reads from the Secret that the spec names.
+a bucket's keys as AWS_ACCESS_KEY_ID and so on, logins of registries as OCI_LOGINS; the kubelet reads them from the
+Secret that the spec names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmops.serving import bucket, headers, hub, progress
+from llmops.serving import bucket, headers, hub, progress, registry
 from llmops.serving.transfer import Refused, fetch
 
 
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("uri")
     parser.add_argument("path", type=Path)
     parser.add_argument("--sha256", default="")
-    parser.add_argument("--hub", default="", help="the address behind hf://, s3:// or gs://")
+    parser.add_argument("--hub", default="", help="the address behind hf://, s3://, gs:// or oci://")
     parser.add_argument("--revision", default="", help="a branch, tag, commit or version there")
     parser.add_argument("--also", action="append", default=[], help="another download: the same arguments, quoted")
     given = parser.parse_args(argv)
@@ -68,6 +69,9 @@ def _fetch(given: argparse.Namespace) -> str:
     if given.uri.startswith(bucket.SCHEMES):
         keys = bucket.Keys.of(os.environ)
         return bucket.fetch_model(given.uri, given.path, given.hub, given.revision, given.sha256, keys)
+    if given.uri.startswith(registry.SCHEME):
+        logins = os.environ.get("OCI_LOGINS", "")
+        return registry.fetch_model(given.uri, given.path, given.hub, given.revision, logins)
     return fetch(given.uri, given.path, given.sha256)
 
 

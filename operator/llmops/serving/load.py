@@ -67,8 +67,8 @@ async def read(key: Key, service: LLMService, pods: Sequence[Object], cluster: C
     if idle is not None and since:  # a pod that just came must not go for having been asked nothing
         idle = min(idle, (clock.now() - max(since.values())).total_seconds())
     return Load(
-        ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache, queried=queried,
-        tokens=demand.tokens if demand else None, idle=idle, start=_start(service), at=clock.monotonic(),
+        ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache,
+        queried=queried, tokens=demand.tokens if demand else None, idle=idle, start=_start(service), at=clock.monotonic(),
     )  # fmt: skip
 
 

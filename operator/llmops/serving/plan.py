@@ -140,8 +140,11 @@ def _unreadable(model: Weights, engine: EngineType) -> Problem | None:
         told = f"{uri} is one file, and {engine} reads a folder: write hf://org/name or s3://bucket/folder"
         return Problem(Reason.UNSUPPORTED, told)
     if not one and not wants:
-        told = f"{uri} is a folder, and {engine} reads one file: write {uri.rstrip('/')}/<file>.gguf"
+        after = "#<path of the file>" if scheme(model) == "oci" else "/<file>.gguf"
+        told = f"{uri} is a folder, and {engine} reads one file: write {uri.rstrip('/')}{after}"
         return Problem(Reason.INVALID_SPEC, told)
+    if scheme(model) == "oci":
+        return None
     if not one and (model.revision or "").startswith(SHA256):
         told = f"{uri} is a whole repository, which has no one SHA-256: write its commit as revision"
         return Problem(Reason.INVALID_SPEC, told)

@@ -77,7 +77,7 @@ def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
     assert engine is not None
     assert model is not None
     image = engine.image or str(getattr(settings, ENGINES[engine.type].setting))
-    stores = {"hf": settings.hub_url, "s3": settings.s3_url, "gs": settings.gs_url}
+    stores = {"hf": settings.hub_url, "s3": settings.s3_url, "gs": settings.gs_url, "oci": settings.oci_url}
     behind = {name: address.rstrip("/") for name, address in stores.items()}
     hubs = {name: behind[name] for name in {scheme(one) for one in model.adapters} if name in behind}
     return Resolved(image, settings.image_operator, sized, behind.get(scheme(model), ""), hubs)

@@ -80,7 +80,7 @@ def handed(deployment: Object, seen: Seen, advised: Advice | None) -> Object:
 
 
 def count_to_send(seen: Seen) -> int | None:
-    """None: an autoscaler owns the count. A HorizontalPodAutoscaler is off while that is 0, and so never begins there."""
+    """None: an autoscaler owns the count. A HorizontalPodAutoscaler is off while that is 0: it never begins there."""
     asked = seen.service.spec.autoscaling
     assert asked is not None
     live = live_count(seen)

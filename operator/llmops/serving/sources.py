@@ -22,13 +22,16 @@ WORKS: Mapping[str, str] = {
     "One object by the SHA-256 or at the version in spec.model.revision. A Secret's AWS_ACCESS_KEY_ID, "
     "AWS_SECRET_ACCESS_KEY and, of temporary keys, AWS_SESSION_TOKEN; public buckets without.",
     "gs": "As s3://, from Google Cloud Storage; the keys are a service account's HMAC keys.",
+    "oci": "A model in a registry, or in its mirror in LLMOPS_OCI_URL: the files of an artifact (ORAS, ModelPack), or "
+    "all in an image; one of them as oci://host/repository:tag#path/of/file.gguf. By the digest in "
+    "spec.model.revision; each blob by its own. A pull Secret (kubernetes.io/dockerconfigjson) for private ones.",
     "https": "One file; by the SHA-256 in spec.model.revision where that is given.",
     "http": "One file, whose SHA-256 must be given.",
     "pvc": "Read from a claim of yours, read-only; nothing is copied.",
     "file": "Read from the engine's image.",
 }
 """The schemes of spec.model.uri, and what is to be known of each."""
-STORES = ("hf", "s3", "gs")  # whose address is a setting, and who ask for credentials
+STORES = ("hf", "s3", "gs", "oci")  # whose address is a setting, and who ask for credentials
 SHA256 = "sha256:"
 
 
@@ -99,6 +102,8 @@ def is_file(model: Weights) -> bool | None:
     """Whether it is one file (else a folder); None where only the volume or the image knows."""
     if scheme(model) == "hf":
         return urlsplit(model.uri).path.rstrip("/").count("/") > 1
+    if scheme(model) == "oci":
+        return bool(urlsplit(model.uri).fragment)
     if scheme(model) in ("s3", "gs"):
         return model.uri.endswith((".gguf", ".safetensors"))
     return True if is_downloaded(model) else None
@@ -152,13 +157,13 @@ def _source(model: ModelSource, claim_name: str) -> Source:
 def _place(model: Weights, base: str) -> str:
     """A folder for each address and revision, so that another revision never meets a half-written file."""
     folder = short(digest({"uri": model.uri, "revision": model.revision}))
-    address = model.uri.rstrip("/") if scheme(model) in STORES else model.uri
-    return f"{base}/{folder}/{urlsplit(address).path.rsplit('/', 1)[-1] or 'model'}"
+    address = urlsplit(model.uri.rstrip("/") if scheme(model) in STORES else model.uri)
+    return f"{base}/{folder}/{(address.fragment or address.path).rsplit('/', 1)[-1] or 'model'}"
 
 
 def _wanted(model: Weights, path: str) -> Download:
     revision = model.revision or ""
-    if revision.startswith(SHA256):
+    if revision.startswith(SHA256) and scheme(model) != "oci":
         return Download(model.uri, path, sha256=revision.removeprefix(SHA256))
     return Download(model.uri, path, revision=revision)
 

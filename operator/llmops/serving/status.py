@@ -208,6 +208,9 @@ def _vouched(seen: Seen) -> str:
         if seen.model.revision:
             return f"{seen.model.revision}, its large files checked by the hub's SHA-256"
         return "branch main as it was then, checked by the hub's SHA-256: write spec.model.revision to pin it"
+    if scheme(seen.model) == "oci":
+        pinned = seen.model.revision or "write spec.model.revision: sha256:<digest> to pin it"
+        return f"each blob checked by its digest; {pinned}"
     if (seen.model.revision or "").startswith("sha256:"):
         return "and its SHA-256 is the one in spec.model.revision"
     if not is_file(seen.model):

@@ -209,13 +209,12 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": "hf://o/n", "revision": "sha256:" + "0" * 64}, "engine": {"type": "vLLM"}},
         "write its commit as revision",
     ),
-    ({"model": {"uri": "oci://host/m"}}, "models from hf://, s3://, gs://, https://, http://, pvc://, file://"),
+    ({"model": {"uri": "oci://host/m"}}, "LlamaCpp reads one file: write oci://host/m#<path of the file>"),
     (
         {"model": {"uri": "s3://bucket/m", "revision": "v2"}, "engine": {"type": "vLLM"}},
         "buckets keep no versions of one: remove its revision",
     ),
     ({"model": {"uri": "gs://bucket/m"}}, "LlamaCpp reads one file: write gs://bucket/m/<file>.gguf"),
-    ({"model": {"uri": "oci://host/m:1"}}, "spec.model.uri oci://: not available"),
     (
         {"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "hf://acme/tone"}]}},
         "hf://acme/tone is a folder, and LlamaCpp reads one file",
@@ -224,7 +223,10 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": "pvc://weights/m", "adapters": [{"name": "a", "uri": "pvc://others/a"}]}},
         "pvc://others/a is on a claim of its own, and a pod mounts one: put it beside the model, on pvc://weights",
     ),
-    ({"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "oci://h/a"}]}}, "spec.model.uri oci://: not"),
+    (
+        {"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "oci://h/a"}]}},
+        "oci://h/a is a folder, and LlamaCpp reads one file: write oci://h/a#",
+    ),
     ({"model": {"uri": "file:///m", "task": "Rerank"}}, "spec.model.task Rerank: not available"),
     (
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},

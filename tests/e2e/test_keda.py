@@ -1,0 +1,94 @@
+"""KEDA and Prometheus, the real ones: a service that they scale, from zero too, and hand back without a jump."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from demo import acts, install
+from demo.stage import NAMESPACE, apply, get, kubectl, until
+from tests.cluster import choose, keda
+from tests.e2e.test_sleep import ask, reason, replicas, service
+
+from llmops.serving.keda import SCALER
+from llmops.serving.scaling import SENT
+
+pytestmark = pytest.mark.cluster
+AWAKE = {"min": 3, "max": 3, "metric": {"type": "Concurrency", "target": 2}}
+ASKED = {"min": 0, "max": 3, "idleAfter": "10s", "metric": {"type": "Concurrency", "target": 2}}
+
+
+@pytest.fixture(scope="module")
+def show(cluster: object) -> Iterator[acts.Show]:
+    if choose.choose() != "node":
+        pytest.skip("KEDA is compiled for the node of processes, which has no registry to take it from")
+    address = keda.install()
+    shown = install.operator(fresh=True)
+    install.install(("--set", f"operator.env.LLMOPS_PROMETHEUS_URL={address}"))
+    yield shown
+    kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    keda.uninstall()
+
+
+def listed(kind: str) -> str:
+    return kubectl("get", kind, "-n", NAMESPACE, "-o", "name")
+
+
+async def within(what: str, seen: object, seconds: float = 90) -> None:
+    assert callable(seen)
+    last = lambda: f"{replicas('tide')} pods, {reason('tide')}, {kubectl('get', 'scaledobject', '-n', NAMESPACE)}"  # noqa: E731
+    await asyncio.to_thread(until, what, seen, seconds, last)
+
+
+async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_it_is(show: acts.Show) -> None:
+    apply(service("tide", autoscaling={**ASKED, "by": "KEDA"}, limits={"timeout": "120s"}))
+    await asyncio.to_thread(acts.until_true, "llmservice", "tide")
+    await within("asleep", lambda: reason("tide") == "Asleep" and replicas("tide") == 0)
+
+    assert await ask(show, "tide")  # held at the door until KEDA saw it there
+    stop = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not stop.is_set():
+            await ask(show, "tide", max_tokens=400, extra_body={"ignore_eos": True})
+
+    crowd = [asyncio.create_task(keep_asking()) for _ in range(12)]
+    try:
+        await within("three pods", lambda: replicas("tide") == 3, 120)
+        assert "keda-hpa-tide-llm" in listed("hpa")
+        noted = get("deployment", "tide-llm")["metadata"]["annotations"]
+        assert (noted[SENT], noted[SCALER]) == ("none", "KEDA")
+        apply(service("tide", autoscaling=AWAKE, limits={"timeout": "120s"}))
+        await within("nothing of KEDA's", lambda: not listed("scaledobject") and "tide" not in listed("hpa"), 30)
+        assert replicas("tide") == 3
+        noted = get("deployment", "tide-llm")["metadata"]["annotations"]
+        assert (noted[SENT], SCALER in noted) == ("3", False)
+    finally:
+        stop.set()
+        await asyncio.gather(*crowd)
+
+
+async def test_a_query_of_the_users_own_decides_how_many(show: acts.Show) -> None:
+    mine = {"type": "Prometheus", "query": "count(up{job='llmops'}) * 0 + 5", "target": 2}
+    apply(service("tide", autoscaling={"max": 8, "metric": mine}))
+    await within("three pods", lambda: "5 by spec.autoscaling.metric.query, 2 a pod" in told(), 60)
+    assert replicas("tide") == 3
+
+
+def told() -> str:
+    return str(get("llmservice", "tide")["status"].get("scaling", {}).get("explanation"))
+
+
+async def test_where_keda_is_not_installed_the_condition_says_so(show: acts.Show) -> None:
+    keda.uninstall()
+    apply(service("ebb", autoscaling={"max": 2, "by": "KEDA"}))
+    sentence = "KEDA is not installed in this cluster"
+    await asyncio.to_thread(until, sentence, lambda: sentence in said("ebb"), 60, lambda: said("ebb"))
+    apply(service("ebb", autoscaling={"max": 2}))
+    await asyncio.to_thread(acts.until_true, "llmservice", "ebb")
+
+
+def said(name: str) -> str:
+    found = get("llmservice", name).get("status") or {}
+    return str([one.get("message") for one in found.get("conditions", []) if one["type"] == "Ready"])
