@@ -70,10 +70,10 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
 
 
 async def test_a_query_of_the_users_own_decides_how_many(show: acts.Show) -> None:
-    mine = {"type": "Prometheus", "query": "count(up{job='llmops'}) * 0 + 5", "target": 2}
+    mine = {"type": "Prometheus", "query": "count(up{job='llmops'}) * 0 + 9", "target": 2}
     apply(service("tide", autoscaling={"max": 8, "metric": mine}))
-    await within("three pods", lambda: "5 by spec.autoscaling.metric.query, 2 a pod" in told(), 60)
-    assert replicas("tide") == 3
+    await within("five pods", lambda: "9 by spec.autoscaling.metric.query, 2 a pod" in told(), 60)
+    assert replicas("tide") == 5
 
 
 def told() -> str:

@@ -46,6 +46,20 @@ async def test_what_is_no_longer_wanted_is_pruned_and_only_that(seen: Cluster, n
     made = await seen.client.create(WIDGET, widget(namespace))
     await seen.apply([child("one"), child("two")], made)
     await until(lambda: seen.get(CONFIG_MAP, namespace, "one") and seen.get(CONFIG_MAP, namespace, "two"))
+    # what a child made may have the child's labels, and is the child's
+    first = seen.get(CONFIG_MAP, namespace, "one")
+    assert first
+    other = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "one",
+        "uid": first["metadata"]["uid"],
+        "controller": True,
+    }
+    grandchild = child("grandchild", namespace=namespace)
+    grandchild["metadata"] |= {"labels": first["metadata"]["labels"], "ownerReferences": [other]}
+    await seen.client.create(CONFIG_MAP, grandchild)
+    await until(lambda: seen.get(CONFIG_MAP, namespace, "grandchild"))
     assert await seen.prune(made, keep=[child("one")], resources=[CONFIG_MAP]) == 1
     await until(lambda: seen.get(CONFIG_MAP, namespace, "two") is None)
     assert seen.get(CONFIG_MAP, namespace, "one")

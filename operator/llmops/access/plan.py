@@ -13,8 +13,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from llmops.access.observe import Seen
-from llmops.api import GatewayKey
+from llmops.api.common import Budget
+from llmops.api.gatewaykey import GatewayKeyStatus
 from llmops.api.periods import period
+from llmops.api.provider import ProviderStatus
 from llmops.api.report import Spend
 
 REMEMBERED = 32
@@ -50,18 +52,19 @@ def plan(seen: Seen, now: datetime) -> Plan:
     spec = seen.key.spec
     ends = [one.expires_at for one in spec.keys]
     coming = sorted(end for end in ends if end is not None and end > now)
-    ledger = count(seen.key, seen.spent, now)
+    ledger = count(spec.budget, seen.key.status, seen.spent, now)
     moments = [ledger.end, *coming[:1]]
     look = min([LOOK_SECONDS, *((moment - now).total_seconds() + 0.1 for moment in moments)])
     expired = all(end is not None and end <= now for end in ends)
     return Plan(ledger, expired, coming[0] if coming else None, look)
 
 
-def count(key: GatewayKey, spent: Mapping[str, Spend], now: datetime) -> Ledger:
+def count(
+    budget: Budget | None, status: GatewayKeyStatus | ProviderStatus | None, spent: Mapping[str, Spend], now: datetime
+) -> Ledger:
     """This period's sums, from the last status and what the gateways tell."""
-    start, end = period(key.spec.budget.period if key.spec.budget else "Month", now)
-    status = key.status
-    counted = _remembered(key)
+    start, end = period(budget.period if budget else "Month", now)
+    counted = _remembered(status)
     same = status is not None and status.period_start == start.isoformat()
     money = Decimal(status.spent or "0") if same and status else Decimal(0)
     requests = (status.requests or 0) if same and status else 0
@@ -79,7 +82,7 @@ def count(key: GatewayKey, spent: Mapping[str, Spend], now: datetime) -> Ledger:
     return Ledger(start, end, money, requests, tokens, kept)
 
 
-def _remembered(key: GatewayKey) -> dict[str, tuple[int, int, float]]:
-    memory = key.status.memory if key.status else None
+def _remembered(status: GatewayKeyStatus | ProviderStatus | None) -> dict[str, tuple[int, int, float]]:
+    memory = status.memory if status else None
     counted = (memory or {}).get(COUNTED) or {}
     return {instance: (int(sums[0]), int(sums[1]), float(sums[2])) for instance, sums in counted.items()}

@@ -1,11 +1,14 @@
-"""The turn of a Provider: whether the gateways can ask it, and what its admin has to do where they cannot.
+"""The turn of a Provider: whether the gateways can ask it, what its admin has to do where they cannot, what was spent.
 
 The credential itself is nobody's business here: each gateway tells only for which names it has one (report.py).
 """
 
 from __future__ import annotations
 
+from llmops.access.plan import LOOK_SECONDS, count
+from llmops.access.status import sums, within
 from llmops.api import Provider, Reason
+from llmops.api.report import account
 from llmops.control import Clock, Condition, Key, LookAgain, merge, summary
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import PROVIDER
@@ -16,12 +19,20 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     raw = cluster.get(PROVIDER, key.namespace, key.name)
     if raw is None:
         return LookAgain.never()
-    held = cluster.reports.credential(key.name) if cluster.reports is not None else None
-    said = conditions(Provider.parse(raw), cluster.settings.system_namespace, held)
+    provider, reports = Provider.parse(raw), cluster.reports
+    held = reports.credential(key.name) if reports is not None else None
+    said = conditions(provider, cluster.settings.system_namespace, held)
     old = (raw.get("status") or {}).get("conditions")
-    generation = raw["metadata"].get("generation", 0)
-    await cluster.report(raw, {"conditions": merge(old, said, generation, clock.now())})
-    return LookAgain.never()
+    generation, now = raw["metadata"].get("generation", 0), clock.now()
+    budget = provider.spec.budget
+    if budget is None:
+        await cluster.report(raw, {"conditions": merge(old, said, generation, now)})
+        return LookAgain.never()
+    spent = reports.spent(account(key.name)) if reports is not None else {}
+    ledger = count(budget, provider.status, spent, now)
+    said.append(within(budget, ledger))
+    await cluster.report(raw, {**sums(ledger), "conditions": merge(old, said, generation, now)})
+    return LookAgain.after(min(LOOK_SECONDS, (ledger.end - now).total_seconds() + 0.1))
 
 
 def conditions(provider: Provider, system_namespace: str, held: bool | None) -> list[Condition]:
@@ -30,9 +41,6 @@ def conditions(provider: Provider, system_namespace: str, held: bool | None) -> 
     if namespace != system_namespace:
         told = f"Providers are the cluster's admin's: make it in namespace {system_namespace}"
         return _stalled(Reason.REFERENCE_NOT_ALLOWED, told)
-    if spec.budget is not None:
-        told = "spec.budget of a Provider is not available in this version: remove it, and give GatewayKeys budgets"
-        return _stalled(Reason.UNSUPPORTED, told)
     if held is None:
         told = "not every gateway has told yet whether it knows this Provider"
         return summary(ready=None, available=None, reason=Reason.NO_GATEWAY, message=told)

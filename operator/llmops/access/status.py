@@ -7,21 +7,27 @@ from decimal import Decimal
 from typing import Any
 
 from llmops.access.observe import Seen
-from llmops.access.plan import COUNTED, Plan
+from llmops.access.plan import COUNTED, Ledger, Plan
 from llmops.api import ConditionType, Reason
+from llmops.api.common import Budget
 from llmops.control import Condition, merge, summary
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     """The whole status."""
     ledger, old = plan.ledger, seen.raw.get("status") or {}
-    conditions = [*_usable(seen, plan), _within(seen, plan)]
+    conditions = [*_usable(seen, plan), within(seen.key.spec.budget, ledger)]
+    generation = seen.raw["metadata"].get("generation", 0)
+    return {**sums(ledger), "conditions": merge(old.get("conditions"), conditions, generation, now)}
+
+
+def sums(ledger: Ledger) -> dict[str, Any]:
+    """What was spent, and what of it is counted."""
     told: dict[str, Any] = {
         "spent": money(ledger.spent),
         "requests": ledger.requests,
         "tokens": ledger.tokens,
         "periodStart": ledger.start.isoformat(),
-        "conditions": merge(old.get("conditions"), conditions, seen.raw["metadata"].get("generation", 0), now),
     }
     if ledger.counted:
         told["memory"] = {COUNTED: {instance: list(sums) for instance, sums in ledger.counted.items()}}
@@ -52,8 +58,8 @@ def _usable(seen: Seen, plan: Plan) -> list[Condition]:
     return summary(ready=True, available=True, reason=Reason.AS_WANTED, message=told)
 
 
-def _within(seen: Seen, plan: Plan) -> Condition:
-    budget, ledger = seen.key.spec.budget, plan.ledger
+def within(budget: Budget | None, ledger: Ledger) -> Condition:
+    """Whether anything is left."""
     if budget is None:
         return Condition(ConditionType.WITHIN_BUDGET, True, Reason.AS_WANTED, "no budget is set")
     told = f"{budget.amount} {budget.currency} a {budget.period.lower()} since {ledger.start.date()}"

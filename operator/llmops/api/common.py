@@ -203,6 +203,17 @@ class Budget(Model):
     """From midnight, Monday or the first of the month, in UTC."""
 
 
+class Pricing(Model):
+    """What tokens cost, for budgets and reports."""
+
+    input_per_million_tokens: Amount = "0"
+    """A million tokens in."""
+    output_per_million_tokens: Amount = "0"
+    """A million tokens out."""
+    currency: Currency = "USD"
+    """In which currency."""
+
+
 class Condition(Model):
     """One statement about the object, as every kind of Kubernetes makes them."""
 

@@ -8,14 +8,13 @@ from pydantic import Field
 
 from llmops.api.common import (
     Access,
-    Amount,
     Column,
-    Currency,
     Duration,
     KubernetesObject,
     Model,
     Name,
     Preserved,
+    Pricing,
     Quantity,
     Ref,
     Rule,
@@ -261,17 +260,6 @@ class Autoscaling(Model):
     """Who scales the Deployment."""
     idle_after: Duration | None = None
     """How long without requests before it goes to zero (30m if absent)."""
-
-
-class Pricing(Model):
-    """What tokens cost, for budgets and reports."""
-
-    input_per_million_tokens: Amount = "0"
-    """A million tokens in."""
-    output_per_million_tokens: Amount = "0"
-    """A million tokens out."""
-    currency: Currency = "USD"
-    """In which currency."""
 
 
 class Limits(Model):

@@ -6,13 +6,31 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, Rule, Status
+from llmops.api.common import Access, Budget, Column, KubernetesObject, Model, Preserved, Pricing, Rule, Status
+
+
+class ModelPricing(Pricing):
+    """What the tokens of one model cost."""
+
+    model: Annotated[str, Field(min_length=1, max_length=253)]
+    """Its name there; * is every model that has no entry of its own."""
 
 
 class ProviderSpec(Model):
     """Where it is, who may use it, for how much. Its credential is the data key of its name in Secret
     llmops-providers."""
 
+    RULES = (
+        Rule(
+            "!has(self.budget) || has(self.pricing) && self.pricing.size() > 0",
+            "a budget counts what tokens cost: write spec.pricing, such as [{model: '*', inputPerMillionTokens: '3'}]",
+        ),
+        Rule(
+            "!has(self.budget) || !has(self.pricing)"
+            " || self.pricing.all(p, p.currency == (has(self.budget.currency) ? self.budget.currency : 'USD'))",
+            "spec.pricing and spec.budget are in different currencies: write both in the same",
+        ),
+    )
     type: Literal["OpenAI", "Anthropic", "Cohere", "Gemini"]
     """How it is spoken to; OpenAI is also for everything compatible."""
     base_url: Annotated[
@@ -30,7 +48,14 @@ class ProviderSpec(Model):
     access: Access = Access()
     """Which namespaces may refer to it."""
     budget: Budget | None = None
-    """For how much, all of them together."""
+    """For how much, all of them together, by the prices in spec.pricing."""
+    pricing: Annotated[list[ModelPricing], Field(max_length=200)] = []
+    """What tokens cost here. A service's own spec.pricing is for the budgets of keys, and counts nothing here."""
+
+    def price(self, model: str) -> Pricing | None:
+        """Of one model."""
+        by_name = {one.model: one for one in self.pricing}
+        return by_name.get(model) or by_name.get("*")
 
 
 class ProviderStatus(Status):
@@ -38,6 +63,14 @@ class ProviderStatus(Status):
 
     spent: Annotated[str, Field(max_length=32)] | None = None
     """Money in this period."""
+    requests: int | None = None
+    """Requests in this period."""
+    tokens: int | None = None
+    """Tokens in this period."""
+    period_start: Annotated[str, Field(max_length=40)] | None = None
+    """When this period began."""
+    memory: Preserved | None = None
+    """What of each gateway's sums is already counted, so that nothing is counted twice."""
 
 
 class Provider(KubernetesObject):
@@ -49,6 +82,8 @@ class Provider(KubernetesObject):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Type", ".spec.type"),
         Column("URL", ".spec.baseURL"),
+        Column("Spent", ".status.spent"),
+        Column("Budget", ".spec.budget.amount"),
         Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
         Column("Age", ".metadata.creationTimestamp", "date"),

@@ -46,6 +46,11 @@ class Serving(TypedDict):
     weight: int
 
 
+def account(provider: str) -> str:
+    """Whose sums a Provider's are; no key is called so."""
+    return f"provider:{provider}"
+
+
 class Spend(TypedDict):
     """What came with one key since this gateway's instance began."""
 

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from llmops.api import GatewayKey, LLMService, PromptRelease, Provider, Revision, VectorIndex, names
+from llmops.api import common as api
+from llmops.api.gatewaykey import GatewayKeyStatus
+from llmops.api.provider import ProviderStatus
 from llmops.api.quantities import seconds
 from llmops.api.selectors import admits
 from llmops.gateway.access import Namespaces, admission, opens
@@ -166,9 +169,22 @@ def _external(service: LLMService, providers: Mapping[str, Provider], labels: Na
     spec, problem = found.spec, None
     if not admits(spec.access, found.metadata.namespace, namespace, labels.get(namespace, {})):
         problem = f"Provider {name} does not admit namespace {namespace}: its admin widens spec.access"
-    elif spec.budget is not None:
-        problem = f"Provider {name} asks for spec.budget, which this version does not have"
-    return External(name, spec.type, spec.base_url.rstrip("/"), asked.model, ADAPTERS[spec.type], problem)
+    price = spec.price(asked.model)
+    if price is None and spec.budget is not None:
+        problem = (
+            problem or f"Provider {name} has a budget and no price for {asked.model}: its admin adds it to spec.pricing"
+        )
+    return External(
+        provider=name,
+        type=spec.type,
+        base_url=spec.base_url.rstrip("/"),
+        model=asked.model,
+        adapter=ADAPTERS[spec.type],
+        problem=problem,
+        budget=_budget(spec.budget, found.status),
+        price_in=float(price.input_per_million_tokens) / 1e6 if price else 0.0,
+        price_out=float(price.output_per_million_tokens) / 1e6 if price else 0.0,
+    )
 
 
 def _homes(service: LLMService) -> tuple[str | None, str | None]:
@@ -345,12 +361,11 @@ def _holder(raw: Object) -> Holder | None:
         requests_per_minute=spec.limits.requests_per_minute,
         tokens_per_minute=spec.limits.tokens_per_minute,
         concurrency=spec.limits.concurrency,
-        budget=_budget(key),
+        budget=_budget(key.spec.budget, key.status),
     )
 
 
-def _budget(key: GatewayKey) -> Budget | None:
-    budget, status = key.spec.budget, key.status
+def _budget(budget: api.Budget | None, status: GatewayKeyStatus | ProviderStatus | None) -> Budget | None:
     if budget is None:
         return None
     spent = float(status.spent) if status and status.spent else 0.0

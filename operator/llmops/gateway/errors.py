@@ -77,6 +77,10 @@ class TooMuch(Refusal):
     type = "rate_limit_error"
 
 
+class BudgetSpent(TooMuch):
+    """Of a Provider another service may still answer."""
+
+
 class NotReady(Refusal):
     """Wait, or look at the object's conditions."""
 

@@ -16,8 +16,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from llmops.api.periods import period
-from llmops.api.report import Spend
-from llmops.gateway.errors import NotAllowed, TooMuch
+from llmops.api.report import Spend, account
+from llmops.gateway.errors import BudgetSpent, NotAllowed, TooMuch
 from llmops.gateway.snapshot import Budget, Holder, Service
 
 
@@ -84,16 +84,23 @@ class Account:
             if wait:
                 raise _limited(name, f"limits.tokensPerMinute is {holder.tokens_per_minute}", wait)
         if holder.budget is not None:
-            self._within(name, holder.budget, today)
+            self.within(f"GatewayKey {name}", holder.budget, today)
 
-    def _within(self, name: str, budget: Budget, today: datetime.datetime) -> None:
+    def used(self, tokens: int, cost: float) -> None:
+        """One more answer, which this was spent for."""
+        self.requests += 1
+        self.tokens += tokens
+        self.cost += cost
+
+    def within(self, whose: str, budget: Budget, today: datetime.datetime) -> None:
+        """Or BudgetSpent."""
         start, end = period(budget.period, today)
         known = (budget.spent if budget.period_start == start.isoformat() else 0.0, start.isoformat())
         if known != self.known_spent:
             self.known_spent, self.cost_then = known, self.cost
         if known[0] + self.cost - self.cost_then >= budget.amount:
-            raise TooMuch(
-                f"the budget of GatewayKey {name} ({budget.amount:g} {budget.currency} a {budget.period.lower()}) is "
+            raise BudgetSpent(
+                f"the budget of {whose} ({budget.amount:g} {budget.currency} a {budget.period.lower()}) is "
                 f"spent: it begins anew on {end.date().isoformat()}, or ask for a larger spec.budget.amount",
                 code="insufficient_quota",
                 retry_after=(end - today).total_seconds(),
@@ -126,12 +133,16 @@ class Accounts:
             found = self._all[name] = Account(name)
         return found
 
+    def of_provider(self, name: str) -> Account:
+        """The account of all that was asked of somebody's API."""
+        return self._all.setdefault(account(name), Account(account(name)))
+
     def all(self) -> list[Account]:
         """Every account there is."""
         return list(self._all.values())
 
     def spend(self) -> list[Spend]:
-        """What the operator is told: keys only, service accounts have no budget."""
+        """What the operator is told: of keys and Providers, service accounts have no budget."""
         return [
             Spend(key=one.name, requests=one.requests, tokens=one.tokens, cost=one.cost)
             for one in self._all.values()

@@ -46,6 +46,17 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """Money a period, and what the operator knew to be spent of it when the status was written."""
+
+    amount: float
+    currency: str
+    period: str
+    spent: float
+    period_start: str
+
+
+@dataclass(frozen=True, slots=True)
 class External:
     """Somebody's API: the admin's Provider, and the model's name there. `problem` says why it cannot be asked."""
 
@@ -55,6 +66,9 @@ class External:
     model: str
     adapter: Adapter | None
     problem: str | None
+    budget: Budget | None = None
+    price_in: float = 0.0
+    price_out: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +181,6 @@ class Hash:
 
     sha256: bytes
     expires_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Money a period, and what the operator knew to be spent of it when the status was written."""
-
-    amount: float
-    currency: str
-    period: str
-    spent: float
-    period_start: str
 
 
 @dataclass(frozen=True, slots=True)

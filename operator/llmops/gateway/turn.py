@@ -18,11 +18,11 @@ import orjson
 from llmops.gateway import choose, marks
 from llmops.gateway.auth import Caller
 from llmops.gateway.choose import Choice, Draw, Share
-from llmops.gateway.errors import BadRequest, NotReady, Refusal, TimedOut, UpstreamFailed
+from llmops.gateway.errors import BadRequest, BudgetSpent, NotReady, Refusal, TimedOut, UpstreamFailed
 from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
-from llmops.gateway.snapshot import CANDIDATE, Holder, Service
+from llmops.gateway.snapshot import CANDIDATE, External, Holder, Service
 from llmops.gateway.stream import Events, error_event
 from llmops.gateway.upstream import Opened, Whole
 from llmops.telemetry import metrics
@@ -35,7 +35,7 @@ OVERLOADED = 429
 WATCH_AFTER = 0.1
 """Seconds after which it is watched whether the caller still listens; a task for that costs 8 us, a timer 1."""
 
-_FALLS_BACK = (UpstreamFailed, NotReady)
+_FALLS_BACK = (UpstreamFailed, NotReady, BudgetSpent)
 
 
 class Turn:
@@ -254,6 +254,7 @@ class Turn:
 
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
         if service.external is not None:
+            self._within_budget(service.external)
             return await self.door.upstream.abroad(service, self.account.name, self.request.path, self.body, stream)
         # what every revision's engine calls itself; another service has no such adapter
         taught = self.adapter and self.adapter in service.adapters
@@ -262,6 +263,11 @@ class Turn:
         if stream:
             return await self.door.upstream.stream(service, self.account.name, self.request.path, body)
         return await self.door.upstream.whole(service, self.account.name, self.request.path, body)
+
+    def _within_budget(self, abroad: External) -> None:
+        if abroad.budget is not None:
+            account = self.door.accounts.of_provider(abroad.provider)
+            account.within(f"Provider {abroad.provider}", abroad.budget, self.door.today())
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -343,6 +349,9 @@ class Turn:
     def _used(self, tokens_in: int, tokens_out: int) -> None:
         self.tokens = tokens_in + tokens_out
         self.cost = self.door.meter.used(self.service, tokens_in, tokens_out)
+        if (abroad := self.service.external) is not None:
+            cost = tokens_in * abroad.price_in + tokens_out * abroad.price_out
+            self.door.accounts.of_provider(abroad.provider).used(self.tokens, cost)
 
     def _count(self, status: int) -> None:
         seconds = self.door.loop.time() - self.request.started

@@ -86,7 +86,10 @@ class Cluster:
         return self.cache.get(resource, metadata.get("namespace"), metadata["name"])
 
     async def prune(self, owner: Object, keep: Sequence[Object], resources: Collection[Resource]) -> int:
-        """Deletes the owner's children of these resources that are not in `keep`; returns how many."""
+        """Deletes the owner's children of these resources that are not in `keep`; returns how many.
+
+        What a child makes may carry the child's labels (KEDA's HorizontalPodAutoscaler does), and is not the owner's.
+        """
         metadata = owner["metadata"]
         kept = {(child["kind"], child["metadata"]["name"]) for child in keep}
         labels = names.labels(owner["kind"], metadata["name"])
@@ -94,7 +97,9 @@ class Cluster:
         for resource in resources:
             for child in self.list(resource, metadata["namespace"], labels):
                 name = child["metadata"]["name"]
-                if (resource.kind, name) not in kept and not child["metadata"].get("deletionTimestamp"):
+                if (resource.kind, name) in kept or _controller(child) not in (None, metadata["uid"]):
+                    continue
+                if not child["metadata"].get("deletionTimestamp"):
                     await self.delete(resource, metadata["namespace"], name, uid=child["metadata"]["uid"])
                     gone += 1
         return gone

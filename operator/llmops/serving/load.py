@@ -68,7 +68,8 @@ async def read(key: Key, service: LLMService, pods: Sequence[Object], cluster: C
         idle = min(idle, (clock.now() - max(since.values())).total_seconds())
     return Load(
         ready=len(since), held=demand.held if demand else 0, running=running, waiting=waiting, cache=cache,
-        queried=queried, tokens=demand.tokens if demand else None, idle=idle, start=_start(service), at=clock.monotonic(),
+        queried=queried, tokens=demand.tokens if demand else None, idle=idle, start=_start(service),
+        at=clock.monotonic(),
     )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         deployment=deployment,
         pods=pods,
         download=family.jobs.get(download_name(child, model)) if model else None,
-        autoscaler=family.autoscalers.get(home),
+        autoscaler=family.autoscalers.get(home) or family.autoscalers.get(f"keda-hpa-{home}"),
         missing_claim=await _missing_claim(model, deployment, key, cluster),
         gateways=_gateways(key, cluster),
         load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
