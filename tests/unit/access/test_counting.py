@@ -128,7 +128,6 @@ INSIDE = {"type": "OpenAI", "baseURL": "http://tgi.models.svc/v1"}
         (OPENAI, "llmops-system", None, ("Unknown", "NoGateway", "not every gateway has told")),
         (INSIDE, "llmops-system", False, ("True", "AsWanted", "without a credential")),
         (OPENAI, "shop", True, ("False", "ReferenceNotAllowed", "make it in namespace llmops-system")),
-        ({**OPENAI, "budget": {"amount": "1"}}, "llmops-system", True, ("False", "Unsupported", "spec.budget")),
     ],
 )
 def test_a_provider_says_what_its_admin_has_to_do(spec: Any, namespace: str, held: Any, said: Any) -> None:

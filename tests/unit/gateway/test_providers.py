@@ -10,8 +10,10 @@ from typing import Any, get_args
 import openai
 import pytest
 from tests.unit.gateway.somebody import SECRET, TEXT, Somebody, gemini_said
+from tests.unit.gateway.test_evidence_report import report
 from tests.unit.gateway.world import KEY, World, fails
 
+from llmops.api.periods import period
 from llmops.api.provider import ProviderSpec
 from llmops.gateway.providers import ADAPTERS
 
@@ -73,7 +75,7 @@ async def test_usage_is_metered_and_priced_whole_and_streamed(place: Place, kind
     await place.offer(kind)
     await place.ask()
     await place.stream()
-    (account,) = [one for one in place.world.door.accounts.all() if one.requests]
+    (account,) = [one for one in place.world.door.accounts.all() if one.name == "shop/app"]
     assert account.tokens == 32
     assert account.cost == pytest.approx(2 * (11 + 2 * 5) / 1e6)
 
@@ -317,6 +319,37 @@ async def test_a_provider_is_a_fallback_for_a_service_and_the_other_way_round(pl
     assert len(world.engine.asked) > 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_provider_whose_budget_is_spent_is_not_asked_and_a_fallback_is(place: Place, stream: bool) -> None:
+    # 11 tokens in and 5 out: 0.90 an answer, whatever the tenant writes that it costs
+    costs = {"model": "*", "inputPerMillionTokens": "36363.6", "outputPerMillionTokens": "100000"}
+    terms = {"budget": {"amount": "1.50", "period": "Day"}, "pricing": [costs]}
+    somebody, world = await place.offer("OpenAI", **terms), place.world
+    for _ in range(2):
+        await (place.stream() if stream else place.ask())
+    with pytest.raises(openai.RateLimitError, match="the budget of Provider theirs") as caught:
+        await place.ask()
+    assert caught.value.code == "insufficient_quota"
+    assert len(somebody.asked) == 2
+    [spend] = [one for one in (await report(world))["spend"] if one["key"] == "provider:theirs"]
+    assert (spend["requests"], spend["tokens"]) == (2, 32)
+    assert spend["cost"] == pytest.approx(1.8, rel=1e-3)
+
+    world.add_service("near", world.engine)
+    world.add_external("outer", "theirs", fallbackRefs=[{"name": "near"}])
+    world.apply()
+    assert await place.ask("outer")
+    assert len(somebody.asked) == 2
+
+    # the operator's sum of all gateways, and a larger amount
+    offered = world.add_provider("theirs", somebody.url, budget={"amount": "9", "period": "Day"}, pricing=[costs])
+    offered["status"] = {"spent": "8.50", "periodStart": period("Day", world.door.today())[0].isoformat()}
+    world.apply()
+    assert await place.ask()
+    with pytest.raises(openai.RateLimitError):
+        await place.ask()
+
+
 async def test_only_the_parsed_request_goes_on_none_of_the_callers_headers(place: Place) -> None:
     """Neither the caller's key nor a header that could steer a proxy on the way leaves the cluster."""
     somebody = await place.offer("OpenAI")
@@ -364,7 +397,7 @@ async def test_a_selector_admits_by_the_namespaces_labels(place: Place, labels: 
 @pytest.mark.parametrize(
     ("provider", "words"),
     [
-        ({"budget": {"amount": "1", "currency": "USD", "period": "Month"}}, "asks for spec.budget"),
+        ({"budget": {"amount": "1"}, "pricing": [{"model": "other"}]}, "has a budget and no price for their-model"),
         ({"baseURL": "https://127.0.0.1:1/v1"}, "Secret llmops-providers, data key theirs"),
     ],
 )
