@@ -64,9 +64,29 @@ USER 65532:65532
 EXPOSE 3000
 ENTRYPOINT ["/app/serve"]
 
+# OpenLLM in an environment of its own (it pins another BentoML), with a local model repository that has our bento in
+# it, and the bento's environment: nothing is cloned or installed when it starts.
+FROM bentoml AS openllm
+USER 0
+COPY locks/openllm.txt /opt/packages-openllm.txt
+RUN python3 -m venv /opt/openllm && \
+    /opt/openllm/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes \
+      -r /opt/packages-openllm.txt
+ENV OPENLLM_HOME=/opt/openllm/home OPENLLM_TEST_REPO=/opt/repository OPENLLM_BENTO=llamacpp:gguf OPENLLM_DO_NOT_TRACK=True
+COPY images/openllm /opt/openllm/image
+RUN cd /opt/openllm/image && cp /app/service.py . && cp /opt/packages.txt requirements.txt && \
+    PATH=$PATH:/opt/openllm/bin BENTOML_HOME=/opt/repository/bentoml bentoml build --version gguf . && \
+    /opt/openllm/bin/python prepare.py llamacpp:gguf /opt/llmops && \
+    chmod -R a+rX /opt/repository /opt/openllm/home
+USER 65532:65532
+ENTRYPOINT ["/opt/openllm/image/serve"]
+
 FROM bentoml AS demo-bento
 COPY build/models /models
 
 # The demo's and the tests' tiny models, in an image that an LLMService with file:///models/... runs as it is.
 FROM llamacpp AS demo-models
+COPY build/models /models
+
+FROM openllm AS demo-openllm
 COPY build/models /models

@@ -14,3 +14,4 @@ compile dev --extra dev --extra evaluate --extra retrieval pyproject.toml
 compile llamacpp locks/llamacpp.in
 compile bentoml locks/bentoml.in
 compile milvus-lite locks/milvus-lite.in
+compile openllm locks/openllm.in

@@ -8,6 +8,7 @@ llama.cpp listens on this machine only, and every request under /v1 is handed to
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -24,12 +25,13 @@ HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"
 
 
 class Arguments(pydantic.BaseModel):
-    """What `bentoml serve --arg` says; the operator writes these (serving/engines/bentoml.py)."""
+    """What `bentoml serve --arg` says; the operator writes these (serving/engines/bentoml.py). A bento that was built
+    forgets them (BentoML 1.4.39 puts those of its build in their place), so OpenLLM's are in the environment."""
 
-    model: str = ""  # a GGUF file
-    name: str = "model"
-    task: str = "Generate"
-    context_length: int = 2048  # tokens a request
+    model: str = os.environ.get("MODEL", "")  # a GGUF file
+    name: str = os.environ.get("NAME", "model")
+    task: str = os.environ.get("TASK", "Generate")
+    context_length: int = int(os.environ.get("CONTEXT_LENGTH", "2048"))  # tokens a request
     parallel: int = 4  # requests at a time
     threads: int = 1
 

@@ -18,7 +18,10 @@ from . import debian, given, kind, layers
 from .layout import CACHE, CHECKOUT, IMAGES, KUBECONFIG, RUN
 from .progress import Progress
 
-TARGETS = ("operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models", "bentoml", "demo-bento")
+TARGETS = (
+    "operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models", "bentoml", "demo-bento", "openllm",
+    "demo-openllm",
+)  # fmt: skip
 MODELS = CHECKOUT / "build" / "models"
 STORAGE = CACHE / "buildah"
 BUILDAH = ("buildah", "--root", str(STORAGE), "--runroot", str(RUN / "buildah"), "--storage-driver", "overlay")

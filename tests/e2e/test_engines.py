@@ -1,4 +1,4 @@
-"""BentoML on the real cluster: a bento of ours answers, drains, and comes back, in a restricted pod."""
+"""BentoML and OpenLLM on the real cluster: a bento of ours answers, drains, and comes back, in a restricted pod."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ async def streamed(url: str) -> str:
         return (await reply.text()).strip().splitlines()[-1]
 
 
-async def test_a_bento_answers_and_finishes_every_stream_when_its_pods_are_replaced(world: World) -> None:
+@pytest.mark.parametrize(("engine", "image"), [("BentoML", "demo-bento"), ("OpenLLM", "demo-openllm")])
+async def test_a_bento_answers_and_finishes_every_stream_when_its_pods_are_replaced(
+    world: World, engine: str, image: str
+) -> None:
     await world.service(
-        engine={"type": "BentoML", "image": "llmops/demo-bento:dev", "contextLength": 512},
+        engine={"type": engine, "image": f"llmops/{image}:dev", "contextLength": 512},
         resources={"requests": {"cpu": "50m", "memory": "256Mi"}},
     )
     url = await world.ready()

@@ -26,6 +26,11 @@ SPECS: dict[str, Object] = {
 
 SPECS["sglang-on-gpus"] = {**SPECS["vllm-on-gpus"], "engine": {"type": "SGLang", "contextLength": 8192}}
 SPECS["bento"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "BentoML", "contextLength": 2048}}
+SPECS["openllm"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "OpenLLM", "contextLength": 2048}}
+SPECS["vllm-with-adapters"] = {
+    **SPECS["vllm-on-gpus"],
+    "model": {"uri": "pvc://weights/llama", "adapters": [{"name": "tone", "uri": "pvc://weights/tone"}]},
+}
 SPECS["vllm-from-the-hub"] = {
     "model": {"uri": "hf://org/name", "revision": "v1"}, "accelerator": GPU, "engine": {"type": "vLLM"},
 }  # fmt: skip

@@ -202,7 +202,6 @@ def test_a_content_that_comes_back_makes_its_old_revision_stable_again() -> None
 
 
 REFUSALS: list[tuple[Object, str]] = [
-    ({"engine": {"type": "OpenLLM"}}, "spec.engine.type OpenLLM: not available"),
     ({"model": {"uri": "hf://org/name"}}, "LlamaCpp reads one file: write hf://org/name/<file>.gguf"),
     ({"model": {"uri": "hf://o/n/m.gguf"}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     (

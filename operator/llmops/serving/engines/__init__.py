@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llmops.serving.engines import bentoml, llamacpp, sglang, vllm
+from llmops.serving.engines import bentoml, llamacpp, openllm, sglang, vllm
 from llmops.serving.engines.container import Engine
 
 ENGINES: Mapping[str, Engine] = {
-    "BentoML": bentoml.ENGINE, "LlamaCpp": llamacpp.ENGINE, "SGLang": sglang.ENGINE, "vLLM": vllm.ENGINE,
+    "BentoML": bentoml.ENGINE, "LlamaCpp": llamacpp.ENGINE, "OpenLLM": openllm.ENGINE, "SGLang": sglang.ENGINE,
+    "vLLM": vllm.ENGINE,
 }  # fmt: skip
 """By spec.engine.type. What is missing here is refused with a condition, never ignored."""
 
