@@ -67,6 +67,8 @@ class Cache(Model):
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce", "PerReplica"] = "ReadWriteOnce"
     """ReadWriteMany: one volume for all nodes. ReadWriteOnce: one volume, on one node. PerReplica: each pod
     downloads."""
+    keep_revisions: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many revisions' weights stay when a download needs room, the newest ones; users' own always stays."""
 
 
 class Adapter(Model):

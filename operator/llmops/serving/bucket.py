@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from llmops.serving import transfer
 from llmops.serving.files import File, check_room, inside, worth_it
-from llmops.serving.transfer import Refused
+from llmops.serving.refused import Refused
 
 SCHEMES = ("s3://", "gs://")
 FIRST_REGION = "us-east-1"

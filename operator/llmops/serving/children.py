@@ -7,12 +7,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmops.api import names
+from llmops.api.llmservice import ModelSource
 from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, VECTOR_INDEX
 from llmops.serving.devices import product_label
 from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.observe import Seen
 from llmops.serving.revision import Resolved
-from llmops.serving.sources import ADAPTERS, FETCHER, MOUNT, STORES, Download, Source, download_name, every, scheme
+from llmops.serving.sources import (
+    ADAPTERS,
+    FETCHER,
+    MOUNT,
+    STORES,
+    Download,
+    Source,
+    download_name,
+    every,
+    folders,
+    scheme,
+)
 
 Object = dict[str, Any]
 
@@ -174,7 +186,12 @@ def build_fetcher(seen: Seen, source: Source, resolved: Resolved) -> Object:
         "name": FETCHER,
         "image": resolved.fetch_image,
         "imagePullPolicy": seen.settings.image_pull_policy,
-        "args": ["fetch", *_fetched(first, hub), *(f"--also={_also(one, resolved)}" for one in more)],
+        "args": [
+            "fetch",
+            *_fetched(first, hub),
+            *(f"--also={_also(one, resolved)}" for one in more),
+            *_kept(seen, source),
+        ],
         **({"env": env} if (env := build_credentials(seen)) else {}),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": RESTRICTED,
@@ -187,6 +204,22 @@ def _fetched(one: Download, hub: str) -> list[str]:
     check = [f"--sha256={one.sha256}"] if one.sha256 else []
     at = [f"--hub={hub}", *([f"--revision={one.revision}"] if one.revision else [])] if hub else []
     return [one.uri, one.path, *check, *at]
+
+
+def _kept(seen: Seen, source: Source) -> list[str]:
+    """Whose weights stay on a shared volume: the newest revisions', and always those that users are served."""
+    if not source.shared or seen.model.cache is None:
+        return []
+    stable = (((seen.raw.get("status") or {}).get("stable")) or {}).get("digest")
+    newest = sorted(seen.revisions, key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True)
+    last = newest[: seen.model.cache.keep_revisions - 1]
+    kept = [*last, *(one for one in newest if one["spec"]["digest"] == stable)]
+    models = [
+        ModelSource.model_validate(one["spec"]["content"]["model"])
+        for one in kept
+        if one["spec"]["content"].get("model")
+    ]
+    return [f"--keep={','.join(sorted(set[str]().union(folders(seen.model), *map(folders, models))))}"]
 
 
 def _also(one: Download, resolved: Resolved) -> str:

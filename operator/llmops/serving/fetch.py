@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmops.serving import bucket, headers, hub, progress, registry
-from llmops.serving.transfer import Refused, fetch
+from llmops.serving import bucket, headers, hub, progress, registry, room
+from llmops.serving.refused import Refused
+from llmops.serving.transfer import fetch
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +31,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hub", default="", help="the address behind hf://, s3://, gs:// or oci://")
     parser.add_argument("--revision", default="", help="a branch, tag, commit or version there")
     parser.add_argument("--also", action="append", default=[], help="another download: the same arguments, quoted")
+    parser.add_argument("--keep", help="names of folders beside, with commas, that stay when room is needed")
     given = parser.parse_args(argv)
+    if given.keep is not None:
+        room.HERE = room.Room(given.path.parent.parent, frozenset(given.keep.split(",")))
     more = [parser.parse_args(shlex.split(one)) for one in given.also]
     progress.NOW.expect(0, 0)
     telling = progress.serve()

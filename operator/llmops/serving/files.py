@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from llmops.serving import progress
-from llmops.serving.transfer import Refused, begun
+from llmops.serving import progress, room
+from llmops.serving.refused import Refused
+from llmops.serving.transfer import begun
 
 ACCEPTED = ".safetensors"
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".gguf")
@@ -47,10 +47,4 @@ def check_room(places: Mapping[File, Path], folder: Path) -> None:
     total = sum(one.size for one in places)
     missing = sum(one.size - begun(place) for one, place in places.items() if not place.exists())
     progress.NOW.expect(total, total - missing)
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    if missing > free:
-        raise Refused(
-            f"{missing / 2**30:.1f} GiB are still to come and the volume has {free / 2**30:.1f} GiB free: "
-            "write a larger spec.model.cache.size"
-        )
+    room.HERE.make(missing, folder)

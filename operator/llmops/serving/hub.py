@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from llmops.serving import transfer
 from llmops.serving.files import File, check_room, inside, worth_it
-from llmops.serving.transfer import Refused
+from llmops.serving.refused import Refused
 
 SCHEME = "hf://"
 BRANCH = "main"

@@ -30,7 +30,7 @@ from urllib.parse import urlencode, urlsplit
 
 from llmops.serving import transfer
 from llmops.serving.files import File, check_room, inside
-from llmops.serving.transfer import Refused
+from llmops.serving.refused import Refused
 
 Object = dict[str, Any]
 SCHEME = "oci://"

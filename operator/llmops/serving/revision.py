@@ -61,7 +61,9 @@ def _content(service: LLMService) -> Object:
     spec = service.spec
     parts = {"model": spec.model, "external": spec.external, "engine": spec.engine, "accelerator": spec.accelerator}
     content = {name: part.essence() for name, part in parts.items() if part is not None}
-    (content.get("model") or {}).pop("license", None)  # accepting it changes no answer
+    model = content.get("model") or {}
+    model.pop("license", None)  # accepting it changes no answer, nor does what is kept of others
+    model.get("cache", {}).pop("keepRevisions", None)
     return content | ({"podTemplate": spec.pod_template} if spec.pod_template else {})
 
 

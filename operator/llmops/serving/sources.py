@@ -161,6 +161,11 @@ def _place(model: Weights, base: str) -> str:
     return f"{base}/{folder}/{(address.fragment or address.path).rsplit('/', 1)[-1] or 'model'}"
 
 
+def folders(model: ModelSource) -> set[str]:
+    """The names of the folders on a volume that it needs."""
+    return {short(digest({"uri": one.uri, "revision": one.revision})) for one in every(model) if is_downloaded(one)}
+
+
 def _wanted(model: Weights, path: str) -> Download:
     revision = model.revision or ""
     if revision.startswith(SHA256) and scheme(model) != "oci":

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from llmops.serving import progress
+from llmops.serving import progress, room
+from llmops.serving.refused import Refused
 
 CHUNK = 1 << 20
 TRIES = 5
 PROOFS = ("Authorization", "X-amz-security-token")
 Headers = Callable[[str], Mapping[str, str]]
-
-
-class Refused(Exception):
-    """Trying again would not help."""
 
 
 def nothing(_: str) -> Mapping[str, str]:
@@ -108,6 +105,7 @@ def _download(uri: str, part: Path, headers: Mapping[str, str]) -> None:
         mark.unlink(missing_ok=True)
     with reply, part.open("ab" if reply.status == 206 else "wb") as file:
         promised, got = reply.headers.get("Content-Length"), 0
+        room.HERE.make(int(promised or 0), part.parent)
         if not progress.NOW.total and promised is not None:  # nobody listed what is to come
             here = done if reply.status == 206 else 0
             progress.NOW.expect(here + int(promised), here)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.serving import fetch, files, transfer
+from llmops.serving import fetch, room, transfer
 
 COMMIT = "a" * 40
 WEIGHTS = bytes(range(256)) * 4000
@@ -172,7 +172,7 @@ def test_a_volume_that_is_too_small_is_told_before_anything_is_downloaded(
     class Full:
         f_bavail, f_frsize = 10, 4096
 
-    monkeypatch.setattr(files.os, "statvfs", lambda _: Full)
+    monkeypatch.setattr(room.os, "statvfs", lambda _: Full)
     status, told = run(capsys, server, "hf://acme/tiny", tmp_path / "x" / "tiny")
     assert (status, "write a larger spec.model.cache.size" in told) == (2, True)
     assert server.cdn

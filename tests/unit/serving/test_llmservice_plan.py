@@ -286,7 +286,7 @@ def test_the_hubs_token_goes_to_the_download_and_nowhere_else() -> None:
     assert job["env"] == [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}}]
     assert job["args"][1] == "hf://org/name"
     assert job["args"][2].endswith("/name")
-    assert job["args"][3:] == ["--hub=https://huggingface.co", "--revision=v1"]
+    assert job["args"][3:-1] == ["--hub=https://huggingface.co", "--revision=v1"]
     made = plan(see(spec, download=DONE))
     assert engine_of(made)["args"][0] == job["args"][2]
     assert "secretKeyRef" not in str(pod_template(made))
@@ -298,7 +298,7 @@ def test_a_buckets_keys_go_to_the_download_and_nowhere_else() -> None:
     asked = {one["name"]: one["valueFrom"]["secretKeyRef"].get("optional", False) for one in job["env"]}
     assert asked == {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
     assert job["args"][2].endswith("/llama")
-    assert job["args"][3:] == ["--hub=https://s3.{region}.amazonaws.com"]
+    assert job["args"][3:-1] == ["--hub=https://s3.{region}.amazonaws.com"]
     assert "secretKeyRef" not in str(pod_template(plan(see(spec, download=DONE))))
 
 
