@@ -22,10 +22,6 @@ class ProviderSpec(Model):
 
     RULES = (
         Rule(
-            "!has(self.budget) || has(self.pricing) && self.pricing.size() > 0",
-            "a budget counts what tokens cost: write spec.pricing, such as [{model: '*', inputPerMillionTokens: '3'}]",
-        ),
-        Rule(
             "!has(self.budget) || !has(self.pricing)"
             " || self.pricing.all(p, p.currency == (has(self.budget.currency) ? self.budget.currency : 'USD'))",
             "spec.pricing and spec.budget are in different currencies: write both in the same",
@@ -48,9 +44,9 @@ class ProviderSpec(Model):
     access: Access = Access()
     """Which namespaces may refer to it."""
     budget: Budget | None = None
-    """For how much, all of them together, by the prices in spec.pricing."""
+    """For how much, all of them together: by the prices in spec.pricing, and where that has none by the service's."""
     pricing: Annotated[list[ModelPricing], Field(max_length=200)] = []
-    """What tokens cost here. A service's own spec.pricing is for the budgets of keys, and counts nothing here."""
+    """What tokens cost here, whatever services write; * keeps anybody from writing that theirs cost nothing."""
 
     def price(self, model: str) -> Pricing | None:
         """Of one model."""

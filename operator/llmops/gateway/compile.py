@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from llmops.api import GatewayKey, LLMService, PromptRelease, Provider, Revision, VectorIndex, names
 from llmops.api import common as api
+from llmops.api.common import Pricing
 from llmops.api.gatewaykey import GatewayKeyStatus
 from llmops.api.provider import ProviderStatus
 from llmops.api.quantities import seconds
@@ -169,11 +170,8 @@ def _external(service: LLMService, providers: Mapping[str, Provider], labels: Na
     spec, problem = found.spec, None
     if not admits(spec.access, found.metadata.namespace, namespace, labels.get(namespace, {})):
         problem = f"Provider {name} does not admit namespace {namespace}: its admin widens spec.access"
-    price = spec.price(asked.model)
-    if price is None and spec.budget is not None:
-        problem = (
-            problem or f"Provider {name} has a budget and no price for {asked.model}: its admin adds it to spec.pricing"
-        )
+    price = spec.price(asked.model) or service.spec.pricing
+    problem = problem or _unpriced(found, asked.model, price)
     return External(
         provider=name,
         type=spec.type,
@@ -185,6 +183,16 @@ def _external(service: LLMService, providers: Mapping[str, Provider], labels: Na
         price_in=float(price.input_per_million_tokens) / 1e6 if price else 0.0,
         price_out=float(price.output_per_million_tokens) / 1e6 if price else 0.0,
     )
+
+
+def _unpriced(provider: Provider, model: str, price: Pricing | None) -> str | None:
+    """Why a budget could not count this model."""
+    name, budget = provider.metadata.name, provider.spec.budget
+    if budget is None or (price is not None and price.currency == budget.currency):
+        return None
+    if price is None:
+        return f"Provider {name} has a budget and no price for {model}: its admin adds it to spec.pricing"
+    return f"Provider {name} has a budget in {budget.currency}, and {model} a price in {price.currency}: write one"
 
 
 def _homes(service: LLMService) -> tuple[str | None, str | None]:

@@ -397,7 +397,6 @@ async def test_a_selector_admits_by_the_namespaces_labels(place: Place, labels: 
 @pytest.mark.parametrize(
     ("provider", "words"),
     [
-        ({"budget": {"amount": "1"}, "pricing": [{"model": "other"}]}, "has a budget and no price for their-model"),
         ({"baseURL": "https://127.0.0.1:1/v1"}, "Secret llmops-providers, data key theirs"),
     ],
 )
@@ -407,6 +406,31 @@ async def test_what_the_admin_has_to_do_first_is_said(place: Place, provider: An
     with pytest.raises(openai.InternalServerError, match=words):
         await place.ask()
     assert not somebody.asked
+
+
+@pytest.mark.parametrize(
+    ("provider", "service", "words"),
+    [
+        ({"pricing": [{"model": "other"}]}, None, "has a budget and no price for their-model"),
+        ({}, {"currency": "EUR"}, "has a budget in USD, and their-model a price in EUR"),
+    ],
+)
+async def test_a_budget_that_could_not_be_counted_is_not_begun(
+    place: Place, provider: Any, service: Any, words: str
+) -> None:
+    somebody = await place.offer("OpenAI", budget={"amount": "1"}, **provider)
+    place.world.add_external("far", "theirs", **({"pricing": service} if service else {}))
+    place.world.apply()
+    with pytest.raises(openai.InternalServerError, match=words):
+        await place.ask()
+    assert not somebody.asked
+
+
+async def test_where_the_admin_wrote_no_price_the_services_counts(place: Place) -> None:
+    await place.offer("OpenAI", budget={"amount": "0.00002", "period": "Day"})  # 11 at 1 and 5 at 2 a million
+    await place.ask()
+    with pytest.raises(openai.RateLimitError, match="the budget of Provider theirs"):
+        await place.ask()
 
 
 async def test_a_provider_that_is_not_there_is_named(place: Place) -> None:
