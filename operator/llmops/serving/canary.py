@@ -26,8 +26,8 @@ from llmops.kube.resources import PVC, REVISION
 from llmops.rollout import offline, tell
 from llmops.rollout.state import State
 from llmops.rollout.world import LEASE, Gateway, Outcome, Problem, Wanted, World
-from llmops.serving import children, revision
 from llmops.serving import plan as planning
+from llmops.serving import podspec, revision
 from llmops.serving import status as stating
 from llmops.serving.observe import Seen, last_words
 from llmops.serving.plan import Plan
@@ -111,13 +111,13 @@ def _arm(seen: Seen, digest: str, taken: set[str]) -> Seen | None:
         deployment=seen.family.deployments.get(home), autoscaler=seen.family.autoscalers.get(home),
         download=seen.family.jobs.get(job),
     )  # fmt: skip
-    pods = [one for one in seen.pods if _belongs(one, children.part(arm), job)]
+    pods = [one for one in seen.pods if _belongs(one, podspec.part(arm), job)]
     return replace(arm, pods=pods, told=last_words(pods))
 
 
 def _belongs(pod: Object, part: str, job: str) -> bool:
     labels = pod["metadata"].get("labels") or {}
-    return labels.get(children.PART) == part or labels.get("batch.kubernetes.io/job-name") == job
+    return labels.get(podspec.PART) == part or labels.get("batch.kubernetes.io/job-name") == job
 
 
 def home_of(seen: Seen, digest: str, taken: set[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from llmops.api.llmservice import EngineType
 from llmops.api.reasons import Reason
 from llmops.api.rollout import ServiceRollout
-from llmops.serving import children, devices, external, merge, revision, scaling
+from llmops.serving import children, devices, external, fetcher, merge, podspec, revision, scaling
 from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
 from llmops.serving.known import known
@@ -60,7 +60,7 @@ def plan(seen: Seen) -> Plan:
     found = next((problem for check in CHECKS if (problem := check(seen)) is not None), None)
     if found is not None:
         return Plan(problem=found)
-    where, resolved = source(seen.model, children.claim_name(seen)), _resolved(seen)
+    where, resolved = source(seen.model, podspec.claim_name(seen)), _resolved(seen)
     # the files may say how large the model is: nothing is frozen before they have been asked
     revisions = tuple(map(revision.again, seen.revisions)) if _asks_files(seen) else _revisions(seen, resolved)
     front = (children.build_service(seen), children.build_network_policy(seen))
@@ -224,10 +224,10 @@ def _cache(seen: Seen, where: Source, resolved: Resolved) -> tuple[tuple[Object,
     """(what to apply, what more to keep): a Job cannot change, so the one that exists stays as an operator made it."""
     if not where.shared:
         return (), ()
-    claim = children.build_claim(seen)
+    claim = fetcher.build_claim(seen)
     if seen.download is not None:
         return (claim,), (seen.download,)
-    return (claim, children.build_download(seen, where, resolved)), ()
+    return (claim, fetcher.build_download(seen, where, resolved)), ()
 
 
 def _pods(seen: Seen, where: Source, resolved: Resolved, advice: Advice | None) -> tuple[Object, ...]:
