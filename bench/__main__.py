@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("bench.evidence", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane")
+BENCHES = ("bench.evidence", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane", "bench.writes")
 RESULTS = Path(__file__).with_name("results.md")
 
 

@@ -12,7 +12,7 @@ from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.errors import Conflict, NotFound, NotOurs
-from llmops.kube.resources import CONFIG_MAP, EVENT, SERVICE, Resource
+from llmops.kube.resources import CONFIG_MAP, EVENT, REVISION, SERVICE, Resource
 
 pytestmark = pytest.mark.cluster
 
@@ -40,6 +40,25 @@ async def test_somebody_elses_object_of_that_name_is_not_taken_over(seen: Cluste
     with pytest.raises(NotOurs, match=r"ConfigMap .*/child exists and is not of Widget one: rename"):
         await seen.apply([child(a="ours")], made)
     assert (await seen.client.get(CONFIG_MAP, namespace, "child"))["data"] == {"a": "1"}
+
+
+async def test_what_never_changes_is_created_and_what_is_somebody_elses_stays_so(
+    seen: Cluster, namespace: str, writes: list[str]
+) -> None:
+    made = await seen.client.create(WIDGET, widget(namespace))
+    content = {"ofKind": "LLMService", "ofName": "one", "digest": "0" * 64, "content": {}}
+    kind = {"apiVersion": REVISION.api_version, "kind": REVISION.kind, "spec": content}
+    seen.cache.follow(REVISION, namespace)
+    await seen.cache.synced(20)
+    writes.clear()
+    for state in ("stable", "retired"):
+        await seen.apply([{**kind, "metadata": {"name": "r", "labels": {"llmops.dev/state": state}}}], made)
+    assert writes == ["create revisions", "apply revisions"]
+    found = await seen.client.get(REVISION, namespace, "r")
+    assert found["metadata"]["labels"]["llmops.dev/state"] == "retired"
+    await seen.client.create(REVISION, {**kind, "metadata": {"name": "theirs", "namespace": namespace}})
+    with pytest.raises(NotOurs, match=r"Revision .*/theirs exists and is not of Widget one"):
+        await seen.apply([{**kind, "metadata": {"name": "theirs"}}], made)
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_only_that(seen: Cluster, namespace: str) -> None:

@@ -15,10 +15,13 @@ from llmops.kube.client import Client
 from llmops.kube.compare import already
 from llmops.kube.errors import Conflict, NotFound, NotOurs
 from llmops.kube.events import Events
-from llmops.kube.resources import Object, Resource
+from llmops.kube.resources import JOB, REVISION, Object, Resource
 
 APPLIED = "llmops.dev/applied"
 """Annotation: the digest of what we last applied. It tells of fields that we set once and now leave out."""
+
+IMMUTABLE = (REVISION, JOB)
+"""Of these no field is ever left out later."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Cluster:
     async def _apply(self, child: Object, owner: Object) -> bool:
         resource, metadata = Resource.of(child), child["metadata"]
         live = self._live(resource, metadata)
+        if live is None and resource in IMMUTABLE and await self._created(resource, child):
+            return True
         if live is None:
             # the cache may be a moment behind, and an apply would silently take over what is there
             live = await self.fresh(resource, metadata["namespace"], metadata["name"])
@@ -78,6 +83,17 @@ class Cluster:
             if _leaving(live, owner) or already(child, live):
                 return False
         self.cache.learn(resource, await self.client.apply(resource, child))
+        return True
+
+    async def _created(self, resource: Resource, child: Object) -> bool:
+        """Half the price of an apply, and nobody else's can be taken over. What is created has no owner of its fields
+        by apply, so a field that is left out later would stay: only for what loses none."""
+        if not self.cache.follows(resource):
+            return False  # then it may well be there
+        try:
+            self.cache.learn(resource, await self.client.create(resource, child))
+        except Conflict:
+            return False  # it is there; whose it is, is looked at next
         return True
 
     def _live(self, resource: Resource, metadata: Object) -> Object | None:

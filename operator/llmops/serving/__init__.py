@@ -7,5 +7,5 @@ many accelerators they need; merge.py what spec.podTemplate may change. status.p
 pods say of themselves. The Revision freezes what decides the answer (model, engine, the image resolved once), so an
 upgrade of this operator rolls no pod. A change of it may go by steps: canary.py decides what pods there are of which
 revision, roll.py is that turn. What runs inside a download Job is fetch.py, with hub.py for hf://, bucket.py for s3://
-and gs://, registry.py for oci://, transfer.py for each file, room.py to make room, and progress.py to tell how far it is.
+and gs://, registry.py for oci://, transfer.py for each file, room.py to make room, progress.py to tell how far it is.
 """
