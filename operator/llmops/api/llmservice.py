@@ -355,6 +355,8 @@ class Sizing(Model):
     """Devices that share each layer."""
     pipeline_parallel: int | None = None
     """Groups of devices that share the layers."""
+    nodes: int | None = None
+    """Nodes that a replica takes, where one has too few devices: each has a pod of it (LeaderWorkerSet)."""
     weights: Annotated[str, Field(max_length=32)] | None = None
     """Memory of the weights."""
     kv_cache_tokens: int | None = None

@@ -25,6 +25,7 @@ Keep = Callable[[Object], Object]
 Listener = Callable[[Resource, Object, bool], None]
 """Called with (resource, object, deleted) for every change, on the event loop; must be quick and must not raise."""
 
+ABSENT_SECONDS = 30.0  # until it is looked again whether an optional kind was installed
 LIST_AGAIN = 3  # failures in a row after which history is not trusted: the server may have been restored from a backup
 
 
@@ -157,14 +158,32 @@ class _Reflector:
                 failures = 0
             except Expired:
                 self._since = 0
+            except NotFound as problem:
+                failures = await self._absent(problem, failures)
             except ApiError as problem:
-                failures = 1 if self.live else failures + 1
-                self.live, self.problem = False, _why(self.resource, problem)
-                if failures >= LIST_AGAIN or isinstance(problem, NotFound):
-                    self._since = 0
-                pause = min(5.0, 0.25 * 2**failures) * random.uniform(0.5, 1.0)
-                log.warning("%s: %s; again in %.1f s", self.resource.plural, self.problem, pause)
-                await asyncio.sleep(pause)
+                failures = await self._failed(problem, failures)
+
+    async def _failed(self, problem: ApiError, failures: int) -> int:
+        failures = 1 if self.live else failures + 1
+        self.live, self.problem = False, _why(self.resource, problem)
+        if failures >= LIST_AGAIN:
+            self._since = 0
+        pause = min(5.0, 0.25 * 2**failures) * random.uniform(0.5, 1.0)
+        log.warning("%s: %s; again in %.1f s", self.resource.plural, self.problem, pause)
+        await asyncio.sleep(pause)
+        return failures
+
+    async def _absent(self, problem: NotFound, failures: int) -> int:
+        """The kind is not installed: of another project's there are none, without one of ours nothing works."""
+        self._since = 0
+        if not self.resource.optional:
+            return await self._failed(problem, failures)
+        for at in list(self.versions):
+            self._remove(at)
+        self.live, self.problem = True, ""
+        self.listed.set()
+        await asyncio.sleep(ABSENT_SECONDS)
+        return 0
 
     async def _list(self) -> None:
         listing = await self._client.list(self.resource, self._namespace, self._labels)

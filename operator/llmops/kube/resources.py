@@ -19,6 +19,7 @@ class Resource:
     plural: str
     kind: str
     namespaced: bool = True
+    optional: bool = False  # another project's, which a cluster may not have
 
     @property
     def api_version(self) -> str:
@@ -49,7 +50,8 @@ EVENT = Resource("events.k8s.io", "v1", "events", "Event")
 JOB = Resource("batch", "v1", "jobs", "Job")
 PDB = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 HPA = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
-SCALED_OBJECT = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
+SCALED_OBJECT = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", optional=True)
+LEADER_WORKER_SET = Resource("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet", optional=True)
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 ROLE = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDING = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")

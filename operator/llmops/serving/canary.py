@@ -108,7 +108,7 @@ def _arm(seen: Seen, digest: str, taken: set[str]) -> Seen | None:
     job = download_name(seen.child, model)
     arm = replace(
         seen, service=service, digest=digest, revision=kept, homed=home,
-        deployment=seen.family.deployments.get(home), autoscaler=seen.family.autoscalers.get(home),
+        workload=seen.family.workloads.get(home), autoscaler=seen.family.autoscalers.get(home),
         download=seen.family.jobs.get(job),
     )  # fmt: skip
     pods = [one for one in seen.pods if _belongs(one, podspec.part(arm), job)]
@@ -122,14 +122,15 @@ def _belongs(pod: Object, part: str, job: str) -> bool:
 
 def home_of(seen: Seen, digest: str, taken: set[str]) -> str:
     """Where its pods are, or will be: the first revision's home is the service's, later ones have their own."""
-    for name, one in seen.family.deployments.items():
-        noted = one["spec"]["template"]["metadata"].get("annotations") or {}
+    for name, one in seen.family.workloads.items():
+        template = one["spec"].get("template") or one["spec"]["leaderWorkerTemplate"]["leaderTemplate"]
+        noted = template["metadata"].get("annotations") or {}
         if noted.get(NOTE) == digest[:10] and name not in taken:
             return name
-    if not taken and not seen.family.deployments:
+    if not taken and not seen.family.workloads:
         return seen.child
     own = f"{seen.child}-{short(digest)}"
-    return seen.child if own in (*taken, *seen.family.deployments) else own
+    return seen.child if own in (*taken, *seen.family.workloads) else own
 
 
 def restored(service: LLMService, kept: Object) -> LLMService:
@@ -226,7 +227,7 @@ def _target(name: str, arms: Arms, digest: str, adapter: str | None) -> Object:
 
 def left(seen: Seen, arms: Arms) -> set[str]:
     """Homes of revisions that should have no pods any more."""
-    return set(seen.family.deployments) - arms.homes if arms.lost is None else set()
+    return set(seen.family.workloads) - arms.homes if arms.lost is None else set()
 
 
 def superfluous(seen: Seen, arms: Arms, state: State, gateways: Iterable[Gateway], now: float) -> set[str]:

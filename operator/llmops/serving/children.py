@@ -6,10 +6,12 @@ from typing import Any
 
 from llmops.api import names
 from llmops.kube.resources import EVAL_JOB, VECTOR_INDEX
+from llmops.serving import groups
 from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.fetcher import build_fetcher
 from llmops.serving.observe import Seen
 from llmops.serving.podspec import (
+    GRACE,
     RESTRICTED,
     RESTRICTED_POD,
     TMP,
@@ -56,7 +58,7 @@ def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": RESTRICTED_POD,
-            "terminationGracePeriodSeconds": engine.pre_stop_seconds + engine.drain_seconds + 15,
+            "terminationGracePeriodSeconds": engine.pre_stop_seconds + engine.drain_seconds + GRACE,
             **build_placing(seen, resolved.sized.product),
             **build_spreading(seen, source),
             **({"initContainers": fetchers} if fetchers else {}),
@@ -98,7 +100,7 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
     devices: Object = {}
     if spec.accelerator and resolved.accelerators:
-        devices = {spec.accelerator.resource: str(resolved.accelerators)}
+        devices = {spec.accelerator.resource: str(resolved.sized.a_pod)}
     needs = resolved.sized.host_memory if engine.shared_memory else None
     host: Object = {"memory": needs} if needs else {}
     env = [{"name": key, "value": value} for key, value in (engine.env or {}).items()]
@@ -129,12 +131,13 @@ def _probe(path: str, **times: int) -> Object:
     return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 5, **times}
 
 
-def build_service(seen: Seen) -> Object:
+def build_service(seen: Seen, resolved: Resolved) -> Object:
+    leads = groups.LEADER if resolved.sized.nodes > 1 else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": seen.home},
-        "spec": {"selector": selector(seen), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        "spec": {"selector": selector(seen) | leads, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
     }
 
 
@@ -147,11 +150,12 @@ def build_disruption_budget(seen: Seen) -> Object:
     }
 
 
-def build_network_policy(seen: Seen) -> Object:
-    """Only the door, and the evaluations and indexes of this namespace, may ask the engine."""
+def build_network_policy(seen: Seen, resolved: Resolved) -> Object:
+    """Only the door, and the evaluations and indexes of this namespace, may ask the engine; a group is one engine."""
     door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": seen.settings.system_namespace}}}
     kinds = {"key": names.OWNER_KIND, "operator": "In", "values": [EVAL_JOB.kind, VECTOR_INDEX.kind]}
     port = {"port": ENGINES[seen.engine.type].port, "protocol": "TCP"}
+    within = [{"from": [{"podSelector": {"matchLabels": selector(seen)}}]}] if resolved.sized.nodes > 1 else []
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -159,6 +163,6 @@ def build_network_policy(seen: Seen) -> Object:
         "spec": {
             "podSelector": {"matchLabels": selector(seen)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [door, {"podSelector": {"matchExpressions": [kinds]}}], "ports": [port]}],
+            "ingress": [{"from": [door, {"podSelector": {"matchExpressions": [kinds]}}], "ports": [port]}, *within],
         },
     }

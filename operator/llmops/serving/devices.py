@@ -29,11 +29,13 @@ SHOWN = 0.99  # of the gigabytes in a product's name
 
 @dataclass(frozen=True)
 class Device:
-    """One kind of device: `memory` in bytes, `a_node` how many the largest node has."""
+    """One kind of device: `memory` in bytes, 0 where nobody says; `a_node` how many the largest node has, and `nodes`
+    how many nodes have as many."""
 
     product: str | None
     memory: float
     a_node: int = ASSUMED_A_NODE
+    nodes: int = 1
 
 
 def product_label(resource: str) -> str:
@@ -41,15 +43,13 @@ def product_label(resource: str) -> str:
 
 
 def candidates(asked: Accelerator, nodes: Iterable[Object]) -> list[Device]:
-    """What a replica may run on; none where nobody says how much memory a device has."""
+    """What a replica may run on, at least one: those whose memory is told, where any is."""
     offered = [one for one in offers(asked.resource, nodes) if asked.product in (None, one.product)]
-    a_node = max((one.a_node for one in offered), default=ASSUMED_A_NODE)
-    if asked.memory is not None:
-        return [Device(asked.product, float(quantity(asked.memory)), a_node)]
-    if told := [one for one in offered if one.memory]:
+    if asked.memory is None and (told := [one for one in offered if one.memory]):
         return told
-    named = memory_of(asked.product or "")
-    return [Device(asked.product, named, a_node)] if named else []
+    memory = memory_of(asked.product or "") if asked.memory is None else float(quantity(asked.memory))
+    largest = max(offered, key=lambda one: (one.a_node, one.nodes), default=Device(None, 0.0))
+    return [Device(asked.product, memory, largest.a_node, largest.nodes)]
 
 
 def offers(resource: str, nodes: Iterable[Object]) -> list[Device]:
@@ -61,10 +61,10 @@ def offers(resource: str, nodes: Iterable[Object]) -> list[Device]:
         product = labels.get(product_label(resource))
         if not count:
             continue
-        memory, before = _memory(labels) or memory_of(product or ""), found.get(product)
-        if before is not None:
-            memory, count = min(filter(None, (memory, before.memory)), default=0.0), max(count, before.a_node)
-        found[product] = Device(product, memory, count)
+        memory, before = _memory(labels) or memory_of(product or ""), found.get(product, Device(product, 0.0, 0, 0))
+        memory = min(filter(None, (memory, before.memory)), default=0.0)
+        alike = 1 + (before.nodes if before.a_node == count else 0)
+        found[product] = Device(product, memory, *max((count, alike), (before.a_node, before.nodes)))
     return sorted(found.values(), key=lambda one: (one.memory, one.product or ""))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmops.api.llmservice import Autoscaling
 from llmops.api.quantities import seconds
-from llmops.kube.resources import SCALED_OBJECT
+from llmops.kube.resources import SCALED_OBJECT, Resource
 from llmops.serving.autoscale import IDLE_AFTER
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
@@ -29,7 +29,7 @@ MISSING = (
 )
 
 
-def build_scaled_object(seen: Seen) -> Object:
+def build_scaled_object(seen: Seen, of: Resource) -> Object:
     """Two triggers where the metric says nothing of a service without pods: the second only wakes it."""
     asked = seen.service.spec.autoscaling
     assert asked is not None
@@ -39,7 +39,7 @@ def build_scaled_object(seen: Seen) -> Object:
         "kind": SCALED_OBJECT.kind,
         "metadata": {"name": seen.home},
         "spec": {
-            "scaleTargetRef": {"name": seen.home},
+            "scaleTargetRef": {"apiVersion": of.api_version, "kind": of.kind, "name": seen.home},
             "minReplicaCount": asked.min,
             "maxReplicaCount": asked.max,
             "pollingInterval": LOOKS_SECONDS,
@@ -78,7 +78,7 @@ def _blind_at_zero(asked: Autoscaling) -> bool:
 
 def _gauge(seen: Seen, metric: str) -> str:
     name = ENGINES[seen.engine.type].metrics[metric]
-    return f'{name}{{namespace="{seen.service.metadata.namespace}",pod=~"{seen.home}-[a-z0-9]+-[a-z0-9]+"}}'
+    return f'{name}{{namespace="{seen.service.metadata.namespace}",pod=~"{seen.home}-[a-z0-9]+(-[a-z0-9]+)?"}}'
 
 
 def _served(seen: Seen) -> str:

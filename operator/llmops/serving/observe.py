@@ -11,7 +11,7 @@ from llmops.api.digest import short
 from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LLM_SERVICE, NODE, POD, PVC, REVISION
+from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LEADER_WORKER_SET, LLM_SERVICE, NODE, POD, PVC, REVISION
 from llmops.serving import devices, downloads, load
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
@@ -21,12 +21,14 @@ from llmops.serving.sources import FETCHER, download_name, given_claim
 
 Object = dict[str, Any]
 
+WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"  # a label that its controller puts on pods
+
 
 @dataclass(frozen=True)
 class Family:
     """All that there is of a service's revisions, by name: several have pods while one is rolled out."""
 
-    deployments: Mapping[str, Object] = field(default_factory=dict)
+    workloads: Mapping[str, Object] = field(default_factory=dict)  # Deployments, LeaderWorkerSets
     jobs: Mapping[str, Object] = field(default_factory=dict)
     autoscalers: Mapping[str, Object] = field(default_factory=dict)
 
@@ -41,7 +43,7 @@ class Seen:
     digest: str
     revision: Object | None = None
     revisions: Sequence[Object] = ()
-    deployment: Object | None = None
+    workload: Object | None = None  # what has its pods
     pods: Sequence[Object] = ()  # without those that are being deleted
     download: Object | None = None  # the Job
     autoscaler: Object | None = None
@@ -87,9 +89,10 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
     service = LLMService.model_validate(raw)
     labels, child = names.labels(LLM_SERVICE.kind, key.name), f"{key.name}-llm"
     digest, model = content_digest(service), service.spec.model
-    family = Family(*(_by_name(cluster.list(one, key.namespace, labels)) for one in (DEPLOYMENT, JOB, HPA)))
+    jobs, autoscalers = (_by_name(cluster.list(one, key.namespace, labels)) for one in (JOB, HPA))
+    family = Family(workloads(key.namespace, key.name, cluster), jobs, autoscalers)
     home = home_of(service, family)
-    deployment = family.deployments.get(home) or cluster.get(DEPLOYMENT, key.namespace, home)
+    workload = family.workloads.get(home) or cluster.get(DEPLOYMENT, key.namespace, home)
     pods = [one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")]
     return Seen(
         raw=raw,
@@ -98,13 +101,13 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         digest=digest,
         revision=cluster.get(REVISION, key.namespace, f"{child}-{short(digest)}"),
         revisions=cluster.list(REVISION, key.namespace, labels),
-        deployment=deployment,
+        workload=workload,
         pods=pods,
         download=family.jobs.get(download_name(child, model)) if model else None,
         autoscaler=family.autoscalers.get(home) or family.autoscalers.get(f"keda-hpa-{home}"),
-        missing_claim=await _missing_claim(model, deployment, key, cluster),
+        missing_claim=await _missing_claim(model, workload, key, cluster),
         gateways=_gateways(key, cluster),
-        load=await load.read(key, service, pods, cluster, clock) if load.scales(service) else None,
+        load=await load.read(key, service, leaders(pods), cluster, clock) if load.scales(service) else None,
         kept=load.kept(key, cluster),
         offer=await offer(service, cluster),
         nodes=cluster.list(NODE) if service.spec.accelerator else (),
@@ -123,6 +126,17 @@ def _holders(service: LLMService, pods: Sequence[Object], cluster: Cluster) -> s
     return devices.held(asked.resource, cluster.list(POD), service.metadata.namespace)
 
 
+def workloads(namespace: str, name: str, cluster: Cluster) -> dict[str, Object]:
+    """What has the pods of a service's revisions, by name."""
+    labels = names.labels(LLM_SERVICE.kind, name)
+    return _by_name([one for kind in (DEPLOYMENT, LEADER_WORKER_SET) for one in cluster.list(kind, namespace, labels)])
+
+
+def leaders(pods: Sequence[Object]) -> list[Object]:
+    """The pods that can be asked: all, but for a group's workers."""
+    return [one for one in pods if (one["metadata"].get("labels") or {}).get(WORKER_INDEX, "0") == "0"]
+
+
 def _by_name(found: Sequence[Object]) -> dict[str, Object]:
     return {one["metadata"]["name"]: one for one in found}
 
@@ -131,15 +145,13 @@ def home_of(service: LLMService, family: Family) -> str:
     """Where stable's pods are; a rollout may have left them elsewhere than where the first ones were."""
     stable = service.status.stable if service.status else None
     told = (stable.service if stable else None) or ""
-    return told if told in family.deployments else f"{service.metadata.name}-llm"
+    return told if told in family.workloads else f"{service.metadata.name}-llm"
 
 
-async def _missing_claim(
-    model: ModelSource | None, deployment: Object | None, key: Key, cluster: Cluster
-) -> str | None:
+async def _missing_claim(model: ModelSource | None, workload: Object | None, key: Key, cluster: Cluster) -> str | None:
     """A claim that is not ours is not followed, so it is read fresh; but once pods exist they tell by themselves."""
     name = given_claim(model) if model else None
-    if name is None or deployment is not None or await cluster.fresh(PVC, key.namespace, name) is not None:
+    if name is None or workload is not None or await cluster.fresh(PVC, key.namespace, name) is not None:
         return None
     return name
 

@@ -9,7 +9,7 @@ from typing import Any
 from llmops.api.llmservice import EngineType
 from llmops.api.reasons import Reason
 from llmops.api.rollout import ServiceRollout
-from llmops.serving import children, devices, external, fetcher, merge, podspec, revision, scaling
+from llmops.serving import children, devices, external, fetcher, groups, merge, podspec, revision, scaling
 from llmops.serving.autoscale import Advice
 from llmops.serving.engines import ENGINES
 from llmops.serving.known import known
@@ -63,13 +63,13 @@ def plan(seen: Seen) -> Plan:
     where, resolved = source(seen.model, podspec.claim_name(seen)), _resolved(seen)
     # the files may say how large the model is: nothing is frozen before they have been asked
     revisions = tuple(map(revision.again, seen.revisions)) if _asks_files(seen) else _revisions(seen, resolved)
-    front = (children.build_service(seen), children.build_network_policy(seen))
+    front = (children.build_service(seen, resolved), children.build_network_policy(seen, resolved))
     cache, job = _cache(seen, where, resolved)
     downloading = where.shared and not _succeeded(seen.download)
     # while another model downloads, the old pods go on: the Deployment changes when the new weights are there
     advice = scaling.advice(seen)
     pods = () if downloading else _pods(seen, where, resolved, advice)
-    scaler = scaling.build_autoscaler(seen)
+    scaler = scaling.build_autoscaler(seen, groups.workload(resolved))
     made = (*revisions, *front, *cache, *pods)
     return Plan(made, (*made, *job, *scaler), None, downloading, resolved, advice)
 
@@ -183,6 +183,20 @@ def _fits(seen: Seen) -> Problem | None:
     return Problem(Reason.DOES_NOT_FIT, sized.explanation) if sized.count is None else None
 
 
+def _spans(seen: Seen) -> Problem | None:
+    """What a replica over several nodes asks for besides."""
+    nodes = _resolved(seen).sized.nodes
+    if nodes == 1:
+        return None
+    if len(seen.home) > groups.LONGEST:
+        told = f"its pods over {nodes} nodes would have names that are too long: shorten metadata.name by "
+        return Problem(Reason.INVALID_SPEC, f"{told}{len(seen.home) - groups.LONGEST} characters")
+    if source(seen.model, podspec.claim_name(seen)).one_node:
+        told = f"a replica takes {nodes} nodes, and the cache's volume is on one: write model.cache.accessMode: "
+        return Problem(Reason.INVALID_SPEC, f"{told}ReadWriteMany, or PerReplica")
+    return None
+
+
 def _resolved(seen: Seen) -> Resolved:
     """As its Revision has it, whatever nodes and formulas say today."""
     if frozen := revision.frozen(seen.revision):
@@ -190,7 +204,8 @@ def _resolved(seen: Seen) -> Resolved:
     found = known(seen.model, seen.told, seen.revisions)
     accelerator = seen.service.spec.accelerator
     offered = devices.candidates(accelerator, seen.nodes) if accelerator else []
-    return revision.resolve(seen.service, seen.settings, size(seen.service.spec, found, offered))
+    joins = ENGINES[seen.engine.type].joined is not None
+    return revision.resolve(seen.service, seen.settings, size(seen.service.spec, found, offered, joins))
 
 
 def _asks_files(seen: Seen) -> bool:
@@ -210,7 +225,7 @@ def _claim(seen: Seen) -> Problem | None:
 
 
 CHECKS: tuple[Callable[[Seen], Problem | None], ...] = (
-    _not_yet, _prometheus, _folder, _adapters, _license, _template, _fits, _claim,
+    _not_yet, _prometheus, _folder, _adapters, _license, _template, _fits, _spans, _claim,
 )  # fmt: skip
 """The first that answers stops; all may count on spec.model and spec.engine."""
 
@@ -231,16 +246,19 @@ def _cache(seen: Seen, where: Source, resolved: Resolved) -> tuple[tuple[Object,
 
 
 def _pods(seen: Seen, where: Source, resolved: Resolved, advice: Advice | None) -> tuple[Object, ...]:
-    deployment = scaling.handed(_deployment(seen, where, resolved), seen, advice)
-    return deployment, children.build_disruption_budget(seen), *scaling.build_autoscaler(seen)
+    workload = scaling.handed(_workload(seen, where, resolved), seen, advice)
+    scaler = scaling.build_autoscaler(seen, groups.workload(resolved))
+    return workload, children.build_disruption_budget(seen), *scaler
 
 
-def _deployment(seen: Seen, where: Source, resolved: Resolved) -> Object:
+def _workload(seen: Seen, where: Source, resolved: Resolved) -> Object:
     deployment = children.build_deployment(seen, where, resolved)
     template = seen.service.spec.pod_template
     if template:
         deployment["spec"]["template"] = merge.merged(deployment["spec"]["template"], template)
-    return deployment
+    if resolved.sized.nodes == 1:
+        return deployment
+    return groups.build_group(seen, deployment["spec"]["template"], resolved)
 
 
 def _succeeded(job: Object | None) -> bool:

@@ -13,6 +13,7 @@ from llmops.serving.sources import Source
 Object = dict[str, Any]
 
 PART = "llmops.dev/part"
+GRACE = 15  # seconds that an engine has to end in, after its last request did
 RESTRICTED_POD = {
     "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
     "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},

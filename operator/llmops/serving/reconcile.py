@@ -16,6 +16,7 @@ from llmops.kube.resources import (
     EVAL_JOB,
     HPA,
     JOB,
+    LEADER_WORKER_SET,
     LLM_SERVICE,
     NETWORK_POLICY,
     NODE,
@@ -26,9 +27,10 @@ from llmops.kube.resources import (
     REVISION,
     SCALED_OBJECT,
     SERVICE,
+    Resource,
 )
-from llmops.serving import devices, downloads, keda, load, roll, scaling
-from llmops.serving.observe import Seen, observe
+from llmops.serving import devices, downloads, groups, keda, load, roll, scaling
+from llmops.serving.observe import Seen, observe, workloads
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
 
@@ -38,7 +40,13 @@ PRUNED = (
     PVC,
     REVISION,
 )  # of downloads that nobody needs, and old, and of fixed counts; the rest has one name for ever
-OF_PODS = (DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY)  # go too where somebody else serves the model now
+OF_PODS = (
+    DEPLOYMENT,
+    LEADER_WORKER_SET,
+    SERVICE,
+    PDB,
+    NETWORK_POLICY,
+)  # go too where somebody else serves the model now
 RETRY_SECONDS = 15.0  # for what no event tells of: a claim that is created, a quota that is raised
 PROMISING = (Reason.STARTING, Reason.DOWNLOADING, Reason.GATEWAYS_BEHIND)
 
@@ -56,7 +64,7 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     if wanted.problem is None and not seen.service.spec.suspend:
         wanted = await _apply(seen, wanted, cluster)
         # as it is after our write: the counts of before would call the new spec served
-        seen = replace(seen, deployment=cluster.get(DEPLOYMENT, key.namespace, seen.home))
+        seen = replace(seen, workload=workloads(key.namespace, key.name, cluster).get(seen.home))
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.raw, told):
         await _tell(seen.raw, told, cluster)
@@ -80,7 +88,7 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
     try:
         await _let_go(seen, cluster)
         await cluster.apply(wanted.children, owner=seen.raw)
-        pruned = PRUNED if seen.offer is None else (*PRUNED, *OF_PODS)
+        pruned = (*PRUNED, *(OF_PODS if seen.offer is not None else _other_kind(wanted)))
         await cluster.prune(seen.raw, keep=wanted.keep, resources=pruned)
         if seen.offer is None and not wanted.downloading:
             await roll.drop(seen.service.metadata.namespace, roll.strays(seen), cluster)
@@ -88,15 +96,29 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return Plan(problem=Problem(reason, str(refusal)))
     except NotFound:
-        if not scaling.by_keda(seen.service):
+        missing = _not_installed(seen, wanted)
+        if missing is None:
             raise
-        return Plan(problem=Problem(Reason.REFERENCE_MISSING, keda.MISSING, waits=True))
+        return Plan(problem=Problem(Reason.REFERENCE_MISSING, missing, waits=True))
     return wanted
+
+
+def _other_kind(wanted: Plan) -> tuple[Resource, ...]:
+    """What had the pods before, where a model that takes another number of nodes moved in."""
+    made = {Resource.of(one) for one in wanted.children}
+    return (LEADER_WORKER_SET,) if DEPLOYMENT in made else (DEPLOYMENT,) if LEADER_WORKER_SET in made else ()
+
+
+def _not_installed(seen: Seen, wanted: Plan) -> str | None:
+    """What of another project's the plan needs: which of the two is told by who is there."""
+    if LEADER_WORKER_SET in map(Resource.of, wanted.children) and seen.workload is None:
+        return groups.MISSING
+    return keda.MISSING if scaling.by_keda(seen.service) else None
 
 
 async def _let_go(seen: Seen, cluster: Cluster) -> None:
     """KEDA's object goes before the count is somebody else's: two would write it."""
-    noted = ((seen.deployment or {}).get("metadata") or {}).get("annotations") or {}
+    noted = ((seen.workload or {}).get("metadata") or {}).get("annotations") or {}
     if keda.SCALER in noted and not scaling.by_keda(seen.service):
         await cluster.delete(SCALED_OBJECT, seen.service.metadata.namespace, seen.home)
 
@@ -151,7 +173,7 @@ def _templates_of(raw: dict[str, Any]) -> list[tuple[str, str]]:
 CONTROLLER = control.Controller(
     resource=LLM_SERVICE,
     reconcile=reconcile,
-    owns=(DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY, PVC, JOB, POD, REVISION, EVAL_JOB, CONFIG_MAP),
+    owns=(*OF_PODS, HPA, PVC, JOB, POD, REVISION, EVAL_JOB, CONFIG_MAP),
     refers=(
         control.Refers(EVAL_JOB, _by_template),
         control.Refers(PROVIDER, _by_provider),

@@ -24,6 +24,7 @@ from llmops.kube.resources import (
     EVAL_JOB,
     HPA,
     JOB,
+    LEADER_WORKER_SET,
     LLM_SERVICE,
     NETWORK_POLICY,
     PDB,
@@ -41,11 +42,11 @@ from llmops.serving import canary, downloads, load
 from llmops.serving import plan as planning
 from llmops.serving.canary import Arms, Rolling
 from llmops.serving.engines import ENGINES
-from llmops.serving.observe import Seen
+from llmops.serving.observe import Seen, leaders, workloads
 from llmops.serving.plan import Plan
 
 Object = dict[str, Any]
-OF_HOME = (DEPLOYMENT, SERVICE, PDB, HPA, NETWORK_POLICY)
+OF_HOME = (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, PDB, HPA, NETWORK_POLICY)
 BEFORE_EVIDENCE = ("Pending", "Validating", "Evaluating")
 WARM_UP_SECONDS = 30.0
 LEAVING_SECONDS = 5.0  # until gateways are asked again whether they left the pods of before
@@ -90,7 +91,7 @@ def forget(key: Key, cluster: Cluster) -> None:
 
 def strays(seen: Seen) -> set[str]:
     """Pods that a rollout left, where there is none any more."""
-    return set(seen.family.deployments) - {seen.home}
+    return set(seen.family.workloads) - {seen.home}
 
 
 async def drop(namespace: str, homes: set[str], cluster: Cluster) -> None:
@@ -123,11 +124,9 @@ def _due(seen: Seen, told: Object, now: datetime) -> bool:
 
 
 def _again(seen: Seen, cluster: Cluster) -> Seen:
-    """With the Deployments as they are after our write: the counts of before would call a new spec served."""
-    namespace = seen.service.metadata.namespace
-    labels = names.labels(LLM_SERVICE.kind, seen.service.metadata.name)
-    found = {one["metadata"]["name"]: one for one in cluster.list(DEPLOYMENT, namespace, labels)}
-    return replace(seen, family=replace(seen.family, deployments=found))
+    """With the workloads as they are after our write: the counts of before would call a new spec served."""
+    metadata = seen.service.metadata
+    return replace(seen, family=replace(seen.family, workloads=workloads(metadata.namespace, metadata.name, cluster)))
 
 
 # --- what is so
@@ -217,7 +216,7 @@ async def _apply(
 async def _warm_up(arm: Seen, cluster: Cluster) -> str | None:
     """One small request to every pod that had none yet, so that no user waits for caches and kernels."""
     warm = _WARM.setdefault(cluster, set())
-    ready = [one for one in arm.pods if (one.get("status") or {}).get("podIP")]
+    ready = [one for one in leaders(arm.pods) if (one.get("status") or {}).get("podIP")]
     cold = [one for one in ready if one["metadata"].get("uid") not in warm]
     answers = await asyncio.gather(*(_ask(arm, one["status"]["podIP"]) for one in cold))
     for one, problem in zip(cold, answers, strict=True):

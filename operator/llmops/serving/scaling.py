@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmops.api.llmservice import LLMService, LLMServiceSpec
+from llmops.kube.resources import Resource
 from llmops.serving import keda
 from llmops.serving.autoscale import Advice, advise
 from llmops.serving.engines import ENGINES
@@ -86,7 +87,7 @@ def count_to_send(seen: Seen) -> int | None:
     live = live_count(seen)
     if live is None:
         return min(max(seen.service.spec.replicas, asked.min), asked.max)
-    note = (((seen.deployment or {}).get("metadata") or {}).get("annotations") or {}).get(SENT)
+    note = (((seen.workload or {}).get("metadata") or {}).get("annotations") or {}).get(SENT)
     if note is not None and note != str(live):
         return None
     return live or asked.min
@@ -94,7 +95,7 @@ def count_to_send(seen: Seen) -> int | None:
 
 def live_count(seen: Seen) -> int | None:
     """How many pods the Deployment is told to have now; None if there is no Deployment."""
-    found = ((seen.deployment or {}).get("spec") or {}).get("replicas")
+    found = ((seen.workload or {}).get("spec") or {}).get("replicas")
     return None if found is None else int(found)
 
 
@@ -104,13 +105,13 @@ def wanted_count(seen: Seen) -> int:
     return seen.service.spec.replicas if live is None else live
 
 
-def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
-    """With the defaults of Kubernetes: up at once, down by the highest recommendation of the last 300 s."""
+def build_autoscaler(seen: Seen, of: Resource) -> tuple[Object, ...]:
+    """`of` has the pods. With the defaults of Kubernetes: up at once, down by the highest advice of the last 300 s."""
     asked = seen.service.spec.autoscaling
     if asked is None or asked.by == "Operator":
         return ()
     if asked.by == "KEDA":
-        return (keda.build_scaled_object(seen),)
+        return (keda.build_scaled_object(seen, of),)
     name = ENGINES[seen.engine.type].metrics[asked.metric.type]
     target = f"{asked.metric.target * 10}m" if asked.metric.type in PERCENT else str(asked.metric.target)
     average = {"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": target}}
@@ -119,7 +120,7 @@ def build_autoscaler(seen: Seen) -> tuple[Object, ...]:
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": seen.home},
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": seen.home},
+            "scaleTargetRef": {"apiVersion": of.api_version, "kind": of.kind, "name": seen.home},
             "minReplicas": asked.min,
             "maxReplicas": asked.max,
             "metrics": [{"type": "Pods", "pods": average}],

@@ -8,7 +8,8 @@ the keys and values of one context of full length:
     a token = 2 (keys, values) * layers * heads of keys and values * numbers a head * 2 bytes
 
 Tensor parallelism divides heads, so it must divide them evenly; where it is wider than the heads of keys and values,
-these are kept more than once. What it cannot divide is left to pipeline parallelism, which divides layers.
+these are kept more than once. What it cannot divide is left to pipeline parallelism, which divides layers; so is what
+lies on different nodes, whose network is too slow for tensors (a replica then takes whole nodes).
 Weights take two bytes, or what the quantization leaves of them; embeddings keep two (hence a 4-bit model of 8 billion
 weights is 5.7 GB, not 4). An adapter slot takes 2% of the weights in two bytes: rank 64 on every linear layer.
 
@@ -34,6 +35,7 @@ USABLE = 0.84
 RESERVED = 2.3 * GIB
 SLACK = 1.05
 COUNTS = (1, 2, 4, 8, 16)
+NODES = range(2, 9)  # of one replica
 BYTES = {
     "fp8": 1.0, "int8": 1.0, "w8a8_int8": 1.0, "awq": 0.52, "awq_marlin": 0.52, "gptq": 0.52, "gptq_marlin": 0.52,
     "bitsandbytes": 0.52, "int4": 0.52,
@@ -63,6 +65,7 @@ class Sized:
     explanation: str = ""
     tensor: int = 1
     pipeline: int = 1
+    nodes: int = 1
     weights: float | None = None
     kv_cache_tokens: int | None = None
     context_length: int | None = None
@@ -78,15 +81,22 @@ class Sized:
         return None if many is None or not each else many // each
 
     @property
+    def a_pod(self) -> int:
+        """Devices of each of its pods, of which it has one a node."""
+        return (self.count or 0) // self.nodes
+
+    @property
     def host_memory(self) -> str | None:
-        return f"{HOST[0] + HOST[1] * self.count}Gi" if self.count and self.weights else None
+        return f"{HOST[0] + HOST[1] * self.a_pod}Gi" if self.count and self.weights else None
 
     @property
     def shared_memory(self) -> str | None:
-        return f"{max(SHARED[0], SHARED[1] * self.count)}Gi" if self.count and self.weights else None
+        return f"{max(SHARED[0], SHARED[1] * self.a_pod)}Gi" if self.count and self.weights else None
 
     def wire(self) -> Object:
         told = {to_camel(key): value for key, value in asdict(self).items() if value is not None and key != "model"}
+        if self.nodes == 1:
+            del told["nodes"]
         return told | ({"model": self.model.wire()} if self.model else {})
 
     @staticmethod
@@ -104,47 +114,67 @@ class _Need:
     context: int
     a_weight: float
 
-    def split(self, count: int) -> tuple[int, int]:
-        """(tensor, pipeline): the widest tensor parallelism that divides the heads."""
+    def split(self, count: int, nodes: int = 1) -> tuple[int, int]:
+        """(tensor, pipeline): the widest tensor parallelism on one node that divides the heads."""
+        a_node = count // nodes
         if self.known.heads is None:
-            return count, 1
-        fair = [one for one in range(1, count + 1) if count % one == 0 and self._divides(one)]
+            return a_node, nodes
+        fair = [one for one in range(1, a_node + 1) if a_node % one == 0 and self._divides(one)]
         return max(fair), count // max(fair)
 
     def _divides(self, tensor: int) -> bool:
         heads, kv = self.known.heads or tensor, self.known.kv_heads
         return heads % tensor == 0 and (kv % tensor == 0 or tensor % kv == 0)
 
-    def tokens(self, count: int, memory: float) -> int:
+    def tokens(self, count: int, memory: float, nodes: int = 1) -> int:
         """How many tokens' keys and values lie beside the weights; negative where not even those fit."""
-        tensor, pipeline = self.split(count)
+        tensor, pipeline = self.split(count, nodes)
         room = memory * USABLE - RESERVED - self.weights * SLACK / count
         known = self.known
         heads, layers = math.ceil(known.kv_heads / tensor), math.ceil(known.layers / pipeline)
         return math.floor(room / (2 * layers * heads * known.head_dim * 2))
 
 
-def size(spec: LLMServiceSpec, known: Known | None, devices: Sequence[Device]) -> Sized:
-    """`devices`: what a replica may run on (devices.candidates)."""
+def size(spec: LLMServiceSpec, known: Known | None, devices: Sequence[Device], groups: bool = False) -> Sized:
+    """`devices`: what a replica may run on (devices.candidates); `groups`: whether the engine can on several nodes."""
     asked, context = spec.accelerator, spec.engine.context_length if spec.engine else None
     if asked is None:
         return Sized(0, "no accelerator was asked for: the engine runs on CPUs", context_length=context)
     given = asked.count if isinstance(asked.count, int) else None
-    if known is None or not devices:
-        return _unknown(spec, given, known)
+    nodes = _nodes(given, devices) if given is not None and groups else 1
+    if given is not None and given % nodes:
+        return _uneven(given, nodes, asked.resource)
+    sure = [one for one in devices if one.memory]
+    if known is None or not sure:
+        return _unknown(spec, given, nodes, known)
     need = _need(spec, known)
     if given is not None:
-        return _given(spec, given, need, devices)
-    return _fewest(spec, need, devices) or _shortened(spec, need, devices) or _nothing(spec, need, devices)
+        return _given(spec, given, nodes, need, sure)
+    return (
+        _fewest(spec, need, sure)
+        or _shortened(spec, need, sure)
+        or (_fewest_nodes(need, sure) if groups else None)
+        or _nothing(spec, need, sure, groups)
+    )
 
 
-def _unknown(spec: LLMServiceSpec, given: int | None, known: Known | None) -> Sized:
+def _nodes(count: int, devices: Sequence[Device]) -> int:
+    """How many nodes a count takes."""
+    return math.ceil(count / max(one.a_node for one in devices))
+
+
+def _uneven(count: int, nodes: int, resource: str) -> Sized:
+    told = f"{count} {resource} a replica need {nodes} nodes, each with as many: write accelerator.count: "
+    return Sized(None, f"{told}{count // nodes * nodes} or {(count // nodes + 1) * nodes}")
+
+
+def _unknown(spec: LLMServiceSpec, given: int | None, nodes: int, known: Known | None) -> Sized:
     assert spec.accelerator is not None
     assert spec.engine is not None
     resource, context = spec.accelerator.resource, spec.engine.context_length
     if given is not None:
-        told = f"{given} {resource} a replica, as spec.accelerator.count says"
-        return Sized(given, told, tensor=given, context_length=context, model=known)
+        told = f"{given} {resource} a replica{_on(nodes)}, as spec.accelerator.count says"
+        return Sized(given, told, given // nodes, nodes, nodes, context_length=context, model=known)
     missing = [
         *(["spec.model.dimensions"] if known is None else []),
         *(["spec.accelerator.memory"] if spec.accelerator.memory is None else []),
@@ -173,15 +203,16 @@ def _weights(known: Known, a_weight: float) -> float:
     return (known.parameters - kept) * a_weight + kept * UNQUANTIZED
 
 
-def _given(spec: LLMServiceSpec, count: int, need: _Need, devices: Sequence[Device]) -> Sized:
+def _given(spec: LLMServiceSpec, count: int, nodes: int, need: _Need, devices: Sequence[Device]) -> Sized:
     """The person decides, and is told where the sum says otherwise."""
     device = min(devices, key=lambda one: one.memory)
-    tokens = need.tokens(count, device.memory)
+    tokens = need.tokens(count, device.memory, nodes)
     assert spec.accelerator is not None
-    told = f"{count} {spec.accelerator.resource} a replica, as spec.accelerator.count says; {_sum(need, device, count)}"
+    told = f"{count} {spec.accelerator.resource} a replica, as spec.accelerator.count says; "
+    told += _sum(need, device, count, nodes)
     if tokens < need.context:
         told += f": by this sum one context of {need.context} does not fit"
-    return replace(_sized(need, device, count, told), product=None)
+    return replace(_sized(need, device, count, told, nodes), product=None)
 
 
 def _fewest(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Sized | None:
@@ -200,6 +231,21 @@ def _fewest(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Siz
     if fewer := _with_less(need, device, count):
         told += f"; {fewer}"
     return _sized(need, device, count, told)
+
+
+def _fewest_nodes(need: _Need, devices: Sequence[Device]) -> Sized | None:
+    """Where no single node has room: whole nodes, as few devices as will do."""
+    fitting = [
+        (many * device.a_node * device.memory, many, device)
+        for device in devices
+        for many in NODES
+        if many <= device.nodes and need.tokens(many * device.a_node, device.memory, many) >= need.context
+    ]
+    if not fitting:
+        return None
+    _, many, device = min(fitting, key=lambda one: (*one[:2], one[2].product or ""))
+    told = f"{_sum(need, device, many * device.a_node, many)}, and one context is {need.context}"
+    return _sized(need, device, many * device.a_node, told, many)
 
 
 def _with_less(need: _Need, device: Device, count: int) -> str:
@@ -227,7 +273,7 @@ def _longest(need: _Need, devices: Sequence[Device]) -> tuple[int, int, Device]:
     return tokens, -count, device
 
 
-def _nothing(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Sized:
+def _nothing(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device], groups: bool) -> Sized:
     """What nearly fits, for a person to choose from."""
     longest, _, device = _longest(need, devices)
     resource = spec.accelerator.resource if spec.accelerator else ""
@@ -236,12 +282,21 @@ def _nothing(spec: LLMServiceSpec, need: _Need, devices: Sequence[Device]) -> Si
         nearest += list(_smaller(need, devices))[:1]
     larger = next((one for one in MEMORIES if need.tokens(device.a_node, one * GIB) >= need.context), None)
     nearest += [f"devices of {larger} GiB"] if larger else []
+    more = (many for many in NODES if need.tokens(many * device.a_node, device.memory, many) >= need.context)
+    nearest += [f"{many} such nodes" for many in more if groups][:1]
     told = (
         f"{_weighs(need)} and a context of {need.context} tokens do not fit on {device.a_node} {resource} of "
-        f"{device.memory / GIB:.0f} GiB, the most that a node has, and a replica over several nodes is not available "
-        f"in this version; the nearest that fits: {', or '.join(nearest) or 'a smaller model'}"
+        f"{device.memory / GIB:.0f} GiB, the most that a node has{_groups(spec, device, groups)}; the nearest that "
+        f"fits: {', or '.join(nearest) or 'a smaller model'}"
     )
     return Sized(None, told, weights=need.weights, context_length=need.context, model=need.known)
+
+
+def _groups(spec: LLMServiceSpec, device: Device, groups: bool) -> str:
+    assert spec.engine is not None
+    if not groups:
+        return f", and {spec.engine.type} does not run one replica on several"
+    return f", nor on the {device.nodes} nodes that have as many" if device.nodes > 1 else ""
 
 
 def _smaller(need: _Need, devices: Sequence[Device]) -> Iterable[str]:
@@ -251,15 +306,16 @@ def _smaller(need: _Need, devices: Sequence[Device]) -> Iterable[str]:
             yield told
 
 
-def _sized(need: _Need, device: Device, count: int, told: str) -> Sized:
-    tensor, pipeline = need.split(count)
+def _sized(need: _Need, device: Device, count: int, told: str, nodes: int = 1) -> Sized:
+    tensor, pipeline = need.split(count, nodes)
     return Sized(
         count=count,
         explanation=told,
         tensor=tensor,
         pipeline=pipeline,
+        nodes=nodes,
         weights=need.weights,
-        kv_cache_tokens=max(0, need.tokens(count, device.memory)),
+        kv_cache_tokens=max(0, need.tokens(count, device.memory, nodes)),
         context_length=need.context,
         product=device.product,
         startup_seconds=math.ceil(need.weights / READ) + SETTLE,
@@ -267,13 +323,17 @@ def _sized(need: _Need, device: Device, count: int, told: str) -> Sized:
     )
 
 
-def _sum(need: _Need, device: Device, count: int) -> str:
+def _sum(need: _Need, device: Device, count: int, nodes: int = 1) -> str:
     left = count * (device.memory * USABLE - RESERVED) - need.weights * SLACK
     what = f"{device.product or ('device' if count == 1 else 'devices')} of {device.memory / GIB:.0f} GiB"
     return (
-        f"{_weighs(need)} (from {need.known.by}); {count} {what} leave {max(0.0, left) / GIB:.1f} GiB for keys and "
-        f"values, {max(0, need.tokens(count, device.memory))} tokens"
+        f"{_weighs(need)} (from {need.known.by}); {count} {what}{_on(nodes)} leave {max(0.0, left) / GIB:.1f} GiB "
+        f"for keys and values, {max(0, need.tokens(count, device.memory, nodes))} tokens"
     )
+
+
+def _on(nodes: int) -> str:
+    return f" on {nodes} nodes" if nodes > 1 else ""
 
 
 def _weighs(need: _Need) -> str:

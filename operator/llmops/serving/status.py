@@ -63,7 +63,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
 
 
 def _pods(seen: Seen) -> _Pods:
-    deployment = seen.deployment or {}
+    deployment = seen.workload or {}
     counted = deployment.get("status") or {}
     wanted, asked = wanted_count(seen), seen.service.spec.autoscaling
     return _Pods(
@@ -85,6 +85,7 @@ def _sizing(plan: Plan) -> Object:
         "explanation": sized.explanation,
         "tensorParallel": sized.tensor if sized.count else None,
         "pipelineParallel": sized.pipeline if sized.count else None,
+        "nodes": sized.nodes if sized.nodes > 1 else None,
         "weights": f"{sized.weights / GIB:.1f}Gi" if sized.weights else None,
         "kvCacheTokens": sized.kv_cache_tokens,
         "contextLength": sized.context_length,
@@ -148,7 +149,7 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
     cached, *others = parts
     if cached.status is False:
         return False, cached.reason, cached.message, cached.reason == Reason.DOWNLOAD_FAILED
-    trouble = None if pods.complete else said.broken(seen.pods) or said.refused(seen.deployment)
+    trouble = None if pods.complete else said.broken(seen.pods) or said.refused(seen.workload)
     if trouble is not None:
         return False, trouble.reason, trouble.message, trouble.overdue
     for part in others:

@@ -154,7 +154,7 @@ def scaled(load: Load | None, live: int | None, sent: str = "1", **more: Any) ->
     if found is not None:
         found |= {"spec": {"replicas": live}}
         found["metadata"]["annotations"] = {SENT: sent}
-    return see({"replicas": 1, "autoscaling": asked}, deployment=found, load=load or Load(ready=0, held=0))
+    return see({"replicas": 1, "autoscaling": asked}, workload=found, load=load or Load(ready=0, held=0))
 
 
 def sent(seen: Any) -> tuple[int | None, Advice]:
@@ -218,7 +218,7 @@ def test_scaling_is_no_news_while_enough_pods_serve() -> None:
     seen = scaled(Load(ready=1, held=0), 4)
     growing = deployment(1)
     growing["spec"] = {"replicas": 4}
-    assert condition(told(replace(seen, deployment=growing)), "Ready")["status"] == "True"
+    assert condition(told(replace(seen, workload=growing)), "Ready")["status"] == "True"
 
 
 def test_an_explanation_is_written_only_when_the_count_changes() -> None:

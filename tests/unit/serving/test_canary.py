@@ -47,7 +47,7 @@ def moving(digest: str, weight: int = 0, phase: str = "Canary", stable: str | No
 def rolled(spec: Object | None = None, old: Object | None = None, **more: Any) -> tuple[Seen, State]:
     """A service whose spec has become `spec`, while stable's pods are of `old`."""
     digest, kept = built(old or {"model": OLD_MODEL})
-    family = Family(deployments={"support-llm": running("support-llm", digest)})
+    family = Family(workloads={"support-llm": running("support-llm", digest)})
     seen = see({"rollout": {}, **(spec or {})}, revisions=[kept], family=family, **more)
     return seen, moving(seen.digest, stable=digest)
 
@@ -72,7 +72,7 @@ def test_the_first_revision_lives_where_a_service_lives_and_stays_there_when_it_
     assert arms.stable is None
     assert arms.candidate is not None
     assert arms.candidate.home == "support-llm"
-    held = replace(seen, family=Family(deployments={"support-llm": running("support-llm", seen.digest)}))
+    held = replace(seen, family=Family(workloads={"support-llm": running("support-llm", seen.digest)}))
     arms = canary.family(held, State("Released", stable=Stable(seen.digest, "v", NOW)))
     assert arms.homes == {"support-llm"}
 
@@ -127,7 +127,7 @@ def test_the_candidate_has_as_many_pods_as_stable_has_now_and_at_least_one() -> 
     for live, expected in ((4, 4), (0, 1)):
         seen, state = rolled({"autoscaling": {"min": 0, "max": 8, "metric": {"type": "Concurrency"}}})
         held = running("support-llm", built({"model": OLD_MODEL})[0], live)
-        seen = replace(seen, family=Family(deployments={"support-llm": held}))
+        seen = replace(seen, family=Family(workloads={"support-llm": held}))
         found = children(planned(seen, state), "Deployment")
         assert found[f"support-llm-{seen.digest[:10]}"]["spec"]["replicas"] == expected
 
@@ -200,7 +200,7 @@ def test_the_old_pods_go_when_every_gateway_has_left_them_or_had_to(
 ) -> None:
     new = "n" * 64
     kept = {**built()[1], "spec": {**built()[1]["spec"], "digest": new}}
-    family = Family(deployments={one: running(one, two) for one, two in (("support-llm", "o" * 64), ("new", new))})
+    family = Family(workloads={one: running(one, two) for one, two in (("support-llm", "o" * 64), ("new", new))})
     seen = see({"rollout": {}}, revisions=[kept], family=family)
     state = State("Released", stable=Stable(new, "v", NOW - ago))
     arms = canary.family(seen, state)
@@ -211,7 +211,7 @@ def test_the_old_pods_go_when_every_gateway_has_left_them_or_had_to(
 def test_a_home_that_another_revision_has_is_not_moved_into() -> None:
     seen = see({"rollout": {}})
     own = f"support-llm-{seen.digest[:10]}"
-    seen = replace(seen, family=Family(deployments={own: running(own, "x" * 64)}))
+    seen = replace(seen, family=Family(workloads={own: running(own, "x" * 64)}))
     assert canary.home_of(seen, seen.digest, {own}) == "support-llm"
 
 
@@ -250,7 +250,7 @@ def test_when_stables_own_pods_have_trouble_that_is_said_first() -> None:
     seen, state = rolled()
     broken = running("support-llm", built({"model": OLD_MODEL})[0])
     broken["status"] |= {"readyReplicas": 0}
-    seen = replace(seen, family=Family(deployments={"support-llm": broken}))
+    seen = replace(seen, family=Family(workloads={"support-llm": broken}))
     told = standing(seen, state, Outcome(state, plan.Reason.GATHERING_EVIDENCE, "at 20%"))
     said = {one["type"]: (one["status"], one["reason"]) for one in told["conditions"]}
     assert (said["Ready"], said["Available"][0]) == (("False", "Starting"), "False")

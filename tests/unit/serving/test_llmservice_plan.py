@@ -96,7 +96,7 @@ def test_a_pod_has_longer_to_end_than_its_longest_stream(name: str) -> None:
 
 
 def test_while_weights_download_no_pod_is_made_and_the_old_ones_are_left_alone() -> None:
-    made = plan(see(SPECS["cached-download"], deployment=deployment()))
+    made = plan(see(SPECS["cached-download"], workload=deployment()))
     assert made.downloading
     assert {one["kind"] for one in made.children} == {
         "Revision", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Job",

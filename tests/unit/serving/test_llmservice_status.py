@@ -38,7 +38,7 @@ def test_a_new_service_has_every_condition_from_first_sight() -> None:
 
 
 def test_when_all_pods_and_gateways_serve_it_is_ready_and_says_where_to_ask() -> None:
-    seen = see(deployment=deployment(), pods=[pod(), pod()], gateways=[2, 2])
+    seen = see(workload=deployment(), pods=[pod(), pod()], gateways=[2, 2])
     found = status(seen, plan(seen), NOW)
     assert ready(seen) == ("True", "AsWanted", "2 of 2 pods serve support")
     assert said(seen)["GatewaySynced"][::2] == ("True", "all 2 gateways serve it")
@@ -51,7 +51,7 @@ def test_when_all_pods_and_gateways_serve_it_is_ready_and_says_where_to_ask() ->
     {"readyReplicas": 1}, {"updatedReplicas": 1, "replicas": 3}, {"replicas": 3}, {"observedGeneration": 0},
 ])  # fmt: skip
 def test_it_is_not_ready_before_every_pod_is_of_this_spec_and_serves(counts: Object) -> None:
-    seen = see(deployment=deployment(**counts), pods=[pod()], gateways=[1])
+    seen = see(workload=deployment(**counts), pods=[pod()], gateways=[1])
     assert ready(seen)[:2] == ("False", "Starting")
     assert said(seen)["Available"][0] == "True"
     assert said(seen)["Reconciling"][0] == "True"
@@ -59,20 +59,20 @@ def test_it_is_not_ready_before_every_pod_is_of_this_spec_and_serves(counts: Obj
 
 def test_the_revision_of_before_is_what_users_are_served_until_the_new_pods_took_over() -> None:
     old = {"stable": {"revision": "support-llm-old", "digest": "old", "since": "2026-01-01T00:00:00Z"}}
-    moving = see(status=old, deployment=deployment(updatedReplicas=1, replicas=3))
+    moving = see(status=old, workload=deployment(updatedReplicas=1, replicas=3))
     assert status(moving, plan(moving), NOW)["stable"] == old["stable"]
-    there = see(status=old, deployment=deployment())
+    there = see(status=old, workload=deployment())
     assert status(there, plan(there), NOW)["stable"]["since"] == "2026-11-23T12:00:00Z"
 
 
 def test_a_gateway_that_knows_no_pod_keeps_it_from_being_ready() -> None:
-    seen = see(deployment=deployment(), pods=[pod()], gateways=[2, 0])
+    seen = see(workload=deployment(), pods=[pod()], gateways=[2, 0])
     assert ready(seen) == ("False", "GatewaysBehind", "1 of 2 gateways know no ready pod yet")
 
 
 def test_an_autoscaler_that_does_not_see_the_load_is_told_of() -> None:
     failed = {"type": "ScalingActive", "status": "False", "reason": "FailedGetPodsMetric", "message": "no metrics API"}
-    seen = see(deployment=deployment(), pods=[pod(), pod()], gateways=[2])
+    seen = see(workload=deployment(), pods=[pod(), pod()], gateways=[2])
     told = "2 of 2 pods serve support; its autoscaler does not see the load: no metrics API"
     assert ready(replace(seen, autoscaler={"status": {"conditions": [failed]}})) == ("True", "AsWanted", told)
     seeing = {"status": {"conditions": [{**failed, "status": "True"}]}}
@@ -80,13 +80,13 @@ def test_an_autoscaler_that_does_not_see_the_load_is_told_of() -> None:
 
 
 def test_zero_replicas_are_ready_and_serve_nobody() -> None:
-    seen = see({"replicas": 0}, deployment=deployment(0))
+    seen = see({"replicas": 0}, workload=deployment(0))
     assert ready(seen)[:2] == ("True", "NoReplicas")
     assert said(seen)["Available"][0] == "False"
 
 
 def test_what_a_person_must_mend_is_stalled_and_what_runs_still_counts() -> None:
-    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, deployment=deployment(), gateways=[2])
+    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, workload=deployment(), gateways=[2])
     found = said(seen)
     assert found["Ready"][:2] == ("False", "Unsupported")
     assert found["Stalled"][0] == "True"
@@ -96,7 +96,7 @@ def test_what_a_person_must_mend_is_stalled_and_what_runs_still_counts() -> None
 
 def test_a_problem_takes_the_stable_revision_out_of_no_status() -> None:
     old = {"stable": {"revision": "support-llm-old", "digest": "old"}}
-    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, status=old, deployment=deployment())
+    seen = see({"autoscaling": {"max": 3, "by": "KEDA"}}, status=old, workload=deployment())
     assert status(seen, plan(seen), NOW)["stable"] == old["stable"]
 
 
@@ -137,13 +137,13 @@ TROUBLES: list[tuple[Object, str, str]] = [
 def test_a_pod_that_does_not_come_up_says_why_in_the_services_own_status(
     seen_pod: Object, reason: str, message: str
 ) -> None:
-    seen = see(deployment=deployment(readyReplicas=1), pods=[pod("support-llm-0"), seen_pod])
+    seen = see(workload=deployment(readyReplicas=1), pods=[pod("support-llm-0"), seen_pod])
     assert ready(seen) == ("False", reason, message)
     assert said(seen)["Reconciling"][0] == "True"
 
 
 def test_a_restart_of_the_past_does_not_trouble_a_service_that_serves() -> None:
-    seen = see(deployment=deployment(), pods=[pod(containerStatuses=[container(last=KILLED, restartCount=1)])])
+    seen = see(workload=deployment(), pods=[pod(containerStatuses=[container(last=KILLED, restartCount=1)])])
     assert ready(seen)[0] == "True"
 
 
@@ -152,23 +152,23 @@ def progress(**condition: Any) -> Object:
 
 
 def test_a_refused_pod_is_told_in_the_servers_words() -> None:
-    seen = see(deployment=progress(type="ReplicaFailure", status="True", message="exceeded quota: cpu"))
+    seen = see(workload=progress(type="ReplicaFailure", status="True", message="exceeded quota: cpu"))
     assert ready(seen)[1:] == (
         "QuotaExceeded",
         "exceeded quota: cpu: have the namespace's ResourceQuota raised, or lower spec.resources or spec.replicas",
     )
-    seen = see(deployment=progress(type="ReplicaFailure", status="True", message="violates PodSecurity"))
+    seen = see(workload=progress(type="ReplicaFailure", status="True", message="violates PodSecurity"))
     assert ready(seen)[1:] == ("ApiRefused", "pods are refused: violates PodSecurity")
 
 
 def test_a_start_that_took_too_long_is_stalled() -> None:
-    seen = see(deployment=progress(type="Progressing", status="False", reason="ProgressDeadlineExceeded"))
+    seen = see(workload=progress(type="Progressing", status="False", reason="ProgressDeadlineExceeded"))
     assert said(seen)["Stalled"][0] == "True"
 
 
 def test_a_service_on_hold_says_so() -> None:
     assert ready(see({"suspend": True}))[:2] == ("False", "Suspended")
-    assert ready(see({"suspend": True}, deployment=deployment()))[0] == "True"
+    assert ready(see({"suspend": True}, workload=deployment()))[0] == "True"
 
 
 def fetched(exit_code: int, words: str = "", *, kind: str = "containerStatuses", created: str = "2026-01-01") -> Object:
@@ -208,7 +208,7 @@ def test_a_download_says_whether_anybody_vouched_for_its_bytes() -> None:
 
 
 def test_a_download_before_each_engine_is_told_too() -> None:
-    seen = see(PER_REPLICA, deployment=deployment(readyReplicas=0), pods=[
+    seen = see(PER_REPLICA, workload=deployment(readyReplicas=0), pods=[
         pod(initContainerStatuses=[container("fetch", state=CRASHED, last={"terminated": {
             "exitCode": 2, "message": "https://x answers 404 Not Found: check the address"}}, restartCount=2)]),
     ])  # fmt: skip

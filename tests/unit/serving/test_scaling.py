@@ -24,7 +24,7 @@ def scaled(replicas: int = 2, **more: Any) -> Seen:
 def living(seen: Seen, count: int, sent: str | None = None) -> Seen:
     whole = deployment(count)
     whole["metadata"]["annotations"] = {SENT: sent} if sent else {}
-    return replace(seen, deployment={**whole, "spec": {"replicas": count}})
+    return replace(seen, workload={**whole, "spec": {"replicas": count}})
 
 
 def made(seen: Seen, kind: str) -> Object:

@@ -31,4 +31,5 @@ class Engine:
     wants_folder: bool | None = False  # a model is a folder of files, not one file; None: whatever it is
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None
+    joined: Callable[[int], tuple[list[str], list[str]]] | None = None  # a leader's and a worker's, of so many nodes
     metrics: Mapping[str, str] = field(default_factory=dict)  # spec.autoscaling.metric.type -> its gauge, of each pod

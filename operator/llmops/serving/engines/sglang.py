@@ -15,6 +15,7 @@ from llmops.serving.sizing import Sized
 PORT = 30000
 DRAIN = 60
 LOOKS = 10
+MEETS = 20000  # where a group's processes find one another
 METRICS = {
     "QueueDepth": "sglang:num_queue_reqs",
     "Concurrency": "sglang:num_running_reqs",
@@ -47,6 +48,13 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
     ]
 
 
+def joined(nodes: int) -> tuple[list[str], list[str]]:
+    """A worker serves nobody by itself once its rank is above 0."""
+    address = f"--dist-init-addr=$(LWS_LEADER_ADDRESS):{MEETS}"
+    common = [f"--nnodes={nodes}", "--node-rank=$(LWS_WORKER_INDEX)", address]
+    return common, common
+
+
 ENGINE = Engine(
     port=PORT,
     command=("python3", "-m", "sglang.launch_server"),
@@ -61,5 +69,6 @@ ENGINE = Engine(
     wants_folder=True,
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "sglang"},
+    joined=joined,
     metrics=METRICS,
 )

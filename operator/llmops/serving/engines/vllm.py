@@ -55,6 +55,17 @@ def _taught(own: str, adapters: Adapters) -> list[str]:
     return ["--enable-lora", f"--max-loras={len(adapters)}", f"--max-lora-rank={RANK}", "--lora-modules", *modules]
 
 
+def joined(nodes: int) -> tuple[list[str], list[str]]:
+    """Without Ray, which the image has not had since 0.18: the engine's processes find one another by themselves."""
+    common = [
+        "--distributed-executor-backend=mp",
+        f"--nnodes={nodes}",
+        "--node-rank=$(LWS_WORKER_INDEX)",
+        "--master-addr=$(LWS_LEADER_ADDRESS)",
+    ]
+    return common, [*common, "--headless"]
+
+
 ENGINE = Engine(
     port=PORT,
     args=args,
@@ -68,5 +79,6 @@ ENGINE = Engine(
     wants_folder=True,
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "vllm", "VLLM_NO_USAGE_STATS": "1"},
+    joined=joined,
     metrics=METRICS,
 )
