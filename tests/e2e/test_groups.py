@@ -5,6 +5,7 @@ LeaderWorkerSet's controller cannot be had here: the test makes the pods it woul
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,12 @@ async def make_group(world: World, made: Object) -> list[str]:
     return names
 
 
+async def addresses(world: World) -> list[str]:
+    """The pods behind its Service."""
+    slices = (await world.client.list(ENDPOINT_SLICE, world.namespace))["items"]
+    return [one["targetRef"]["name"] for each in slices for one in each["endpoints"] or []]
+
+
 async def test_a_replica_over_two_nodes_is_scheduled_and_only_its_leader_is_asked(world: World, kind: Access) -> None:
     fake = await gpu_nodes(world)
     kind.kubectl("delete", "--ignore-not-found", "-f", str(KIND))
@@ -64,13 +71,16 @@ async def test_a_replica_over_two_nodes_is_scheduled_and_only_its_leader_is_aske
     ran = lambda: {one["spec"].get("nodeName") for one in world.mine(POD)}  # noqa: E731
     await world.until(lambda: ran() == fake.keys(), "one pod on each node")
 
+    async with asyncio.timeout(60):
+        while not (reached := await addresses(world)):
+            await asyncio.sleep(0.2)
+    assert reached == names[:1]
+
     # as the controller says that its group is ready
     counts = {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "observedGeneration": 1}
     patch = {"status": counts}
     await world.client.patch(LEADER_WORKER_SET, world.namespace, "support-llm", patch, sub="status")
     await world.ready()
-    slices = (await world.client.list(ENDPOINT_SLICE, world.namespace))["items"]
-    assert [one["targetRef"]["name"] for each in slices for one in each["endpoints"]] == [names[0]]
 
     # a smaller model: a node is enough, and the group goes
     await world.change(accelerator={"count": 4})

@@ -67,7 +67,7 @@ async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_a
     assert condition(get("llmservice", "sleepy"), "Available")["status"] == "True"
 
     # the pod that leaves would still answer, and nobody would have to be woken
-    await asyncio.to_thread(until, "no pod", lambda: not pods("sleepy"), 60, lambda: pods("sleepy"))
+    await asyncio.to_thread(until, "no pod", lambda: not pods("sleepy"), 90, lambda: pods("sleepy"))
 
     answers = await asyncio.gather(*(ask(show, "sleepy", key) for key in [show.key] * 10 + [other] * 2))
     assert len(answers) == 12
