@@ -16,29 +16,22 @@ from typing import Any
 from tests.cluster import choose
 from tests.cluster.access import Access
 
-from bench.controlplane import bare, service, space, tell
+from bench.controlplane import bare, server_seconds, service, space, tell
 from llmops.kube.client import Client
 from llmops.kube.errors import NotFound
 from llmops.kube.resources import DEPLOYMENT, LLM_SERVICE, REVISION, Resource
 
 Object = dict[str, Any]
 TIMES = 60
-SECONDS = "process_cpu_seconds_total "
-
-
-def spent(access: Access) -> float:
-    """CPU seconds of the API server since it began."""
-    lines = access.kubectl("get", "--raw", "/metrics").splitlines()
-    return next(float(one.removeprefix(SECONDS)) for one in lines if one.startswith(SECONDS))
 
 
 async def measure(access: Access, what: str, once: Callable[[int], Awaitable[object]]) -> None:
-    idle = spent(access)
-    before, began = spent(access), time.perf_counter()
+    idle = server_seconds(access)
+    before, began = server_seconds(access), time.perf_counter()
     asking = before - idle  # what the question itself costs
     for number in range(TIMES):
         await once(number)
-    wall, cpu = time.perf_counter() - began, spent(access) - before - asking
+    wall, cpu = time.perf_counter() - began, server_seconds(access) - before - asking
     tell(what, 1000 * cpu / TIMES, "ms CPU", wall_ms=round(1000 * wall / TIMES, 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.e2e.widgets import WIDGET, child, service, until, widget
@@ -59,6 +60,27 @@ async def test_what_never_changes_is_created_and_what_is_somebody_elses_stays_so
     await seen.client.create(REVISION, {**kind, "metadata": {"name": "theirs", "namespace": namespace}})
     with pytest.raises(NotOurs, match=r"Revision .*/theirs exists and is not of Widget one"):
         await seen.apply([{**kind, "metadata": {"name": "theirs"}}], made)
+
+
+async def test_what_seldom_changes_is_created_and_loses_what_a_later_plan_leaves_out(
+    cluster: Any, seen: Cluster, namespace: str, writes: list[str]
+) -> None:
+    made = await seen.client.create(WIDGET, widget(namespace))
+    spec = {"selector": {"a": "1"}, "ports": [{"name": "http", "port": 80}], "publishNotReadyAddresses": True}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
+    writes.clear()
+    await seen.apply([service], made)
+    assert writes == ["create services"]
+    cluster.kubectl("label", "service", "s", "theirs=1", "--namespace", namespace)
+    writes.clear()
+    for _ in range(2):
+        await seen.apply([{**service, "spec": {"selector": {"b": "2"}, "ports": [{"name": "http", "port": 81}]}}], made)
+    assert writes == ["patch services", "apply services"]
+    found = await seen.client.get(SERVICE, namespace, "s")
+    assert found["spec"]["selector"] == {"b": "2"}
+    assert [one["port"] for one in found["spec"]["ports"]] == [81]
+    assert not found["spec"].get("publishNotReadyAddresses")
+    assert found["metadata"]["labels"]["theirs"] == "1"
 
 
 async def test_what_is_no_longer_wanted_is_pruned_and_only_that(seen: Cluster, namespace: str) -> None:

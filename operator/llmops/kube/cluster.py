@@ -15,13 +15,15 @@ from llmops.kube.client import Client
 from llmops.kube.compare import already
 from llmops.kube.errors import Conflict, NotFound, NotOurs
 from llmops.kube.events import Events
-from llmops.kube.resources import JOB, REVISION, Object, Resource
+from llmops.kube.resources import JOB, NETWORK_POLICY, PDB, REVISION, SERVICE, Object, Resource
 
 APPLIED = "llmops.dev/applied"
 """Annotation: the digest of what we last applied. It tells of fields that we set once and now leave out."""
 
 IMMUTABLE = (REVISION, JOB)
 """Of these no field is ever left out later."""
+SELDOM = (SERVICE, PDB, NETWORK_POLICY)
+"""Made with every workload, and hardly ever changed afterwards: what a change costs does not matter."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Cluster:
     async def _apply(self, child: Object, owner: Object) -> bool:
         resource, metadata = Resource.of(child), child["metadata"]
         live = self._live(resource, metadata)
-        if live is None and resource in IMMUTABLE and await self._created(resource, child):
+        if live is None and resource in (*IMMUTABLE, *SELDOM) and await self._created(resource, child):
             return True
         if live is None:
             # the cache may be a moment behind, and an apply would silently take over what is there
@@ -82,12 +84,14 @@ class Cluster:
             _refuse_foreign(live, child, owner)
             if _leaving(live, owner) or already(child, live):
                 return False
+            if resource in SELDOM:
+                await self._own(resource, metadata)
         self.cache.learn(resource, await self.client.apply(resource, child))
         return True
 
     async def _created(self, resource: Resource, child: Object) -> bool:
         """Half the price of an apply, and nobody else's can be taken over. What is created has no owner of its fields
-        by apply, so a field that is left out later would stay: only for what loses none."""
+        by apply, so a field that is left out later would stay: for what loses none, or is made ours first (_own)."""
         if not self.cache.follows(resource):
             return False  # then it may well be there
         try:
@@ -95,6 +99,18 @@ class Cluster:
         except Conflict:
             return False  # it is there; whose it is, is looked at next
         return True
+
+    async def _own(self, resource: Resource, metadata: Object) -> None:
+        """Makes the fields that we created ours by apply (as client-go's csaupgrade does), so that those that an apply
+        leaves out go."""
+        live = await self.fresh(resource, metadata["namespace"], metadata["name"])
+        held = (live or {}).get("metadata", {}).get("managedFields") or []
+        ours = [one for one in held if one["manager"] == names.FIELD_MANAGER and "subresource" not in one]
+        if live is None or not ours or any(one["operation"] == "Apply" for one in ours):
+            return
+        converted = [{**one, "operation": "Apply"} if one is ours[0] else one for one in held]
+        patch = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"], "managedFields": converted}}
+        await self.client.patch(resource, metadata["namespace"], metadata["name"], patch)
 
     def _live(self, resource: Resource, metadata: Object) -> Object | None:
         if not self.cache.follows(resource):
