@@ -13,6 +13,10 @@ from llmops.kube.client import Client
 from llmops.kube.errors import Expired, NotFound
 from llmops.kube.resources import Object
 
+TIME_IS_OVER = 3
+FINAL = ("Rejected", "Succeeded", "Failed")
+"""Phases that end by somebody's change only."""
+
 
 async def status(kinds: list[type[KubernetesObject]], namespace: str | None, name: str | None) -> int:
     """A line an object: kind, name, phase, Ready, and the sentence that matters most."""
@@ -47,19 +51,22 @@ def condition(one: Object, type_: str) -> dict[str, Any]:
 
 
 async def wait(kind: type[KubernetesObject], namespace: str, name: str, wanted: str, seconds: float) -> int:
-    """0 once it holds for the generation that is there now; 1 when the time is over, with the last thing said."""
+    """0 once it holds for the generation that is there now; 1 once it is decided that it will not; TIME_IS_OVER."""
     last: Object = {}
+    whose = f"{kind.KIND} {namespace}/{name}"
     try:
         async with asyncio.timeout(seconds), await Client.connect() as client:
             while True:
                 last = await _until(client, kind, namespace, name, wanted)
                 if holds(last, wanted):
-                    print(f"{kind.KIND} {namespace}/{name}: {wanted}")
+                    print(f"{whose}: {wanted}")
                     return 0
+                if decided(last, wanted):
+                    print(f"{whose}: not {wanted}, and that is decided: {_said(last)}")
+                    return 1
     except TimeoutError:
-        why = condition(last, "Ready").get("message") or "nothing reported"
-        print(f"{kind.KIND} {namespace}/{name}: not {wanted} within {seconds:g} s: {why}")
-        return 1
+        print(f"{whose}: not {wanted} within {seconds:g} s: {_said(last)}")
+        return TIME_IS_OVER
 
 
 async def _until(client: Client, kind: type[KubernetesObject], namespace: str, name: str, wanted: str) -> Object:
@@ -68,14 +75,14 @@ async def _until(client: Client, kind: type[KubernetesObject], namespace: str, n
         last = await client.get(resource(kind), namespace, name)
     except NotFound:
         last = {}
-    if holds(last, wanted):
+    if holds(last, wanted) or decided(last, wanted):
         return last
     listed = await client.list(resource(kind), namespace)
     try:
         async for event, one in client.watch(resource(kind), namespace, listed["metadata"]["resourceVersion"]):
             if event != "BOOKMARK" and one["metadata"]["name"] == name:
                 last = one if event != "DELETED" else {}
-                if holds(last, wanted):
+                if holds(last, wanted) or decided(last, wanted):
                     break
     except Expired:
         pass
@@ -86,11 +93,29 @@ def holds(one: Object, wanted: str) -> bool:
     """Whether `Ready`, `Available=False` or `phase=Released` is so, and speaks of the present generation."""
     what, _, value = wanted.partition("=")
     reported = one.get("status") or {}
-    if not reported or reported.get("observedGeneration") != one["metadata"].get("generation"):
+    if not _current(one):
         return False
     if what.lower() in ("phase", "verdict"):
         return str(reported.get(what.lower(), "")) == value
     return str(condition(one, what).get("status", "")) == (value or "True")
+
+
+def decided(one: Object, wanted: str) -> bool:
+    """Whether what is not so yet will not be by itself: a release was rejected, a run has its verdict."""
+    reported = one.get("status") or {}
+    return _current(one) and not holds(one, wanted) and reported.get("phase") in FINAL
+
+
+def _current(one: Object) -> bool:
+    reported = one.get("status") or {}
+    return bool(reported) and reported.get("observedGeneration") == one["metadata"].get("generation")
+
+
+def _said(one: Object) -> str:
+    """The verdict, where there is one, and the sentence that matters most."""
+    verdict = (one.get("status") or {}).get("verdict")
+    told = condition(one, "ThresholdsMet" if verdict else "Ready").get("message") or "nothing reported"
+    return f"verdict {verdict}: {told}" if verdict else told
 
 
 async def explain(kind: type[KubernetesObject], namespace: str, name: str) -> int:

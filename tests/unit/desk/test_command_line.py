@@ -139,6 +139,23 @@ def test_waiting_knows_conditions_and_phases(wanted: str, so: bool) -> None:
     assert look.holds(CANARY, wanted) is so
 
 
+@pytest.mark.parametrize(
+    ("status", "wanted", "final"),
+    [
+        ({"phase": "Rejected"}, "phase=Released", True),
+        ({"phase": "Rejected"}, "phase=Rejected", False),
+        ({"phase": "Holding"}, "phase=Released", False),
+        ({"phase": "Rejected", "observedGeneration": 1}, "phase=Released", False),
+        ({"phase": "Succeeded", "verdict": "Inconclusive"}, "verdict=Pass", True),
+        ({"phase": "Succeeded", "verdict": "Pass"}, "verdict=Pass", False),
+        ({"phase": "Failed", "verdict": "Error"}, "verdict=Pass", True),
+        ({"phase": "Running"}, "verdict=Pass", False),
+    ],
+)
+def test_nobody_waits_for_what_is_decided(status: dict[str, Any], wanted: str, final: bool) -> None:
+    assert look.decided(_release(**status), wanted) is final
+
+
 def test_a_status_of_an_older_generation_satisfies_nobody() -> None:
     older = {**CANARY, "status": {**CANARY["status"], "observedGeneration": 1}}
     assert not look.holds(older, "phase=Canary")
