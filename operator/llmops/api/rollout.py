@@ -188,7 +188,8 @@ class ServiceRollout(Rollout):
     """How a new revision of a model reaches users."""
 
     capacity: Literal["Wait", "Recreate"] = "Wait"
-    """Wait: the new pods start beside the old ones once there is room. Recreate: replace them after the evaluations."""
+    """Wait: the new pods start beside the old ones once there is room. Recreate: stable lends one replica's place to
+    the evaluations (offline), and what passes replaces the old pods where they stand; nobody meets it by steps."""
 
 
 class StableStatus(Model):

@@ -202,11 +202,14 @@ def _erred(state: State, moving: Candidate, message: str) -> Outcome:
 
 
 def _admit(state: State, moving: Candidate, wanted: Wanted, world: World, why: str) -> Outcome:
-    """From the evaluations to users: the first release to all of them, any other to the first step's share."""
+    """From the evaluations to users: the first release to all of them, any other to the first step's share; to all of
+    them, too, where they cannot be split."""
     if wanted.suspend:
         return Outcome(state, Reason.SUSPENDED, f"suspended: it would go to users now ({why})")
     if state.stable is None:
         return _release(state, moving, f"first release: {why}", world)
+    if wanted.unsplit:
+        return _release(state, moving, f"it passed its evaluations, and replaces the one before: {why}", world)
     return _advance(state, moving, Advance(Reason.NO_WORSE, why), wanted, world)
 
 

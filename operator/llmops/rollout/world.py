@@ -22,6 +22,7 @@ class Wanted:
     version: str
     rollout: Rollout
     suspend: bool = False
+    unsplit: bool = False  # users are not split: what passes its evaluations replaces stable
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """A service whose revisions reach users by steps (spec.rollout): two sets of pods, one of them stable's. Pure.
 
-    family(seen, state)     stable's arm and the candidate's: each a Seen of its own, as if it were a whole service
+    referred(...)           what else than pods has to be there
     missing(...)            why the candidate's pods cannot be evaluated yet
-    plan(...)               the children of both, the Revisions with their labels, the evaluations
+    plan(...)               the children of both arms (arms.py), the Revisions with their labels, the evaluations
     status(...)             how it stands
 
-What decides is llmops.rollout, as for a PromptRelease; what pods there are is plan.py's business, once for each arm. A
-revision's pods keep their name when it becomes stable: nothing is started anew for being promoted.
+What decides is llmops.rollout, as for a PromptRelease; what pods there are is plan.py's business, once for each arm.
 """
 
 from __future__ import annotations
@@ -19,25 +18,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmops.api import LLMService, Reason, names, short
-from llmops.api.llmservice import Accelerator, Engine, ModelSource
 from llmops.api.rollout import ServiceRollout
 from llmops.control import Condition, conditions, evidence, progress
 from llmops.kube.resources import PVC, REVISION
 from llmops.rollout import offline, tell
 from llmops.rollout.state import State
 from llmops.rollout.world import LEASE, Gateway, Outcome, Problem, Wanted, World
+from llmops.serving import loan, revision
 from llmops.serving import plan as planning
-from llmops.serving import podspec, revision
 from llmops.serving import status as stating
-from llmops.serving.observe import Seen, last_words
+from llmops.serving.arms import Arms, noted, unready
+from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
-from llmops.serving.scaling import wanted_count
-from llmops.serving.sources import download_name
 
 Object = dict[str, Any]
-AFTER = ("Released", "Rejected")
-"""Phases in which a candidate, if there is one in the state, has no pods."""
-NOTE = "llmops.dev/revision"
 
 
 @dataclass(frozen=True)
@@ -53,19 +47,6 @@ class Rolling:
     kept: evidence.Kept | None
 
 
-@dataclass(frozen=True)
-class Arms:
-    """Each revision with pods as a service of its own. `lost`: stable's Revision is gone, so it cannot be built."""
-
-    stable: Seen | None
-    candidate: Seen | None
-    lost: str | None = None
-
-    @property
-    def homes(self) -> set[str]:
-        return {one.home for one in (self.stable, self.candidate) if one is not None}
-
-
 def version(service: LLMService) -> str:
     """What people call a revision: its model's name, and which one of it."""
     model = service.spec.model
@@ -75,84 +56,11 @@ def version(service: LLMService) -> str:
     return f"{name}@{pin}"[-63:] if pin else name[-63:]
 
 
-# --- the two arms
-
-
-def family(seen: Seen, state: State) -> Arms:
-    """Whose pods there should be now."""
-    stable = candidate = None
-    taken: set[str] = set()
-    if state.stable is not None:
-        stable = _arm(seen, state.stable.digest, taken)
-        if stable is None:
-            return Arms(None, None, f"the Revision of {state.stable.digest[:10]}, which users get, is gone: restore it")
-        taken = {stable.home}
-    if state.candidate is not None and state.phase not in AFTER:
-        candidate = _arm(seen, state.candidate.digest, taken)
-    if candidate is not None:
-        many = max(1, wanted_count(stable)) if stable else max(1, candidate.service.spec.replicas)
-        spec = candidate.service.spec.model_copy(update={"autoscaling": None, "replicas": many})
-        service = candidate.service.model_copy(update={"spec": spec})
-        candidate = replace(candidate, service=service, load=None, gateways=())
-    return Arms(stable, candidate)
-
-
-def _arm(seen: Seen, digest: str, taken: set[str]) -> Seen | None:
-    """None where the spec says something else by now, and no Revision says what it was."""
-    kept = next((one for one in seen.revisions if one["spec"]["digest"] == digest), None)
-    if kept is None and digest != seen.digest:
-        return None
-    service = seen.service if digest == seen.digest else restored(seen.service, kept or {})
-    home, model = home_of(seen, digest, taken), service.spec.model
-    assert model is not None
-    job = download_name(seen.child, model)
-    arm = replace(
-        seen, service=service, digest=digest, revision=kept, homed=home,
-        workload=seen.family.workloads.get(home), autoscaler=seen.family.autoscalers.get(home),
-        download=seen.family.jobs.get(job),
-    )  # fmt: skip
-    pods = [one for one in seen.pods if _belongs(one, podspec.part(arm), job)]
-    return replace(arm, pods=pods, told=last_words(pods))
-
-
-def _belongs(pod: Object, part: str, job: str) -> bool:
-    labels = pod["metadata"].get("labels") or {}
-    return labels.get(podspec.PART) == part or labels.get("batch.kubernetes.io/job-name") == job
-
-
-def home_of(seen: Seen, digest: str, taken: set[str]) -> str:
-    """Where its pods are, or will be: the first revision's home is the service's, later ones have their own."""
-    for name, one in seen.family.workloads.items():
-        template = one["spec"].get("template") or one["spec"]["leaderWorkerTemplate"]["leaderTemplate"]
-        noted = template["metadata"].get("annotations") or {}
-        if noted.get(NOTE) == digest[:10] and name not in taken:
-            return name
-    if not taken and not seen.family.workloads:
-        return seen.child
-    own = f"{seen.child}-{short(digest)}"
-    return seen.child if own in (*taken, *seen.family.workloads) else own
-
-
-def restored(service: LLMService, kept: Object) -> LLMService:
-    """The service as a Revision froze what matters of it; everything else as the spec has it today."""
-    content = kept["spec"]["content"]
-    accelerator = content.get("accelerator")
-    frozen = {
-        "model": ModelSource.model_validate(content["model"]),
-        "engine": Engine.model_validate(content["engine"]),
-        "accelerator": Accelerator.model_validate(accelerator) if accelerator is not None else None,
-        "pod_template": content.get("podTemplate"),
-    }
-    return service.model_copy(update={"spec": service.spec.model_copy(update=frozen)})
-
-
 # --- before users
 
 
-def missing(arm: Seen, planned: Plan, rolling: Rolling, releases: Iterable[Object]) -> Problem | None:
-    """Why nobody can ask the candidate yet; all of it may pass."""
-    if planned.problem is not None:
-        return Problem(planned.problem.reason, planned.problem.message)
+def referred(rolling: Rolling, releases: Iterable[Object]) -> Problem | None:
+    """What has to be there besides pods; all of it may pass."""
     for gate in rolling.rollout.offline:
         if gate.eval_job_ref.name not in rolling.templates:
             what = f"EvalJob {gate.eval_job_ref.name}"
@@ -161,12 +69,21 @@ def missing(arm: Seen, planned: Plan, rolling: Rolling, releases: Iterable[Objec
         if ((one.get("status") or {}).get("candidate") or {}).get("weight"):
             told = f"PromptRelease {one['metadata']['name']} is being rolled out over it, and goes first"
             return Problem(Reason.REFERENCE_NOT_READY, told)
-    ready, reason, message, _ = stating.readiness(arm, planned)
-    if ready:
+    return None
+
+
+def missing(arms: Arms, waits: Problem | None) -> Problem | None:
+    """Why nobody can ask the candidate yet; all of it may pass."""
+    arm = arms.candidate
+    if arm is None:
         return None
-    if reason == Reason.UNSCHEDULABLE and arm.service.spec.accelerator is not None:
-        message += "; the candidate waits for room beside stable: free some, or write rollout.capacity: Recreate"
-    return Problem(reason if isinstance(reason, Reason) else Reason.STARTING, f"the candidate's pods: {message}")
+    planned = planning.plan(arm)
+    if planned.problem is not None:
+        return Problem(planned.problem.reason, planned.problem.message)
+    if waits is not None or arms.unlent is not None:
+        return waits or arms.unlent
+    asks_nobody = arm.service.spec.replicas == 0  # it gave its place back, and waits for a person
+    return None if asks_nobody else unready(arm, planned)
 
 
 # --- what there should be
@@ -231,14 +148,16 @@ def left(seen: Seen, arms: Arms) -> set[str]:
 
 
 def superfluous(seen: Seen, arms: Arms, state: State, gateways: Iterable[Gateway], now: float) -> set[str]:
-    """Homes of revisions that nobody meets any more: once every gateway said so, or its lease ran out."""
+    """Homes of revisions that nobody meets any more: once every gateway said so, or its lease ran out. In a lent place
+    nobody ever was: it has stable's revision, and is not stable's home."""
     others = left(seen, arms)
     if arms.stable is None or state.stable is None:
         return others
+    lent = {name for name in others if noted(seen.family.workloads[name]) == state.stable.digest[:10]}
     waited = now - state.stable.since > LEASE
     known = tuple(gateways)
     told = bool(known) and all(one.stable == state.stable.digest for one in known)
-    return others if waited or told else set()
+    return others if waited or told else lent
 
 
 # --- how it stands
@@ -251,12 +170,22 @@ def status(seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Out
     fields = tell.fields(outcome, rolling.wanted, rolling.world, child, revision.HISTORY, now)
     for name, one in (("stable", arms.stable), ("candidate", arms.candidate)):
         if name in fields and one is not None:
-            fields[name] |= {"service": one.home} | stating.taught(one)
+            fields[name] |= {"service": one.home} | _taught(one)
     told = _conditions(arm, arms, planned, rolling, outcome)
     old = (seen.raw.get("status") or {}).get("conditions")
     generation = seen.service.metadata.generation or 0
     whole.pop("stable", None)
     return {**whole, **fields, "conditions": conditions.merge(old, told, generation, now)}
+
+
+def _taught(arm: Seen) -> Object:
+    """While one moves in where another's pods are, the door is promised only adapters that both have."""
+    told, stable = stating.taught(arm), arm.service.status.stable if arm.service.status else None
+    moved_in = arm.workload is not None and noted(arm.workload) == arm.digest[:10] and stating.complete(arm)
+    if not loan.lends(arm.service) or stable is None or stable.service != arm.home or moved_in:
+        return told
+    both = [one for one in told.get("adapters", []) if one in stable.adapters]
+    return {"adapters": both} if both else {}
 
 
 def _revision_name(child: str, digest: str) -> str:
@@ -269,6 +198,7 @@ def _conditions(arm: Seen, arms: Arms, planned: Plan, rolling: Rolling, outcome:
     at_rest = outcome.state.phase == "Released" and outcome.reason == Reason.AS_WANTED
     if arms.stable is None or (ready and not at_rest):
         ready, reason, message, stalled = False, outcome.reason, outcome.message, progress.stalled(outcome)
+        message += f"; stable lends it one of {arm.service.spec.replicas + 1} replicas" if arms.lent else ""
     available = arms.stable is not None and stating.available(arm, planned)
     return [
         *conditions.summary(ready=ready, available=available, reason=reason, message=message, stalled=stalled),

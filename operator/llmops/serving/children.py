@@ -6,7 +6,7 @@ from typing import Any
 
 from llmops.api import names
 from llmops.kube.resources import EVAL_JOB, VECTOR_INDEX
-from llmops.serving import groups
+from llmops.serving import groups, loan
 from llmops.serving.engines import ENGINES, Engine
 from llmops.serving.fetcher import build_fetcher
 from llmops.serving.observe import Seen
@@ -30,7 +30,7 @@ HOSTNAME = "kubernetes.io/hostname"
 
 def build_deployment(seen: Seen, source: Source, resolved: Resolved) -> Object:
     # one more and none fewer; where accelerators are full one more cannot start, so one fewer instead
-    full = resolved.accelerators > 0
+    full = resolved.accelerators > 0 or loan.recreates(seen.service)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -114,7 +114,6 @@ def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
     return {
         "spec.rollout.shadow": rollout.shadow is not None,
         f"spec.rollout.online {' and '.join(sorted(unknown))}": bool(unknown),
-        "spec.rollout.offline with capacity Recreate": rollout.capacity == "Recreate" and bool(rollout.offline),
     }
 
 

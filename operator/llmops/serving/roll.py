@@ -38,9 +38,10 @@ from llmops.rollout.ledger import Tally
 from llmops.rollout.machine import look
 from llmops.rollout.state import State, read
 from llmops.rollout.world import Outcome, Problem, Wanted, World
-from llmops.serving import canary, downloads, load
+from llmops.serving import canary, downloads, load, loan
 from llmops.serving import plan as planning
-from llmops.serving.canary import Arms, Rolling
+from llmops.serving.arms import Arms, family
+from llmops.serving.canary import Rolling
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen, leaders, workloads
 from llmops.serving.plan import Plan
@@ -54,24 +55,26 @@ _WARM: WeakKeyDictionary[Cluster, set[str]] = WeakKeyDictionary()
 
 
 def rolls(seen: Seen) -> bool:
-    """Whether revisions reach users by steps; those that are replaced where they stand do not."""
-    rollout = seen.service.spec.rollout
-    return seen.offer is None and rollout is not None and rollout.capacity == "Wait"
+    """Whether it is decided what reaches users; a revision that replaces another where that stands just does."""
+    service = seen.service
+    decided = loan.lends(service) or not loan.recreates(service)
+    return seen.offer is None and service.spec.rollout is not None and decided
 
 
 async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgain:
     now = clock.now()
     rolling = await _observe(key, seen, cluster, now)
-    before = canary.family(seen, rolling.state)
-    world = replace(rolling.world, problem=await _missing(seen, rolling, before, cluster))
+    waits = canary.referred(rolling, _releases_on(seen, cluster))
+    before = family(seen, rolling.state, waits)
+    world = replace(rolling.world, problem=await _missing(rolling, before, waits, cluster))
     outcome = look(rolling.state, rolling.wanted, world)
-    rolling, arms = replace(rolling, world=world), canary.family(seen, outcome.state)
+    rolling, arms = replace(rolling, world=world), family(seen, outcome.state, waits)
     planned, old = canary.plan(seen, rolling, arms, outcome.state)
     if not outcome.moved:
         planned = await _apply(seen, rolling, arms, planned, outcome, cluster)
         for name in old:
             await cluster.delete(EVAL_JOB, key.namespace, name)
-        arms = canary.family(_again(seen, cluster), outcome.state)
+        arms = family(_again(seen, cluster), outcome.state, waits)
     told = canary.status(seen, rolling, arms, planned, outcome, now)
     if _due(seen, told, now):
         await cluster.report(seen.raw, told)
@@ -153,7 +156,7 @@ async def _observe(key: Key, seen: Seen, cluster: Cluster, now: datetime) -> Rol
         abort=annotations.get(names.ABORT),
         revisions={one["spec"]["digest"]: _labelled(one) for one in seen.revisions},
     )
-    wanted = Wanted(seen.digest, canary.version(service), rollout, service.spec.suspend)
+    wanted = Wanted(seen.digest, canary.version(service), rollout, service.spec.suspend, loan.lends(service))
     known = {name: one for name, one in templates.items() if one is not None}
     return Rolling(rollout, wanted, state, world, known, jobs, kept)
 
@@ -175,12 +178,12 @@ def _memory(seen: Seen) -> str:
     return f"{seen.child}-evidence"
 
 
-async def _missing(seen: Seen, rolling: Rolling, arms: Arms, cluster: Cluster) -> Problem | None:
+async def _missing(rolling: Rolling, arms: Arms, waits: Problem | None, cluster: Cluster) -> Problem | None:
     """Whether the candidate can be asked; it is, once, before anybody else does."""
     state, arm = rolling.state, arms.candidate
     if arm is None or state.candidate is None or state.candidate.weight or state.phase == "RollingBack":
         return None
-    found = canary.missing(arm, planning.plan(arm), rolling, _releases_on(seen, cluster))
+    found = canary.missing(arms, waits)
     if found is not None or state.phase != "Pending":
         return found
     cold = await _warm_up(arm, cluster)

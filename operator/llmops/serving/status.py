@@ -132,6 +132,11 @@ def available(seen: Seen, plan: Plan) -> bool:
     return pods.ready > 0 or (pods.wanted == 0 and sleeps(seen.service.spec) and plan.problem is None)
 
 
+def complete(seen: Seen) -> bool:
+    """Whether every pod is as its workload says and ready, and none of before is left."""
+    return _pods(seen).complete
+
+
 def parts(seen: Seen, plan: Plan) -> list[Condition]:
     """The conditions that say which part is not as it should be."""
     pods = _pods(seen)

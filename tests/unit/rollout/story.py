@@ -63,6 +63,7 @@ class Story:
     offline: Offline = field(default_factory=Offline)
     problem: Problem | None = None
     suspend: bool = False
+    unsplit: bool = False
     approve: str | None = None
     retry: str | None = None
     abort: str | None = None
@@ -104,7 +105,7 @@ class Story:
         if moving:
             tally = self.ledger().tally(moving.frozen.signals, self.now, {"Feedback": moving.frozen.window})
             world = replace(world, tally=tally)
-        outcome = look(state, Wanted(self.digest, self.spec, self.rollout, self.suspend), world)
+        outcome = look(state, Wanted(self.digest, self.spec, self.rollout, self.suspend, self.unsplit), world)
         self.last = outcome
         if write:
             self.status = stored(outcome.state)

@@ -46,6 +46,28 @@ def test_a_sound_candidate_takes_every_step_and_becomes_stable() -> None:
     assert [one.outcome for one in story.state.history] == ["Released", "Released"]
 
 
+def test_where_users_cannot_be_split_what_passes_its_evaluation_is_stable_at_once() -> None:
+    story = Story(unsplit=True).released()
+    story.spec, story.offline = "two", Offline(None, "running")
+    assert story.go(seconds=5) == "Evaluating"
+    story.offline = Offline("Pass", "good")
+    story.look()
+    assert (story.phase, story.weight) == ("Released", 0)
+    assert story.state.stable
+    assert story.state.stable.digest == story.digest
+    assert [one.outcome for one in story.state.history] == ["Released", "Released"]
+
+
+def test_where_users_cannot_be_split_what_fails_its_evaluation_is_rejected_and_remembered() -> None:
+    story = Story(unsplit=True).released()
+    story.spec, story.offline = "bad", Offline("Fail", "exact_match 0.2")
+    assert story.go("Rejected") == "Rejected"
+    story.spec = "one"
+    assert story.go("Released") == "Released"
+    story.spec, story.offline = "bad", Offline("Pass", "never asked")
+    assert story.go(seconds=5) == "Rejected"
+
+
 def test_a_candidate_that_fails_its_evaluation_meets_nobody() -> None:
     story = Story().released()
     story.spec, story.offline = "bad", Offline("Fail", "exact_match 0.2")

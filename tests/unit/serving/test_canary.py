@@ -13,7 +13,8 @@ from llmops.api.rollout import ServiceRollout
 from llmops.rollout.state import Candidate, Stable, State, freeze
 from llmops.rollout.world import Gateway, Outcome, Wanted, World
 from llmops.serving import canary, plan, revision
-from llmops.serving.canary import Arms, Rolling
+from llmops.serving.arms import Arms, family, home_of, restored
+from llmops.serving.canary import Rolling
 from llmops.serving.observe import Family, Seen
 
 Object = dict[str, Any]
@@ -59,7 +60,7 @@ def rolling(seen: Seen, state: State, **world: Any) -> Rolling:
 
 
 def planned(seen: Seen, state: State) -> plan.Plan:
-    return canary.plan(seen, rolling(seen, state), canary.family(seen, state), state)[0]
+    return canary.plan(seen, rolling(seen, state), family(seen, state), state)[0]
 
 
 def children(made: plan.Plan, kind: str) -> dict[str, Object]:
@@ -68,12 +69,12 @@ def children(made: plan.Plan, kind: str) -> dict[str, Object]:
 
 def test_the_first_revision_lives_where_a_service_lives_and_stays_there_when_it_is_released() -> None:
     seen = see({"rollout": {}})
-    arms = canary.family(seen, moving(seen.digest, phase="Pending"))
+    arms = family(seen, moving(seen.digest, phase="Pending"))
     assert arms.stable is None
     assert arms.candidate is not None
     assert arms.candidate.home == "support-llm"
     held = replace(seen, family=Family(workloads={"support-llm": running("support-llm", seen.digest)}))
-    arms = canary.family(held, State("Released", stable=Stable(seen.digest, "v", NOW)))
+    arms = family(held, State("Released", stable=Stable(seen.digest, "v", NOW)))
     assert arms.homes == {"support-llm"}
 
 
@@ -113,7 +114,7 @@ def test_stables_pods_stay_exactly_as_they_were_while_another_is_on_its_way() ->
 def test_a_revision_has_all_that_its_pods_are_made_of(old: Object) -> None:
     digest, kept = built(old)
     new = see({"model": {"uri": "file:///models/other.gguf"}, "engine": {"type": "LlamaCpp"}}).service
-    assert revision.content_digest(canary.restored(new, kept)) == digest
+    assert revision.content_digest(restored(new, kept)) == digest
 
 
 def test_what_is_no_part_of_a_revision_changes_in_both() -> None:
@@ -157,19 +158,16 @@ def test_a_candidate_that_cannot_be_planned_leaves_stable_as_it_is_and_clears_no
     made = planned(seen, state)
     assert children(made, "Deployment").keys() == {"support-llm"}
     assert made.keep == ()
-    arm = canary.family(seen, state).candidate
-    assert arm is not None
-    problem = canary.missing(arm, plan.plan(arm), rolling(seen, state), [])
+    problem = canary.missing(family(seen, state), None)
     assert problem is not None
     assert "spec.model.license.accepted: true" in problem.message
 
 
 def test_a_release_that_is_moving_over_the_service_goes_first() -> None:
     seen, state = rolled()
-    arm = canary.family(seen, state).candidate
-    assert arm is not None
     other = {"metadata": {"name": "answer"}, "status": {"candidate": {"weight": 20}}}
-    problem = canary.missing(arm, plan.plan(arm), rolling(seen, state), [other])
+    waits = canary.referred(rolling(seen, state), [other])
+    problem = canary.missing(family(seen, state, waits), waits)
     assert problem is not None
     assert problem.message == "PromptRelease answer is being rolled out over it, and goes first"
 
@@ -200,10 +198,10 @@ def test_the_old_pods_go_when_every_gateway_has_left_them_or_had_to(
 ) -> None:
     new = "n" * 64
     kept = {**built()[1], "spec": {**built()[1]["spec"], "digest": new}}
-    family = Family(workloads={one: running(one, two) for one, two in (("support-llm", "o" * 64), ("new", new))})
-    seen = see({"rollout": {}}, revisions=[kept], family=family)
+    those = Family(workloads={one: running(one, two) for one, two in (("support-llm", "o" * 64), ("new", new))})
+    seen = see({"rollout": {}}, revisions=[kept], family=those)
     state = State("Released", stable=Stable(new, "v", NOW - ago))
-    arms = canary.family(seen, state)
+    arms = family(seen, state)
     assert arms.homes == {"new"}
     assert canary.superfluous(seen, arms, state, gateways, NOW) == ({"support-llm"} if gone else set())
 
@@ -212,7 +210,7 @@ def test_a_home_that_another_revision_has_is_not_moved_into() -> None:
     seen = see({"rollout": {}})
     own = f"support-llm-{seen.digest[:10]}"
     seen = replace(seen, family=Family(workloads={own: running(own, "x" * 64)}))
-    assert canary.home_of(seen, seen.digest, {own}) == "support-llm"
+    assert home_of(seen, seen.digest, {own}) == "support-llm"
 
 
 def test_what_is_told_of_pods_is_of_their_own_revision() -> None:
@@ -221,14 +219,14 @@ def test_what_is_told_of_pods_is_of_their_own_revision() -> None:
     mine["metadata"]["labels"] = {"llmops.dev/part": f"engine-{seen.digest[:10]}"}
     theirs = pod("old")
     theirs["metadata"]["labels"] = {"llmops.dev/part": "engine"}
-    arms = canary.family(replace(seen, pods=[mine, theirs]), state)
+    arms = family(replace(seen, pods=[mine, theirs]), state)
     assert arms.stable is not None
     assert arms.candidate is not None
     assert (arms.stable.pods, arms.candidate.pods) == ([theirs], [mine])
 
 
 def standing(seen: Seen, state: State, outcome: Outcome) -> Object:
-    arms: Arms = canary.family(seen, state)
+    arms: Arms = family(seen, state)
     made, _ = canary.plan(seen, rolling(seen, state), arms, state)
     return canary.status(seen, rolling(seen, state), arms, made, outcome, datetime.fromtimestamp(NOW, UTC))
 

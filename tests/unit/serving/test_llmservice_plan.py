@@ -251,10 +251,6 @@ REFUSALS: list[tuple[Object, str]] = [
     ),
     ({"rollout": {"shadow": {"percent": 5}}}, "spec.rollout.shadow: not available"),
     ({"rollout": {"online": [{"signal": "Latency", "max": "2s"}]}}, "spec.rollout.online Latency: not available"),
-    (
-        {"rollout": {"capacity": "Recreate", "offline": [{"evalJobRef": {"name": "q"}, "metric": "m", "min": "0.5"}]}},
-        "spec.rollout.offline with capacity Recreate: not available",
-    ),
     ({"model": {"uri": HTTPS}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     ({"model": {"uri": "file:///m", "license": {"id": "llama3.1"}}}, "set spec.model.license.accepted: true"),
     ({"podTemplate": {"spec": {"restartPolicy": "Never"}}}, "restartPolicy must be Always"),
