@@ -9,6 +9,7 @@ import pytest
 from demo import acts, install
 from demo.stage import NAMESPACE, apply, get, kubectl, until
 from tests.cluster import choose, keda
+from tests.e2e.test_canary import BAD, GOOD, Crowd, reaches, status
 from tests.e2e.test_sleep import ask, reason, replicas, service
 
 from llmops.serving.keda import SCALER
@@ -78,6 +79,53 @@ async def test_a_query_of_the_users_own_decides_how_many(show: acts.Show) -> Non
 
 def told() -> str:
     return str(get("llmservice", "tide")["status"].get("scaling", {}).get("explanation"))
+
+
+async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(show: acts.Show) -> None:
+    """Two pods by KEDA, where the spec begins with one: a jump to the spec's count would be seen."""
+    two = {"min": 1, "max": 2, "by": "KEDA", "metric": {"type": "Concurrency", "target": 1}}
+    steps = [{"weight": 50, "minUnits": 30}]
+    rollout = {"steps": steps, "bake": "3s", "margin": {"points": "30"}, "stickyBy": ["Header:x-user-id"]}
+    apply(service("flow", model=BAD, rollout=rollout, autoscaling=two))
+    await asyncio.to_thread(acts.until_true, "llmservice", "flow")
+    counts: list[int] = []
+    async with Crowd(show, "flow") as crowd:
+        await within("two pods", lambda: handed("flow-llm"), 120)
+        assert scaled() == ["flow-llm"]
+        apply(service("flow", model=GOOD, rollout=rollout, autoscaling=two))
+        await reaches("flow", "Canary", 180)
+        own = f"flow-llm-{status('flow')['candidate']['digest'][:10]}"
+        assert scaled() == ["flow-llm"]
+        assert SCALER not in get("deployment", own)["metadata"].get("annotations", {})
+        assert deployed(own) == 2
+        await reaches("flow", "Released", 180)
+
+        def moved() -> bool:
+            counts.append(deployed(own))
+            return scaled() == [own] and "keda-hpa-flow-llm\n" not in f"{listed('hpa')}\n"
+
+        await within("only the new home's", moved, 90)
+    assert set(counts) == {2}
+    assert {code for _, code in crowd.met} == {200}
+    noted = get("deployment", own)["metadata"]["annotations"]
+    assert (noted[SENT], noted[SCALER]) == ("2", "KEDA")
+
+    apply(service("flow", model=GOOD, rollout=rollout, replicas=2))
+    await within("nothing of KEDA's", lambda: not scaled() and f"keda-hpa-{own}" not in listed("hpa"), 30)
+    assert deployed(own) == 2
+
+
+def scaled() -> list[str]:
+    """The service's ScaledObjects."""
+    return [one.rpartition("/")[2] for one in listed("scaledobject").split() if "/flow-llm" in one]
+
+
+def deployed(home: str) -> int:
+    return int(get("deployment", home)["spec"]["replicas"])
+
+
+def handed(home: str) -> bool:
+    return deployed(home) == 2 and get("deployment", home)["metadata"]["annotations"].get(SENT) == "none"
 
 
 async def test_where_keda_is_not_installed_the_condition_says_so(show: acts.Show) -> None:

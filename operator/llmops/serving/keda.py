@@ -3,7 +3,8 @@
 KEDA asks Prometheus; so Prometheus must scrape the gateways, and the engines' pods where the metric is theirs, with the
 usual labels `namespace` and `pod`. From zero it wakes a service by what the gateways hold for it. Until KEDA has moved
 the count we carry it, as with a HorizontalPodAutoscaler (scaling.py); SCALER on the Deployment remembers that there is
-a ScaledObject to take away when somebody else is to scale.
+a ScaledObject to take away when somebody else is to scale. Where revisions are rolled out it follows stable's pods: the
+new home gets one of its own when it is stable, and the old home's goes with the old pods, so neither count has two.
 
 Source: https://keda.sh/docs/2.21/reference/scaledobject-spec/ and .../scalers/prometheus/.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 from llmops.api.llmservice import Autoscaling
 from llmops.api.quantities import seconds
-from llmops.kube.resources import SCALED_OBJECT, Resource
+from llmops.kube.resources import DEPLOYMENT, LEADER_WORKER_SET, SCALED_OBJECT, Resource
 from llmops.serving.autoscale import IDLE_AFTER
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen
@@ -23,6 +24,7 @@ Object = dict[str, Any]
 
 SCALER = "llmops.dev/scaler"
 LOOKS_SECONDS = 5  # between two looks while there is no pod, and somebody may wait
+PODS = {DEPLOYMENT: "[a-z0-9]+-[a-z0-9]+", LEADER_WORKER_SET: "[0-9]+"}  # what pods are called; of groups, leaders
 MISSING = (
     "KEDA is not installed in this cluster (there is no kind ScaledObject of keda.sh/v1alpha1): install it, or write "
     "spec.autoscaling.by: Operator"
@@ -44,12 +46,12 @@ def build_scaled_object(seen: Seen, of: Resource) -> Object:
             "maxReplicaCount": asked.max,
             "pollingInterval": LOOKS_SECONDS,
             "cooldownPeriod": int(seconds(asked.idle_after or IDLE_AFTER)),
-            "triggers": [_trigger(seen, query(seen), asked.metric.target), *wakes],
+            "triggers": [_trigger(seen, query(seen, of), asked.metric.target), *wakes],
         },
     }
 
 
-def query(seen: Seen) -> str:
+def query(seen: Seen, of: Resource) -> str:
     """PromQL that gives one number: the metric summed over all pods."""
     asked = seen.service.spec.autoscaling
     assert asked is not None
@@ -62,9 +64,9 @@ def query(seen: Seen) -> str:
         case "TokensPerSecond":
             return f'sum(rate(llmops_gateway_tokens_total{{service="{served}",direction="out"}}[1m]))'
         case "QueueDepth":
-            return f"(sum({_gauge(seen, metric.type)}) or vector(0)) + ({held(seen)} or vector(0))"
+            return f"(sum({_gauge(seen, of, metric.type)}) or vector(0)) + ({held(seen)} or vector(0))"
         case _:
-            return f"100 * sum({_gauge(seen, metric.type)})"
+            return f"100 * sum({_gauge(seen, of, metric.type)})"
 
 
 def held(seen: Seen) -> str:
@@ -76,9 +78,10 @@ def _blind_at_zero(asked: Autoscaling) -> bool:
     return asked.min == 0 and asked.metric.type in ("KVCache", "TokensPerSecond", "Prometheus")
 
 
-def _gauge(seen: Seen, metric: str) -> str:
-    name = ENGINES[seen.engine.type].metrics[metric]
-    return f'{name}{{namespace="{seen.service.metadata.namespace}",pod=~"{seen.home}-[a-z0-9]+(-[a-z0-9]+)?"}}'
+def _gauge(seen: Seen, of: Resource, metric: str) -> str:
+    """Of the pods in this home alone: another revision's has a name that begins like it and goes on."""
+    name, pods = ENGINES[seen.engine.type].metrics[metric], PODS[of]
+    return f'{name}{{namespace="{seen.service.metadata.namespace}",pod=~"{seen.home}-{pods}"}}'
 
 
 def _served(seen: Seen) -> str:

@@ -25,11 +25,10 @@ from llmops.kube.resources import (
     PROVIDER,
     PVC,
     REVISION,
-    SCALED_OBJECT,
     SERVICE,
     Resource,
 )
-from llmops.serving import devices, downloads, groups, keda, load, roll, scaling
+from llmops.serving import devices, downloads, load, roll
 from llmops.serving.observe import Seen, observe, workloads
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -86,7 +85,7 @@ def look_again(seen: Seen, wanted: Plan) -> LookAgain:
 async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
     """The plan, or the problem that the API server had with it."""
     try:
-        await _let_go(seen, cluster)
+        await roll.let_go(seen, cluster)
         await cluster.apply(wanted.children, owner=seen.raw)
         pruned = (*PRUNED, *(OF_PODS if seen.offer is not None else _other_kind(wanted)))
         await cluster.prune(seen.raw, keep=wanted.keep, resources=pruned)
@@ -96,7 +95,7 @@ async def _apply(seen: Seen, wanted: Plan, cluster: Cluster) -> Plan:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return Plan(problem=Problem(reason, str(refusal)))
     except NotFound:
-        missing = _not_installed(seen, wanted)
+        missing = roll.not_installed(seen, wanted)
         if missing is None:
             raise
         return Plan(problem=Problem(Reason.REFERENCE_MISSING, missing, waits=True))
@@ -107,20 +106,6 @@ def _other_kind(wanted: Plan) -> tuple[Resource, ...]:
     """What had the pods before, where a model that takes another number of nodes moved in."""
     made = {Resource.of(one) for one in wanted.children}
     return (LEADER_WORKER_SET,) if DEPLOYMENT in made else (DEPLOYMENT,) if LEADER_WORKER_SET in made else ()
-
-
-def _not_installed(seen: Seen, wanted: Plan) -> str | None:
-    """What of another project's the plan needs: which of the two is told by who is there."""
-    if LEADER_WORKER_SET in map(Resource.of, wanted.children) and seen.workload is None:
-        return groups.MISSING
-    return keda.MISSING if scaling.by_keda(seen.service) else None
-
-
-async def _let_go(seen: Seen, cluster: Cluster) -> None:
-    """KEDA's object goes before the count is somebody else's: two would write it."""
-    noted = ((seen.workload or {}).get("metadata") or {}).get("annotations") or {}
-    if keda.SCALER in noted and not scaling.by_keda(seen.service):
-        await cluster.delete(SCALED_OBJECT, seen.service.metadata.namespace, seen.home)
 
 
 async def _tell(raw: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ import aiohttp
 from llmops.api import Reason, names
 from llmops.control import Clock, Key, LookAgain, evidence
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Forbidden, Invalid, NotOurs
+from llmops.kube.errors import Forbidden, Invalid, NotFound, NotOurs
 from llmops.kube.resources import (
     DEPLOYMENT,
     EVAL_JOB,
@@ -31,14 +31,16 @@ from llmops.kube.resources import (
     PROMPT_RELEASE,
     PVC,
     REVISION,
+    SCALED_OBJECT,
     SERVICE,
+    Resource,
 )
 from llmops.rollout import offline, tell
 from llmops.rollout.ledger import Tally
 from llmops.rollout.machine import look
 from llmops.rollout.state import State, read
 from llmops.rollout.world import Outcome, Problem, Wanted, World
-from llmops.serving import canary, downloads, load, loan
+from llmops.serving import canary, downloads, groups, keda, load, loan, scaling
 from llmops.serving import plan as planning
 from llmops.serving.arms import Arms, family
 from llmops.serving.canary import Rolling
@@ -98,12 +100,33 @@ def strays(seen: Seen) -> set[str]:
 
 
 async def drop(namespace: str, homes: set[str], cluster: Cluster) -> None:
-    """The pods of revisions that nobody meets, and what stands before them."""
+    """The pods of revisions that nobody meets, and what stands before them; first of all who scales them."""
     for home in homes:
+        for one in (DEPLOYMENT, LEADER_WORKER_SET):
+            if keda.SCALER in _notes(cluster.get(one, namespace, home)):
+                await cluster.delete(SCALED_OBJECT, namespace, home)
         for resource in OF_HOME:
             found = cluster.get(resource, namespace, home)
             if found is not None and not found["metadata"].get("deletionTimestamp"):
                 await cluster.delete(resource, namespace, home, uid=found["metadata"]["uid"])
+
+
+async def let_go(arm: Seen, cluster: Cluster) -> None:
+    """KEDA's object goes before the count is somebody else's: two would write it."""
+    if keda.SCALER in _notes(arm.workload) and not scaling.by_keda(arm.service):
+        await cluster.delete(SCALED_OBJECT, arm.service.metadata.namespace, arm.home)
+
+
+def _notes(workload: Object | None) -> Object:
+    return ((workload or {}).get("metadata") or {}).get("annotations") or {}
+
+
+def not_installed(seen: Seen, wanted: Plan) -> str | None:
+    """What of another project's the plan needs: which of the two is told by who is there."""
+    groups_of = {one["metadata"]["name"] for one in wanted.children if Resource.of(one) == LEADER_WORKER_SET}
+    if groups_of - set(seen.family.workloads):
+        return groups.MISSING
+    return keda.MISSING if scaling.by_keda(seen.service) else None
 
 
 def _again_after(seen: Seen, outcome: Outcome, planned: Plan, leaving: bool) -> LookAgain:
@@ -205,10 +228,18 @@ async def _apply(
     """The plan, or the problem that the API server had with it."""
     namespace = seen.service.metadata.namespace
     try:
+        for arm in (arms.stable, arms.candidate):
+            if arm is not None:
+                await let_go(arm, cluster)
         await cluster.apply(planned.children, owner=seen.raw)
     except (NotOurs, Invalid, Forbidden) as refusal:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
         return replace(planned, problem=planning.Problem(reason, str(refusal)))
+    except NotFound:
+        lacks = not_installed(seen, planned)
+        if lacks is None:
+            raise
+        return replace(planned, problem=planning.Problem(Reason.REFERENCE_MISSING, lacks, waits=True))
     if planned.keep:
         await cluster.prune(seen.raw, keep=planned.keep, resources=(HPA, JOB, PVC, REVISION))
     world = rolling.world
@@ -250,4 +281,4 @@ async def _ask(arm: Seen, ip: str) -> str | None:
         return f"{path}: {problem or type(problem).__name__}"
 
 
-__all__ = ["drop", "forget", "rolls", "strays", "turn"]
+__all__ = ["drop", "forget", "let_go", "not_installed", "rolls", "strays", "turn"]

@@ -32,8 +32,6 @@ def unsupported(seen: Seen) -> str | None:
     asked = seen.service.spec.autoscaling
     if asked is None:
         return None
-    if asked.by == "KEDA" and seen.service.spec.rollout is not None:
-        return "spec.autoscaling.by KEDA with spec.rollout"
     engine, metric = ENGINES.get(seen.engine.type), asked.metric.type
     ours = () if asked.by == "HPA" else (*FROM_GATEWAYS, "Prometheus")
     if engine is not None and metric not in engine.metrics and metric not in ours:

@@ -231,7 +231,6 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
         "spec.model.credentialsSecretRef with https://: not",
     ),
-    ({"autoscaling": {"max": 3, "by": "KEDA"}, "rollout": {}}, "spec.autoscaling.by KEDA with spec.rollout: not"),
     ({"autoscaling": {"max": 3, "by": "KEDA"}}, "its admin sets LLMOPS_PROMETHEUS_URL"),
     (
         {"autoscaling": {"max": 3, "metric": {"type": "Prometheus", "query": "up"}}},
