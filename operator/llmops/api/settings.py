@@ -55,6 +55,11 @@ class Settings:
     oci_url: str = _setting(
         "https://{host}", "Where oci:// models come from: the registry in the address, or a mirror that has the same."
     )
+    image_volumes: bool = _setting(
+        False,
+        "Whether new revisions mount oci:// models without a cache as image volumes: for clusters whose API servers, "
+        "kubelets and container runtimes have them (Kubernetes' feature ImageVolume).",
+    )
     prometheus_url: str = _setting(
         "", "Where Prometheus answers queries, such as http://prometheus.monitoring:9090: for autoscaling that asks it."
     )
@@ -97,6 +102,10 @@ def env_name(setting: str) -> str:
 
 
 def _read(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise SettingError(f"{env_name(name)}={text!r} is neither true nor false: write one of them")
+        return text == "true"
     try:
         return kind(text)
     except ValueError:

@@ -48,8 +48,15 @@ def settings() -> str:
     """Settings with their environment variables and defaults."""
     parts = [MADE, "# Settings\n", "The chart sets them; each is an environment variable of the process.\n"]
     parts += ["| variable | default | |", "|---|---|---|"]
-    parts += [f"| `{env_name(one.name)}` | `{one.default}` | {one.metadata['doc']} |" for one in fields(Settings)]
+    parts += [
+        f"| `{env_name(one.name)}` | `{_written(one.default)}` | {one.metadata['doc']} |" for one in fields(Settings)
+    ]
     return "\n".join(parts) + "\n"
+
+
+def _written(default: object) -> str:
+    """As it is written in the environment."""
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def serving() -> str:

@@ -61,6 +61,7 @@ def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
             "terminationGracePeriodSeconds": engine.pre_stop_seconds + engine.drain_seconds + GRACE,
             **build_placing(seen, resolved.sized.product),
             **build_spreading(seen, source),
+            **build_pull_secrets(seen, resolved),
             **({"initContainers": fetchers} if fetchers else {}),
             "containers": [build_container(seen, source, resolved)],
             "volumes": build_volumes(source, _shared_memory(engine, resolved)),
@@ -87,6 +88,12 @@ def build_spreading(seen: Seen, source: Source) -> Object:
         "maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": chosen,
     }  # fmt: skip
     return {"topologySpreadConstraints": [spread]}
+
+
+def build_pull_secrets(seen: Seen, resolved: Resolved) -> Object:
+    """Where the kubelet pulls the model, it needs what a download would be given."""
+    secret = seen.model.credentials_secret_ref
+    return {"imagePullSecrets": [{"name": secret.name}]} if secret and resolved.image_volume else {}
 
 
 def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:

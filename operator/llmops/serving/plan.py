@@ -60,7 +60,8 @@ def plan(seen: Seen) -> Plan:
     found = next((problem for check in CHECKS if (problem := check(seen)) is not None), None)
     if found is not None:
         return Plan(problem=found)
-    where, resolved = source(seen.model, podspec.claim_name(seen)), _resolved(seen)
+    resolved = _resolved(seen)
+    where = source(seen.model, podspec.claim_name(seen), resolved.image_volume)
     # the files may say how large the model is: nothing is frozen before they have been asked
     revisions = tuple(map(revision.again, seen.revisions)) if _asks_files(seen) else _revisions(seen, resolved)
     front = (children.build_service(seen, resolved), children.build_network_policy(seen, resolved))

@@ -33,6 +33,7 @@ class Resolved:
     sized: Sized
     hub: str = ""  # the address behind hf://, s3:// or gs://, where the model comes from there
     hubs: Mapping[str, str] = field(default_factory=dict)  # the same of adapters, by scheme
+    image_volume: bool = False  # the kubelet mounts the model's image; else its files are downloaded
 
     @property
     def accelerators(self) -> int:
@@ -41,6 +42,7 @@ class Resolved:
     def wire(self) -> Object:
         hub: Object = {"hub": self.hub} if self.hub else {}
         hub |= {"hubs": dict(self.hubs)} if self.hubs else {}
+        hub |= {"imageVolume": True} if self.image_volume else {}
         decided = {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
         return {**decided, "sizing": self.sized.wire(), **hub}
 
@@ -49,7 +51,8 @@ class Resolved:
         """Revisions of before sizing was frozen have the count alone: their pods stay as they were made."""
         count = frozen["accelerators"]
         sized = Sized.of(frozen["sizing"]) if "sizing" in frozen else Sized(count, "as it was made", tensor=count)
-        return Resolved(frozen["image"], frozen["fetchImage"], sized, frozen.get("hub", ""), frozen.get("hubs", {}))
+        hubs = frozen.get("hub", ""), frozen.get("hubs", {})
+        return Resolved(frozen["image"], frozen["fetchImage"], sized, *hubs, frozen.get("imageVolume", False))
 
 
 def content_digest(service: LLMService) -> str:
@@ -82,7 +85,8 @@ def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
     stores = {"hf": settings.hub_url, "s3": settings.s3_url, "gs": settings.gs_url, "oci": settings.oci_url}
     behind = {name: address.rstrip("/") for name, address in stores.items()}
     hubs = {name: behind[name] for name in {scheme(one) for one in model.adapters} if name in behind}
-    return Resolved(image, settings.image_operator, sized, behind.get(scheme(model), ""), hubs)
+    mounted = settings.image_volumes and scheme(model) == "oci" and model.cache is None
+    return Resolved(image, settings.image_operator, sized, behind.get(scheme(model), ""), hubs, mounted)
 
 
 def build(service: LLMService, resolved: Resolved | None) -> Object:

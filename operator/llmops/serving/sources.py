@@ -24,7 +24,8 @@ WORKS: Mapping[str, str] = {
     "gs": "As s3://, from Google Cloud Storage; the keys are a service account's HMAC keys.",
     "oci": "A model in a registry, or in its mirror in LLMOPS_OCI_URL: the files of an artifact (ORAS, ModelPack), or "
     "all in an image; one of them as oci://host/repository:tag#path/of/file.gguf. By the digest in "
-    "spec.model.revision; each blob by its own. A pull Secret (kubernetes.io/dockerconfigjson) for private ones.",
+    "spec.model.revision; each blob by its own. A pull Secret (kubernetes.io/dockerconfigjson) for private ones. With "
+    "LLMOPS_IMAGE_VOLUMES and no cache the kubelet pulls and mounts it.",
     "https": "One file; by the SHA-256 in spec.model.revision where that is given.",
     "http": "One file, whose SHA-256 must be given.",
     "pvc": "Read from a claim of yours, read-only; nothing is copied.",
@@ -122,9 +123,9 @@ def download_name(child: str, model: ModelSource) -> str:
     return f"{child}-fetch-{short(digest(wanted))}"
 
 
-def source(model: ModelSource, claim_name: str) -> Source:
+def source(model: ModelSource, claim_name: str, image_volume: bool = False) -> Source:
     """ValueError where this version cannot fetch from such an address (plan.py asks before)."""
-    where = _source(model, claim_name)
+    where = _image(model) if image_volume else _source(model, claim_name)
     if not model.adapters:
         return where
     base = MOUNT if where.download else ADAPTERS
@@ -152,6 +153,24 @@ def _source(model: ModelSource, claim_name: str) -> Source:
             return _downloaded(model, claim_name)
         case _:
             raise ValueError(f"{model.uri}: no source for {address.scheme}://")
+
+
+def _image(model: ModelSource) -> Source:
+    """Pulled once a node: a tag may mean another image on the next one, a digest never."""
+    inside = urlsplit(model.uri).fragment.strip("/")
+    volume = {"image": {"reference": reference(model), "pullPolicy": "IfNotPresent"}}
+    return Source(f"{MOUNT}/{inside}" if inside else MOUNT, volume)
+
+
+def reference(model: Weights) -> str:
+    """What a container runtime calls the image: spec.model.revision, a digest or a tag, is in place of the uri's."""
+    address = urlsplit(model.uri)
+    whole = f"{address.netloc}{address.path}".rstrip("/")
+    if not model.revision:
+        return whole
+    registry, _, repository = whole.partition("/")
+    name = f"{registry}/{repository.partition('@')[0].partition(':')[0]}"
+    return f"{name}{'@' if model.revision.startswith(SHA256) else ':'}{model.revision}"
 
 
 def _place(model: Weights, base: str) -> str:

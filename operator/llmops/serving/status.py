@@ -15,7 +15,7 @@ from llmops.serving.devices import GIB
 from llmops.serving.observe import Seen
 from llmops.serving.plan import Plan
 from llmops.serving.scaling import sleeps, wanted_count
-from llmops.serving.sources import given_claim, is_file, is_shared, scheme
+from llmops.serving.sources import given_claim, is_file, is_shared, reference, scheme
 from llmops.serving.starts import measured
 
 Object = dict[str, Any]
@@ -153,7 +153,7 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
         return False, Reason.SUSPENDED, "spec.suspend is true: nothing new begins", False
     cached, *others = parts
     if cached.status is False:
-        return False, cached.reason, cached.message, cached.reason == Reason.DOWNLOAD_FAILED
+        return False, cached.reason, cached.message, cached.reason in (Reason.DOWNLOAD_FAILED, Reason.UNSUPPORTED)
     trouble = None if pods.complete else said.broken(seen.pods) or said.refused(seen.workload)
     if trouble is not None:
         return False, trouble.reason, trouble.message, trouble.overdue
@@ -197,6 +197,8 @@ def _model_cached(seen: Seen, plan: Plan) -> Condition:
         return Condition(kind, True, Reason.IN_IMAGE, f"{path} is in the image {plan.resolved.image}")
     if claim := given_claim(seen.model):
         return Condition(kind, True, Reason.ON_VOLUME, f"read from the claim {claim}")
+    if plan.resolved.image_volume:
+        return _mounted(seen)
     failed = said.download_failed(seen.download, seen.pods)
     if failed:
         return Condition(kind, False, Reason.DOWNLOAD_FAILED, failed)
@@ -207,6 +209,15 @@ def _model_cached(seen: Seen, plan: Plan) -> Condition:
         told = f"downloading {uri}{f': {far}' if far else last}"
         return Condition(kind, False, Reason.DOWNLOADING, told)
     return Condition(kind, True, Reason.DOWNLOADED, f"downloaded from {uri}, {_vouched(seen)}")
+
+
+def _mounted(seen: Seen) -> Condition:
+    """An API server without image volumes takes them out of what it is sent, and says nothing."""
+    kind, pods = ConditionType.MODEL_CACHED, ((seen.workload or {}).get("spec") or {}).get("template")
+    if pods is not None and all(one["name"] != "models" for one in pods.get("spec", {}).get("volumes") or []):
+        told = "this cluster's API server left the image volume out of the pods: have its feature ImageVolume turned on"
+        return Condition(kind, False, Reason.UNSUPPORTED, f"{told}, or write model.cache to have it downloaded")
+    return Condition(kind, True, Reason.ON_VOLUME, f"mounted by the kubelet from the image {reference(seen.model)}")
 
 
 def _vouched(seen: Seen) -> str:

@@ -118,6 +118,17 @@ def test_a_setting_that_is_no_number_is_named() -> None:
         Settings.from_env({"LLMOPS_WORKERS": "many"})
 
 
+@pytest.mark.parametrize(("text", "on"), [("true", True), ("false", False)])
+def test_a_switch_is_turned_by_true_and_false(text: str, on: bool) -> None:
+    assert Settings.from_env({"LLMOPS_IMAGE_VOLUMES": text}).image_volumes is on
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "False", ""])
+def test_a_switch_that_is_neither_is_named(text: str) -> None:
+    with pytest.raises(SettingError, match=r"LLMOPS_IMAGE_VOLUMES='.*' is neither true nor false"):
+        Settings.from_env({"LLMOPS_IMAGE_VOLUMES": text})
+
+
 @pytest.mark.parametrize("member", [*Reason, *ConditionType], ids=str)
 def test_every_reason_and_condition_has_a_sentence_and_a_kubernetes_name(member: Any) -> None:
     assert member.sentence.endswith(".")
