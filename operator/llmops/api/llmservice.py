@@ -99,6 +99,8 @@ class Dimensions(Model):
     """Attention heads, which tensor parallelism must divide."""
     embeddings: Annotated[int, Field(ge=1, le=100_000_000_000)] | None = None
     """Weights of the embeddings of words, in and out, which quantization leaves as they are."""
+    experts: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Experts a layer, of a mixture of experts; engines take more memory for those."""
 
 
 class ModelSource(Model):

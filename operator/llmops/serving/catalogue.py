@@ -54,3 +54,9 @@ _SAME: Mapping[str, tuple[str, ...]] = {  # trained further, with the same sizes
 CATALOGUE: Mapping[str, Row] = {
     **_ROWS, **{same: _ROWS[name] for name, others in _SAME.items() for same in others},
 }  # fmt: skip
+
+EXPERTS: Mapping[str, int] = {
+    "mistralai/mixtral-8x7b-v0.1": 8, "mistralai/mixtral-8x7b-instruct-v0.1": 8,
+    "qwen/qwen3-30b-a3b": 128, "qwen/qwen3-235b-a22b": 128,
+}  # fmt: skip
+"""How many a layer has, of those that have any."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ Object = dict[str, Any]
 
 LONGEST = 100_000_000  # bytes of a header: the format's own bound
 WHOLE = {"F64", "F32", "BF16", "F16"}  # tensors that nobody quantized
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # of Mixtral, of Qwen, of DeepSeek
 STRING, ARRAY = 8, 9
 FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 FULL_WEIGHTS = (0, 1, 30)  # gguf's F32, F16, BF16
@@ -54,7 +56,13 @@ def _folder(path: Path) -> Object:
         "embeddings": sum(words),
         "stored": sum(one["data_offsets"][1] - one["data_offsets"][0] for _, one in tensors),
         "quantized": any(one["dtype"] not in WHOLE for _, one in tensors),
+        **_experts(config.get(key) for key in EXPERTS),
     }
+
+
+def _experts(said: Iterable[Any]) -> Object:
+    found = [one for one in said if isinstance(one, int) and one > 1]
+    return {"experts": found[0]} if found else {}
 
 
 def _tensors(path: Path) -> list[tuple[str, Object]]:
@@ -86,6 +94,7 @@ def _gguf(path: Path) -> Object:
         "embeddings": sum(words),
         "stored": path.stat().st_size,
         "quantized": any(kind not in FULL_WEIGHTS for _, _, kind in shapes),
+        **_experts([keys.get(f"{of}.expert_count")]),
     }
 
 

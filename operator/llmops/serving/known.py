@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel, to_snake
 
 from llmops.api.llmservice import ModelSource
-from llmops.serving.catalogue import CATALOGUE
+from llmops.serving.catalogue import CATALOGUE, EXPERTS
 
 Object = dict[str, Any]
 
@@ -26,6 +26,7 @@ class Known:
     """One model. `embeddings` are the weights of words in and out, which quantization leaves at two bytes each.
 
     `stored` are the bytes of its files, where they were seen; `quantized` whether those are less than two a weight.
+    `experts` is how many a layer has, where it has any; what is known from before this was asked says none.
     """
 
     parameters: int
@@ -37,6 +38,7 @@ class Known:
     embeddings: int | None = None
     stored: int | None = None
     quantized: bool = False
+    experts: int | None = None
     by: str = SPEC
 
     def wire(self) -> Object:
@@ -48,7 +50,7 @@ class Known:
         told = {to_snake(key): value for key, value in told.items()}
         try:
             numbers = {key: int(told[key]) for key in ("parameters", "layers", "kv_heads", "head_dim")}
-            more = {key: int(told[key]) for key in ("heads", "embeddings", "stored") if told.get(key)}
+            more = {key: int(told[key]) for key in ("heads", "embeddings", "stored", "experts") if told.get(key)}
             context, by = int(told["context_length"]), str(told.get("by", FILES))[:64]
         except (KeyError, TypeError, ValueError):
             return None
@@ -86,4 +88,4 @@ def _frozen(model: ModelSource, revisions: Iterable[Object]) -> Known | None:
 def _catalogued(model: ModelSource) -> Known | None:
     address = model.uri.removeprefix("hf://").strip("/").lower()
     row = CATALOGUE.get(address) if model.uri.startswith("hf://") else None
-    return Known(*row, by=CATALOGUED) if row else None
+    return Known(*row, experts=EXPERTS.get(address), by=CATALOGUED) if row else None

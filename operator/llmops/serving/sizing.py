@@ -1,11 +1,13 @@
 """How many accelerators a replica needs, how the model is split over them, and what fits then. Pure.
 
-Of the memory of a device the engine may use 84%, and 2.3 GiB of that go to the driver, its kernels and what it
-computes with (both from KAITO's estimator). In the rest must lie the device's share of the weights, with 5% more, and
-the keys and values of one context of full length:
+What an engine leaves of a device is in memory.py. In that must lie the device's share of the weights, and the keys and
+values of one context of full length:
 
-    room    = devices * (0.84 memory - 2.3 GiB) - 1.05 weights
-    a token = 2 (keys, values) * layers * heads of keys and values * numbers a head * 2 bytes
+    room    = devices * what the engine leaves - weights
+    a token = 2 (keys, values) * layers * heads of keys and values * numbers a head * 2 bytes, 1 in FP8
+
+Layers with a sliding window count as all others, as vLLM counts them where a model has both kinds: gpt-oss-120b had
+78,384 tokens in 5.38 GiB, which is all 36 layers (alvarobartt/hf-mem#60). So do layers without attention: careful.
 
 Tensor parallelism divides heads, so it must divide them evenly; where it is wider than the heads of keys and values,
 these are kept more than once. What it cannot divide is left to pipeline parallelism, which divides layers; so is what
@@ -28,12 +30,10 @@ from pydantic.alias_generators import to_camel, to_snake
 from llmops.api.llmservice import LLMServiceSpec
 from llmops.serving.devices import GIB, Device
 from llmops.serving.known import Known
+from llmops.serving.memory import Budget, budget
 
 Object = dict[str, Any]
 
-USABLE = 0.84
-RESERVED = 2.3 * GIB
-SLACK = 1.05
 COUNTS = (1, 2, 4, 8, 16)
 NODES = range(2, 9)  # of one replica
 BYTES = {
@@ -113,6 +113,7 @@ class _Need:
     weights: float
     context: int
     a_weight: float
+    budget: Budget
 
     def split(self, count: int, nodes: int = 1) -> tuple[int, int]:
         """(tensor, pipeline): the widest tensor parallelism on one node that divides the heads."""
@@ -129,10 +130,17 @@ class _Need:
     def tokens(self, count: int, memory: float, nodes: int = 1) -> int:
         """How many tokens' keys and values lie beside the weights; negative where not even those fit."""
         tensor, pipeline = self.split(count, nodes)
-        room = memory * USABLE - RESERVED - self.weights * SLACK / count
         known = self.known
         heads, layers = math.ceil(known.kv_heads / tensor), math.ceil(known.layers / pipeline)
-        return math.floor(room / (2 * layers * heads * known.head_dim * 2))
+        room = self.left(count, memory, nodes) / count
+        return math.floor(room / (2 * layers * heads * known.head_dim * self.budget.kv_bytes))
+
+    def left(self, count: int, memory: float, nodes: int = 1) -> float:
+        """Bytes for keys and values on all devices."""
+        tensor, _ = self.split(count, nodes)
+        hidden = self.known.heads and self.known.heads * self.known.head_dim
+        room = self.budget.room(memory, hidden, tensor, bool(self.known.experts))
+        return count * room - self.weights * self.budget.slack
 
 
 def size(spec: LLMServiceSpec, known: Known | None, devices: Sequence[Device], groups: bool = False) -> Sized:
@@ -189,7 +197,7 @@ def _need(spec: LLMServiceSpec, known: Known) -> _Need:
     context = min(spec.engine.context_length or known.context_length, known.context_length)
     a_weight = BYTES.get(spec.engine.quantization or "", UNQUANTIZED)
     weights = _weights(known, a_weight) + len(spec.model.adapters) * ADAPTER * known.parameters * UNQUANTIZED
-    return _Need(known, weights, context, a_weight)
+    return _Need(known, weights, context, a_weight, budget(spec.engine))
 
 
 def _weights(known: Known, a_weight: float) -> float:
@@ -324,7 +332,7 @@ def _sized(need: _Need, device: Device, count: int, told: str, nodes: int = 1) -
 
 
 def _sum(need: _Need, device: Device, count: int, nodes: int = 1) -> str:
-    left = count * (device.memory * USABLE - RESERVED) - need.weights * SLACK
+    left = need.left(count, device.memory, nodes)
     what = f"{device.product or ('device' if count == 1 else 'devices')} of {device.memory / GIB:.0f} GiB"
     return (
         f"{_weighs(need)} (from {need.known.by}); {count} {what}{_on(nodes)} leave {max(0.0, left) / GIB:.1f} GiB "

@@ -100,6 +100,82 @@ def test_the_sums_parts_agree_with_what_engines_printed(what: str, ours: float, 
     assert ours == pytest.approx(theirs, rel=0.03), what
 
 
+LLAMA_2_7B = Known(6_738_415_616, 32, 32, 128, 4096, 32, 262_144_000)
+LLAMA_3_8B = Known(8_030_261_248, 32, 8, 128, 8192, 32, 1_050_673_152)
+MISTRAL_7B = Known(7_241_732_096, 32, 8, 128, 32_768, 32, 262_144_000)
+DEEPSEEK_R1 = Known(671_026_419_200, 61, 1, 288, 163_840, 128, 1_853_358_080, experts=256)
+"""Of another size than the catalogue's, or not in it."""
+
+
+def whole(
+    model: Known | str, gib: float, share: float, *, batch: int = 8192, devices: int = 1, quantization: str = "",
+    engine: str = "vLLM",
+) -> int:  # fmt: skip
+    """Tokens by the whole sum, on devices of so much memory."""
+    if isinstance(model, str):
+        found = known(ModelSource(uri=f"hf://{model}"), "", ())
+        assert found
+        model = found
+    told = [f"--gpu-memory-utilization={share}", f"--max-num-batched-tokens={batch}"]
+    args = told if engine == "vLLM" else [f"--mem-fraction-static={share}"]
+    sized = size(see({
+        "model": {"uri": "hf://acme/any"}, "accelerator": {"count": devices},
+        "engine": {"type": engine, "quantization": quantization or None, "args": args},
+    }).service.spec, model, [Device(None, gib * GIB)])  # fmt: skip
+    assert sized.kv_cache_tokens
+    return sized.kv_cache_tokens
+
+
+A6000, H100, SGLANG = 47.54, 79.2, "SGLang"
+WHOLE = [
+    ("Llama-3.1-8B, RTX 3090, 20,000 at a time (vllm#10517)",
+     whole("meta-llama/llama-3.1-8b", 23.58, 0.9, batch=20_000), 31_232),
+    ("the same, 29,000 at a time", whole("meta-llama/llama-3.1-8b", 23.58, 0.9, batch=29_000), 23_648),
+    ("Llama-3-8B, H100 (vllm#10511, 53.29 GiB)", whole(LLAMA_3_8B, 79.22, 0.9), 436_551),
+    ("the same on two, 58.97 GiB each", whole(LLAMA_3_8B, 79.22, 0.9, devices=2), 966_164),
+    ("Llama-3-8B, A6000 (vllm#4454)", whole(LLAMA_3_8B, A6000, 0.9), 13_248 * 16),
+    ("Mistral-7B, A6000 (vllm#4454)", whole(MISTRAL_7B, A6000, 0.9, batch=32_768), 12_735 * 16),
+    ("Zephyr-7B AWQ, A6000 (vllm#4454)",
+     whole(MISTRAL_7B, A6000, 0.9, batch=32_768, quantization="awq"), 17_641 * 16),
+    ("Llama-2-7B GPTQ, A6000 (vllm#4454)",
+     whole(LLAMA_2_7B, A6000, 0.9, batch=4096, quantization="gptq"), 4877 * 16),
+    ("Llama-2-7B, A100 80GB (vllm#2031)", whole(LLAMA_2_7B, 79.15, 0.9, batch=4096), 7351 * 16),
+    ("Qwen2.5-32B, two L40S (vllm#15815)",
+     whole("qwen/qwen2.5-32b", 44.42, 0.9, batch=10_000, devices=2), 3947 * 16),
+    ("Qwen2.5-14B, two RTX 4090 (vllm#13061)",
+     whole("qwen/qwen2.5-14b", 23.55, 0.98, batch=512, devices=2), 81_536),
+    ("Qwen3-0.6B, H100 (generative-computing/mellea#416)", whole("qwen/qwen3-0.6b", 79.19, 0.8), 36_184 * 16),
+    ("Qwen3-4B AWQ, 48 GB (vllm#57047)",
+     whole("qwen/qwen3-4b", 47.37, 0.85, batch=2048, quantization="awq"), 268_560),
+    ("Qwen3-235B-A22B FP8, four H100 (vllm#21348)",
+     whole("qwen/qwen3-235b-a22b", H100, 0.9, devices=4, quantization="fp8"), 178_880),
+    ("the same with SGLang", whole(
+        "qwen/qwen3-235b-a22b", H100, 0.93, devices=4, quantization="fp8", engine=SGLANG), 367_404),
+    ("Llama-3.1-8B, 80 GB, SGLang (docs.sglang.ai, Sending Requests)",
+     whole("meta-llama/llama-3.1-8b", H100, 0.88, engine=SGLANG), 444_500),
+    ("Mistral-7B, 24 GB, SGLang (sglang#2468)", whole(MISTRAL_7B, 23.55, 0.88, engine=SGLANG), 56_524),
+    ("DeepSeek-R1 FP8, eight H200, SGLang (ai-dynamo/aisimulate#263)",
+     whole(DEEPSEEK_R1, 140.4, 0.82, devices=8, quantization="fp8", engine=SGLANG), 509_000),
+]  # fmt: skip
+"""(what, by the whole sum, as the engine printed or, of vllm#10511, what its GiB hold)."""
+
+
+@pytest.mark.parametrize(("what", "ours", "theirs"), WHOLE)
+def test_the_whole_sum_never_promises_much_more_than_engines_found(what: str, ours: int, theirs: int) -> None:
+    assert 0.8 <= ours / theirs <= 1.05, what
+
+
+def test_the_whole_sum_is_within_a_tenth_nearly_everywhere() -> None:
+    apart = [what for what, ours, theirs in WHOLE if abs(ours / theirs - 1) > 0.1]
+    assert len(apart) <= 2, apart
+
+
+def test_the_documentations_table_is_what_the_sum_computes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sizing.md").read_text()
+    for what, ours, theirs in WHOLE:
+        assert f"| {what} | {ours:,} | {theirs:,} | {ours / theirs - 1:+.1%} |" in page
+
+
 def test_four_bits_leave_the_embeddings_as_they_are() -> None:
     one = weights("meta-llama/llama-3.1-8b", "awq") * GIB
     assert one == pytest.approx(BYTES["awq"] * (8_030_261_248 - 1_050_673_152) + 2 * 1_050_673_152)
@@ -191,3 +267,11 @@ def test_odd_files_say_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert headers.describe(tmp_path) == {}
     assert headers.describe(tmp_path / "absent") == {}
+
+
+def test_experts_are_read_from_the_config(tmp_path: Path) -> None:
+    for number, key in enumerate(headers.EXPERTS):
+        told = headers.describe(folder(tmp_path / str(number), {**CONFIG, key: 8}, TENSORS))
+        found = known(ModelSource(uri="hf://acme/secret"), json.dumps(told), ())
+        assert found
+        assert found.experts == 8
