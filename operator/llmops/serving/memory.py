@@ -8,10 +8,12 @@ intermediate of one layer: in models of Llama's family about 13 numbers for each
 table 3: 3.5 x hidden, three times, and the residual), in two bytes, divided by tensor parallelism. 20,000 and 29,000
 tokens of Llama-3.1-8B took 2.07 and 2.98 GiB (vllm#10517), which is that. Few tokens take no less than choosing the
 next word does, for 256 requests at once over 150,000 words, in four bytes and four copies: 0.58 GiB, and 0.57 were
-measured (vllm#57047). Besides it takes what the driver, the kernels, the communicator and the graphs do: 0.4 to 2.2 GiB
-in the threads that tests/unit/serving/test_known.py cites, growing with the device. The two constants for that were chosen with those threads at hand. With experts, 8.1 GiB
-were missing in the only thread there is (vllm#21348) and nobody says what for: more is set aside for them, so that we
-promise no more than was found.
+measured (vllm#57047).
+
+Besides it takes what the driver, the kernels, the communicator and the graphs do: 0.4 to 2.2 GiB in the threads that
+tests/unit/serving/test_known.py cites, growing with the device. The two constants for that were chosen with those
+threads at hand. With experts, 8.1 GiB were missing in the only thread there is (vllm#21348) and nobody says what for:
+more is set aside for them, so that we promise no more than was found.
 
 SGLang divides its share between weights and tokens alone and computes outside of it; what it loads before it begins to
 count lies inside: 0.3 GiB on one device, 2.2 GiB on each of four H100 (vllm#21348). Its default share depends on the
