@@ -20,6 +20,13 @@ Object = dict[str, Any]
 LONGEST = 100_000_000  # bytes of a header: the format's own bound
 WHOLE = {"F64", "F32", "BF16", "F16"}  # tensors that nobody quantized
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # of Mixtral, of Qwen, of DeepSeek
+ATTENTION = {"full_attention", "attention"}
+WINDOWS = {"sliding_attention", "chunked_attention", "local_attention"}
+OTHER_LAYERS = (
+    "full_attention_interval", "linear_attn_config", "linear_num_value_heads", "mamba_d_state", "ssm_state_size",
+    "hybrid_override_pattern", "layers_block_type", "attn_layer_period",
+)  # fmt: skip
+"""Keys of models some of whose layers have no attention: Qwen3-Next, Kimi Linear, Jamba, Nemotron-H, Granite 4."""
 STRING, ARRAY = 8, 9
 FIXED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 FULL_WEIGHTS = (0, 1, 30)  # gguf's F32, F16, BF16
@@ -41,10 +48,10 @@ def _folder(path: Path) -> Object:
         return {}
     heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
     kv_heads, head_dim = int(config.get("num_key_value_heads") or heads), config.get("head_dim") or hidden // heads
-    if config.get(
-        "kv_lora_rank"
-    ):  # one compressed vector for all heads (arXiv:2405.04434), halved: it is keys and values
-        kv_heads, head_dim = 1, math.ceil((config["kv_lora_rank"] + config["qk_rope_head_dim"]) / 2)
+    if rank := config.get("kv_lora_rank"):
+        # one compressed vector for all heads (arXiv:2405.04434), halved: it is keys and values; and the index beside it
+        kept = rank + config["qk_rope_head_dim"] + (config.get("index_head_dim") or 0)
+        kv_heads, head_dim = 1, math.ceil(kept / 2)
     words = [math.prod(one["shape"]) for name, one in tensors if "embed_tokens" in name or name.startswith("lm_head")]
     return {
         "parameters": sum(math.prod(one["shape"]) for _, one in tensors),
@@ -57,7 +64,19 @@ def _folder(path: Path) -> Object:
         "stored": sum(one["data_offsets"][1] - one["data_offsets"][0] for _, one in tensors),
         "quantized": any(one["dtype"] not in WHOLE for _, one in tensors),
         **_experts(config.get(key) for key in EXPERTS),
+        **_unlike(config),
     }
+
+
+def _unlike(config: Object) -> Object:
+    """Which of its layers are not what the sum takes all of them for (known.UNLIKE)."""
+    said, window = config.get("layer_types"), config.get("sliding_window")
+    kinds = {str(one) for one in said} if isinstance(said, list) else set()
+    if kinds - ATTENTION - WINDOWS or any(config.get(key) for key in OTHER_LAYERS):
+        return {"unlike": "others"}
+    slides = bool(window) and config.get("use_sliding_window", True)
+    narrow = not isinstance(window, int) or window < int(config["max_position_embeddings"])
+    return {"unlike": "windows"} if kinds & WINDOWS or (slides and narrow) else {}
 
 
 def _experts(said: Iterable[Any]) -> Object:
@@ -95,6 +114,7 @@ def _gguf(path: Path) -> Object:
         "stored": path.stat().st_size,
         "quantized": any(kind not in FULL_WEIGHTS for _, _, kind in shapes),
         **_experts([keys.get(f"{of}.expert_count")]),
+        **({"unlike": "others"} if f"{of}.ssm.state_size" in keys else {}),
     }
 
 

@@ -20,13 +20,21 @@ Object = dict[str, Any]
 
 SPEC, FILES, CATALOGUED = "spec.model.dimensions", "its own files", "the catalogue"
 
+UNLIKE = {
+    "windows": "some layers have a sliding window and are counted whole, so more may fit",
+    "others": "some layers have no attention and are counted as if they had, so more may fit, "
+              "but what those keep for each request is not counted",
+}  # fmt: skip
+"""What sizing says where a model has layers that its sum does not know."""
+
 
 @dataclass(frozen=True)
 class Known:
     """One model. `embeddings` are the weights of words in and out, which quantization leaves at two bytes each.
 
     `stored` are the bytes of its files, where they were seen; `quantized` whether those are less than two a weight.
-    `experts` is how many a layer has, where it has any; what is known from before this was asked says none.
+    `experts` is how many a layer has, where it has any; `unlike` a word of UNLIKE. What is known from before these were
+    asked says nothing of them.
     """
 
     parameters: int
@@ -39,6 +47,7 @@ class Known:
     stored: int | None = None
     quantized: bool = False
     experts: int | None = None
+    unlike: str | None = None
     by: str = SPEC
 
     def wire(self) -> Object:
@@ -52,11 +61,13 @@ class Known:
             numbers = {key: int(told[key]) for key in ("parameters", "layers", "kv_heads", "head_dim")}
             more = {key: int(told[key]) for key in ("heads", "embeddings", "stored", "experts") if told.get(key)}
             context, by = int(told["context_length"]), str(told.get("by", FILES))[:64]
+            unlike = next((word for word in UNLIKE if word == told.get("unlike")), None)
         except (KeyError, TypeError, ValueError):
             return None
         if min(*numbers.values(), context) < 1:
             return None
-        return Known(**numbers, **more, context_length=context, quantized=bool(told.get("quantized")), by=by)
+        quantized = bool(told.get("quantized"))
+        return Known(**numbers, **more, context_length=context, quantized=quantized, unlike=unlike, by=by)
 
 
 def known(model: ModelSource, told: str, revisions: Iterable[Object]) -> Known | None:

@@ -8,6 +8,7 @@ values of one context of full length:
 
 Layers with a sliding window count as all others, as vLLM counts them where a model has both kinds: gpt-oss-120b had
 78,384 tokens in 5.38 GiB, which is all 36 layers (alvarobartt/hf-mem#60). So do layers without attention: careful.
+Where a model's files show such layers the explanation says so (known.UNLIKE).
 
 Tensor parallelism divides heads, so it must divide them evenly; where it is wider than the heads of keys and values,
 these are kept more than once. What it cannot divide is left to pipeline parallelism, which divides layers; so is what
@@ -29,7 +30,7 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from llmops.api.llmservice import LLMServiceSpec
 from llmops.serving.devices import GIB, Device
-from llmops.serving.known import Known
+from llmops.serving.known import UNLIKE, Known
 from llmops.serving.memory import Budget, budget
 
 Object = dict[str, Any]
@@ -139,7 +140,7 @@ class _Need:
         """Bytes for keys and values on all devices."""
         tensor, _ = self.split(count, nodes)
         hidden = self.known.heads and self.known.heads * self.known.head_dim
-        room = self.budget.room(memory, hidden, tensor, bool(self.known.experts))
+        room = self.budget.room(memory, hidden, tensor, count, bool(self.known.experts))
         return count * room - self.weights * self.budget.slack
 
 
@@ -334,9 +335,10 @@ def _sized(need: _Need, device: Device, count: int, told: str, nodes: int = 1) -
 def _sum(need: _Need, device: Device, count: int, nodes: int = 1) -> str:
     left = need.left(count, device.memory, nodes)
     what = f"{device.product or ('device' if count == 1 else 'devices')} of {device.memory / GIB:.0f} GiB"
+    unlike = f" ({UNLIKE[need.known.unlike]})" if need.known.unlike else ""
     return (
         f"{_weighs(need)} (from {need.known.by}); {count} {what}{_on(nodes)} leave {max(0.0, left) / GIB:.1f} GiB "
-        f"for keys and values, {max(0, need.tokens(count, device.memory, nodes))} tokens"
+        f"for keys and values, {max(0, need.tokens(count, device.memory, nodes))} tokens{unlike}"
     )
 
 

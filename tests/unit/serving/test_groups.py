@@ -115,7 +115,7 @@ def test_auto_takes_whole_nodes_once_one_has_too_few() -> None:
     assert made.resolved
     sized = made.resolved.sized
     assert (sized.count, sized.nodes, sized.tensor, sized.pipeline) == (16, 2, 8, 2)
-    assert "16 NVIDIA-H100-80GB-HBM3 of 80 GiB on 2 nodes leave" in sized.explanation
+    assert "16 NVIDIA-H100-80GB-HBM3 of 79 GiB on 2 nodes leave" in sized.explanation
     assert sized.host_memory == "72Gi"  # of each pod, whose node has eight
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as some
 
 from llmops.api.llmservice import Accelerator, LLMServiceSpec
 from llmops.serving import devices
-from llmops.serving.devices import GIB, Device
+from llmops.serving.devices import GIB, MIB, Device
 from llmops.serving.known import Known, known
+from llmops.serving.memory import budget
 from llmops.serving.sizing import Sized, size
 
 LLAMA_8B = {"parameters": 8_030_261_248, "layers": 32, "kvHeads": 8, "headDim": 128, "contextLength": 131_072}
@@ -102,7 +103,7 @@ def test_tensor_parallelism_divides_heads_and_layers_take_the_rest(
 @pytest.mark.parametrize(("nodes", "dimensions", "product", "count"), [
     ((H100, L4), LLAMA_8B, "NVIDIA-L4", 1),
     ((H100, A100), LLAMA_8B, "NVIDIA-A100-SXM4-40GB", 1),
-    ((H100, L4, A100), LLAMA_70B, "NVIDIA-H100-80GB-HBM3", 2),
+    ((H100, L4, A100), LLAMA_70B, "NVIDIA-A100-SXM4-40GB", 4),
     ((H100,), LLAMA_70B, "NVIDIA-H100-80GB-HBM3", 2),
     ((node("NVIDIA-L40S", None), node("NVIDIA-T4", None)), LLAMA_8B, "NVIDIA-T4", 2),  # by their names
     ((node("NVIDIA-T4", 15_360, 1), node("NVIDIA-H100-80GB-HBM3", 81_559, 2)), LLAMA_8B, "NVIDIA-H100-80GB-HBM3", 1),
@@ -131,15 +132,15 @@ def test_a_replica_gets_no_more_devices_than_a_node_has() -> None:
 def test_where_the_models_own_context_fits_nowhere_the_longest_that_does_is_served() -> None:
     one = node("NVIDIA-L4", 23_034, 1)
     found = sized(LLAMA_8B, None, nodes=(one,))
-    assert (found.count, found.limit, found.context_length) == (1, 25_600, 25_600)
-    assert "less than one context of 131072: 25600 are served" in found.explanation
+    assert (found.count, found.limit, found.context_length) == (1, 30_720, 30_720)
+    assert "less than one context of 131072: 30720 are served" in found.explanation
     asked = sized(LLAMA_8B, 32_768, nodes=(one,))
     assert asked.count is None
-    assert "the nearest that fits: engine.contextLength: 25600, or engine.quantization: fp8, or " in asked.explanation
+    assert "the nearest that fits: engine.contextLength: 30720, or engine.quantization: fp8, or " in asked.explanation
 
 
 def test_a_shorter_context_that_halves_the_devices_is_told() -> None:
-    assert "; with engine.contextLength: 36864 1 would do" in sized(LLAMA_8B, 131_072, memory="24Gi").explanation
+    assert "; with engine.contextLength: 45056 1 would do" in sized(LLAMA_8B, 131_072, memory="24Gi").explanation
 
 
 def test_adapters_take_room() -> None:
@@ -150,11 +151,11 @@ def test_adapters_take_room() -> None:
     assert 0.9 < dressed.kv_cache_tokens / plain.kv_cache_tokens < 0.97
 
 
-def with_args(engine: str, *args: str, model: dict[str, int] | None = None) -> int:
-    """Tokens on one device of 80 GiB."""
+def with_args(engine: str, *args: str, model: dict[str, int] | None = None, memory: str = "80Gi") -> int:
+    """Tokens on one device."""
     spec = LLMServiceSpec.model_validate({
         "model": {"uri": "pvc://weights/m", "dimensions": model or LLAMA_8B},
-        "engine": {"type": engine, "args": args}, "accelerator": {"memory": "80Gi", "count": 1},
+        "engine": {"type": engine, "args": args}, "accelerator": {"memory": memory, "count": 1},
     })  # fmt: skip
     assert spec.model
     assert spec.accelerator
@@ -173,16 +174,38 @@ def test_what_users_tell_the_engine_counts(engine: str, more: str) -> None:
     assert with_args(engine, f"{more}=much") == with_args(engine, more) == with_args(engine, f"{more}=7") == plain
     for said in ("fp8", "fp8_e5m2"):
         assert with_args(engine, f"--kv-cache-dtype={said}") == pytest.approx(2 * plain, abs=1)
-    assert with_args(engine, "--kv-cache-dtype", "bfloat16") == plain
+    for said in ("bfloat16", "fp8_ds_mla", "fp4_e2m1"):  # the second has 656 bytes for 576 numbers
+        assert with_args(engine, "--kv-cache-dtype", said) == plain
 
 
 def test_a_batch_and_experts_take_room_and_an_engine_that_we_know_little_of_gets_the_careful_sum() -> None:
     plain, experts = with_args("vLLM"), {**LLAMA_8B, "experts": 8}
-    assert (
-        with_args("vLLM", "--max-num-batched-tokens=32768") < plain < with_args("vLLM", "--max-num-batched-tokens=512")
-    )
-    assert plain - with_args("vLLM", model=experts) == pytest.approx(0.08 * 80 * GIB / 131_072, abs=1)
+    many, few = (with_args("vLLM", f"--max-num-batched-tokens={number}") for number in (32_768, 512))
+    assert many < plain < few
+    assert plain - with_args("vLLM", model=experts) == pytest.approx(8192 * 0.8 * MIB / 131_072, abs=1)
+    assert with_args("SGLang", model=experts) == with_args("SGLang")  # which computes outside of its share
+    assert with_args("SGLang", "--chunked-prefill-size=32768") < with_args("SGLang")
     assert with_args("BentoML", "--gpu-memory-utilization=0.95", "--kv-cache-dtype=fp8") == 403_002
+
+
+@pytest.mark.parametrize(("mib", "count", "share"), [  # python/sglang/srt/server_args.py, with the larger graph
+    (15_360, 1, 0.757), (24_564, 1, 0.842), (40_960, 1, 0.827), (81_559, 1, 0.829), (81_559, 8, 0.818),
+    (143_771, 8, 0.896),
+])  # fmt: skip
+def test_sglang_takes_the_share_that_it_computes_for_the_device(mib: int, count: int, share: float) -> None:
+    engine = LLMServiceSpec.model_validate({
+        "model": {"uri": "pvc://weights/m"}, "engine": {"type": "SGLang"}, "accelerator": {},
+    }).engine  # fmt: skip
+    assert engine
+    found = budget(engine).room(mib * MIB, None, 1, count, False) + 0.5 * GIB
+    assert found / (mib * MIB) == pytest.approx(share, abs=0.001)
+
+
+def test_a_device_below_70_gib_computes_less_at_a_time() -> None:
+    small = {"experts": 8, **LLAMA_8B}
+    for memory, batch in (("48Gi", 2048), ("80Gi", 8192)):
+        plain = with_args("vLLM", model=small, memory=memory)
+        assert plain == with_args("vLLM", f"--max-num-batched-tokens={batch}", model=small, memory=memory)
 
 
 def test_what_an_earlier_operator_froze_is_read_as_it_was() -> None:
@@ -204,64 +227,69 @@ MODELS = some.builds(
     head_dim=some.sampled_from([64, 128, 256]),
     context_length=some.integers(2048, 2**20),
     heads=some.sampled_from([None, 14, 28, 32, 40, 64, 128]),
+    experts=some.sampled_from([None, 128]),
 )
 MEMORY = some.floats(4, 300).map(lambda gib: gib * GIB)
-QUANTIZATIONS = some.sampled_from([None, "fp8", "awq"])
+QUANTIZATIONS = [None, "fp8", "awq"]
+HOW = some.one_of(
+    some.fixed_dictionaries({"type": some.just(engine), "quantization": some.sampled_from(quantizations), "args": args})
+    for engine, quantizations, args in (
+        ("vLLM", QUANTIZATIONS, some.sampled_from([[], ["--kv-cache-dtype=fp8"], ["--max-num-batched-tokens=512"]])),
+        ("SGLang", QUANTIZATIONS, some.sampled_from([[], ["--chunked-prefill-size=2048"]])),
+        ("SGLang", QUANTIZATIONS, some.floats(0.3, 0.95).map(lambda share: [f"--mem-fraction-static={share:.3f}"])),
+    )
+)  # fmt: skip
 
 
-def auto(model: Known, memory: float, quantization: str | None, context: int | None) -> Sized:
-    engine = {"type": "vLLM", "quantization": quantization, "contextLength": context}
-    whole = {"model": {"uri": "pvc://weights/m"}, "engine": engine, "accelerator": {}}
-    return size(LLMServiceSpec.model_validate(whole), model, [Device(None, memory)])
-
-
-@given(MODELS, MEMORY, QUANTIZATIONS, some.integers(2048, 2**20))
-def test_what_is_planned_fits_by_the_sum_and_no_smaller_count_does(
-    model: Known, memory: float, quantization: str | None, context: int
-) -> None:
-    found = auto(model, memory, quantization, context)
-    least = {None: 2.0, "fp8": 1.0, "awq": 0.5}[quantization] * model.parameters
-    one_context = 2 * 2 * model.layers * model.kv_heads * model.head_dim * min(context, model.context_length)
-    for count in (1, 2, 4, 8):
-        room = count * memory * 0.92 - least  # the engine's own part can only ask for more
-        if count == found.count:
-            assert room >= 0.999 * one_context  # kept heads and uneven layers can only ask for more
-        elif found.count is None or count < found.count:
-            again = sized_given(model, memory, quantization, context, count)
-            assert (again.kv_cache_tokens or 0) < min(context, model.context_length)
-
-
-def sized_given(model: Known, memory: float, quantization: str | None, context: int, count: int) -> Sized:
-    engine = {"type": "vLLM", "quantization": quantization, "contextLength": context}
+def auto(model: Known, memory: float, how: dict[str, Any], context: int | None, count: int | str = "Auto") -> Sized:
+    engine = {**how, "contextLength": context}
     whole = {"model": {"uri": "pvc://weights/m"}, "engine": engine, "accelerator": {"count": count}}
     return size(LLMServiceSpec.model_validate(whole), model, [Device(None, memory)])
 
 
-@given(MODELS, MEMORY, some.floats(1, 4), QUANTIZATIONS, some.integers(2048, 2**20))
-def test_more_memory_never_needs_more_devices_nor_holds_fewer_tokens(
-    model: Known, memory: float, times: float, quantization: str | None, context: int
+@given(MODELS, MEMORY, HOW, some.integers(2048, 2**20))
+def test_what_is_planned_fits_by_the_sum_and_no_smaller_count_does(
+    model: Known, memory: float, how: dict[str, Any], context: int
 ) -> None:
-    less, more = (auto(model, one, quantization, context) for one in (memory, memory * times))
+    found = auto(model, memory, how, context)
+    least = {None: 2.0, "fp8": 1.0, "awq": 0.5}[how["quantization"]] * model.parameters
+    a_number = 1 if "--kv-cache-dtype=fp8" in how["args"] else 2
+    a_token = 2 * model.layers * model.kv_heads * model.head_dim * a_number
+    one_context = a_token * min(context, model.context_length)
+    for count in (1, 2, 4, 8):
+        room = count * memory * 0.95 - least  # the most that one may take: what is the engine's own asks for more
+        if count == found.count:
+            assert room >= 0.999 * one_context  # kept heads and uneven layers can only ask for more
+        elif found.count is None or count < found.count:
+            again = auto(model, memory, how, context, count)
+            assert (again.kv_cache_tokens or 0) < min(context, model.context_length)
+
+
+@given(MODELS, MEMORY, some.floats(1, 4), HOW, some.integers(2048, 2**20))
+def test_more_memory_never_needs_more_devices_nor_holds_fewer_tokens(
+    model: Known, memory: float, times: float, how: dict[str, Any], context: int
+) -> None:
+    less, more = (auto(model, one, how, context) for one in (memory, memory * times))
     if less.count is not None:
         assert more.count is not None
         assert more.count <= less.count
-        given = [sized_given(model, one, quantization, context, less.count) for one in (memory, memory * times)]
+        given = [auto(model, one, how, context, less.count) for one in (memory, memory * times)]
         assert (given[1].kv_cache_tokens or 0) >= (given[0].kv_cache_tokens or 0)
 
 
-@given(MODELS, MEMORY, QUANTIZATIONS, some.integers(2048, 2**19))
+@given(MODELS, MEMORY, HOW, some.integers(2048, 2**19))
 def test_a_longer_context_never_needs_fewer_devices(
-    model: Known, memory: float, quantization: str | None, context: int
+    model: Known, memory: float, how: dict[str, Any], context: int
 ) -> None:
-    short, long = (auto(model, memory, quantization, one) for one in (context, context * 2))
+    short, long = (auto(model, memory, how, one) for one in (context, context * 2))
     assert long.count is None or (short.count is not None and short.count <= long.count)
 
 
-@given(MODELS, MEMORY, QUANTIZATIONS)
+@given(MODELS, MEMORY, HOW)
 def test_every_split_uses_every_device_and_every_sentence_fits_the_status(
-    model: Known, memory: float, quantization: str | None
+    model: Known, memory: float, how: dict[str, Any]
 ) -> None:
-    found = auto(model, memory, quantization, None)
+    found = auto(model, memory, how, None)
     assert len(found.explanation) <= 2048
     if found.count:
         assert found.tensor * found.pipeline == found.count
@@ -270,10 +298,16 @@ def test_every_split_uses_every_device_and_every_sentence_fits_the_status(
 
 
 @pytest.mark.parametrize(("product", "gib"), [
-    ("NVIDIA-H100-80GB-HBM3", 79.2), ("NVIDIA-L4", 22.5), ("Tesla-T4", 15.0), ("NVIDIA-H200", 140.4), ("GRACE", 0),
+    ("NVIDIA-H100-80GB-HBM3", 79.2), ("NVIDIA-L4", 22.0), ("Tesla-T4", 14.5), ("NVIDIA-H200", 139.9), ("GRACE", 0),
 ])  # fmt: skip
 def test_a_devices_memory_is_known_by_its_name(product: str, gib: float) -> None:
     assert devices.memory_of(product) / GIB == pytest.approx(gib, abs=0.05)
+
+
+def test_what_the_driver_keeps_for_itself_is_no_ones() -> None:
+    [h100], [rtx] = (devices.candidates(Accelerator(), [one]) for one in (H100, node("RTX-3090", 24_576)))
+    assert (h100.memory / GIB, rtx.memory / GIB) == (pytest.approx(79.19, abs=0.1), pytest.approx(23.58, abs=0.1))
+    assert devices.candidates(Accelerator(), [node("ODD", 1)])[0].memory == 0
 
 
 def test_amd_and_odd_labels_are_read() -> None:
