@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -199,6 +200,21 @@ def test_sglang_takes_the_share_that_it_computes_for_the_device(mib: int, count:
     assert engine
     found = budget(engine).room(mib * MIB, None, 1, count, False) + 0.5 * GIB
     assert found / (mib * MIB) == pytest.approx(share, abs=0.001)
+
+
+@pytest.mark.parametrize("edge", [20, 35, 60, 70, 160])
+@pytest.mark.parametrize("engine", ["vLLM", "SGLang"])
+def test_where_an_engine_takes_more_of_the_next_size_a_smaller_device_is_not_promised_more(
+    engine: str, edge: int
+) -> None:
+    experts = {**LLAMA_8B, "experts": 8}
+    below, at = (with_args(engine, model=experts, memory=f"{mib}Mi") for mib in (edge * 1024 - 1, edge * 1024))
+    assert below <= at
+
+
+def test_of_a_large_device_sglang_keeps_ten_gib_whatever_it_computes_at_a_time() -> None:
+    said = [with_args("SGLang", f"--chunked-prefill-size={chunk}") for chunk in (512, 4096)]
+    assert said == [math.floor((80 - 10 - 0.5) * GIB - 2 * LLAMA_8B["parameters"]) // 131_072] * 2
 
 
 def test_a_device_below_70_gib_computes_less_at_a_time() -> None:
