@@ -297,6 +297,12 @@ class LLMServiceSpec(Model):
             "an external model has no revisions of ours: remove rollout, and release it with a PromptRelease",
         ),
         Rule(
+            "!has(self.rollout) || !has(self.rollout.online)"
+            " || self.rollout.online.all(o, o.signal != 'InvalidResponse')",
+            "a model promises no form of its answers: write the signal InvalidResponse in the PromptRelease that has"
+            " response.schema",
+        ),
+        Rule(
             "!(has(self.engine) && self.engine.type in ['BentoML', 'OpenLLM'] && has(self.model)"
             " && has(self.model.adapters) && self.model.adapters.size() > 0)",
             "adapters work with vLLM, SGLang and LlamaCpp: change engine.type or remove model.adapters",

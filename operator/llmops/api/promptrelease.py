@@ -141,9 +141,10 @@ class Response(Model):
     """The form an answer must have."""
 
     schema_: Annotated[Preserved, Field(alias="schema")]
-    """A JSON Schema."""
+    """A JSON Schema that the text of an answer, read as JSON, must fit."""
     on_invalid: Literal["Retry", "Fail"] = "Retry"
-    """Retry: ask once more. Fail: answer with an error."""
+    """Retry: ask once more, then answer with an error. Fail: answer with an error at once. A stream that turns out not
+    to fit ends with the error, whichever is written."""
 
 
 class PromptReleaseSpec(Model):

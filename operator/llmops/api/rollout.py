@@ -78,7 +78,8 @@ class OnlineSignal(Model):
     )
     signal: Literal["Errors", "Feedback", "Latency", "InvalidResponse", "Judge", "Prometheus"]
     """Errors: an answer that failed or timed out. Feedback: a thumb down. Latency: slower than max. InvalidResponse:
-    against response.schema. Judge: a model says so. Prometheus: two queries count it."""
+    an answer, even one that was asked for again, that did not fit its own version's response.schema. Judge: a model
+    says so. Prometheus: two queries count it."""
     max: Duration | None = None
     """The slowest answer that passes."""
     service_ref: Ref | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llmops.api.report import Serving
+from llmops.gateway.form import Form
 from llmops.gateway.providers.adapter import Adapter
 
 STABLE, CANDIDATE = "stable", "candidate"
@@ -140,6 +141,8 @@ class Version:
     parameters: Mapping[str, Any]
     retrieval: Retrieval | None
     broken: str | None
+    form: Form | None = None
+    """What its answers must be like, where it promises anything."""
 
 
 @dataclass(frozen=True, slots=True)

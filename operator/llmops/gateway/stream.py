@@ -11,15 +11,25 @@ from typing import Any
 
 import orjson
 
+from llmops.gateway.errors import Refusal
+from llmops.gateway.form import Heard
+
 DONE = b"data: [DONE]\n\n"
 _ID = re.compile(rb'"id":\s*("(?:[^"\\]|\\.)*")')
 _USAGE = re.compile(rb'"usage":\s*\{')
 
 
 class Events:
-    """One stream. After it, `done` says whether it came to its end, and `tokens_in`, `tokens_out` what it took."""
+    """One stream. After it, `done` says whether it came to its end, and `tokens_in`, `tokens_out` what it took.
 
-    def __init__(self, our_id: str | None, usage_wanted: bool, extra: dict[str, Any] | None) -> None:
+    With `heard` the whole text is judged before the end is passed on; if it is not good, `refusal` is passed on instead.
+    """
+
+    def __init__(
+        self, our_id: str | None, usage_wanted: bool, extra: dict[str, Any] | None, heard: Heard | None = None
+    ) -> None:
+        self._heard = heard
+        self.refusal: Refusal | None = None
         self._our_id = orjson.dumps(our_id) if our_id else None
         self._usage_wanted, self._extra = usage_wanted, extra
         self._their_id: bytes | None = None
@@ -37,7 +47,7 @@ class Events:
             return b""
         self._rest, data = data[cut:], data[:cut]
         self._chunks += data.count(b"\ndata:") + 1
-        if _USAGE.search(data) or b"[DONE]" in data or b'"error"' in data:
+        if _USAGE.search(data) or b"[DONE]" in data or b'"error"' in data or self._heard is not None:
             data = b"".join(self._event(one) for one in data.split(b"\n\n") if one)
         return self._renamed(data) if self._our_id else data
 
@@ -61,11 +71,14 @@ class Events:
         payload = event[5:].strip()
         if payload == b"[DONE]":
             self.done = True
-            return self._last() + DONE
+            self.refusal = self._heard.refusal() if self._heard is not None else None
+            return self._last() + DONE if self.refusal is None else error_event(self.refusal.body())
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:
             return whole
+        if self._heard is not None:
+            self._heard.chunk(chunk.get("choices") or ())
         usage = chunk.get("usage")
         if usage:
             self.tokens_in, self.tokens_out = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)

@@ -1,9 +1,6 @@
 """One request for an answer, from who asks to what is counted. Read `take` first: it is the story.
 
-What counts as evidence (docs/evidence.md): an answer that was served is an exposure of its unit; an answer that failed
-for good, or was given by a fallback, is an exposure and a failure. What the caller did wrong is neither, nor is a
-caller who hung up. An engine that refuses what a release rendered (4xx) is the release's failure: the caller's part was
-checked before.
+What its outcome means for a rollout stands in outcome.py.
 """
 
 from __future__ import annotations
@@ -11,18 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmops.gateway import choose, marks
+from llmops.gateway import choose, marks, outcome
 from llmops.gateway.auth import Caller
-from llmops.gateway.choose import Choice, Draw, Share
+from llmops.gateway.choose import Choice, Draw
 from llmops.gateway.errors import BadRequest, BudgetSpent, NotReady, Refusal, TimedOut, UpstreamFailed
+from llmops.gateway.form import Form, Heard
 from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
-from llmops.gateway.snapshot import CANDIDATE, External, Holder, Service
+from llmops.gateway.snapshot import External, Holder, Service
 from llmops.gateway.stream import Events, error_event
 from llmops.gateway.upstream import Opened, Whole
 from llmops.telemetry import metrics
@@ -55,6 +53,7 @@ class Turn:
         "gone",
         "holder",
         "id",
+        "invalid",
         "request",
         "rescued",
         "service",
@@ -74,7 +73,7 @@ class Turn:
         self.citations: dict[str, Any] = {}
         self.adapter = ""
         self.tokens, self.cost = 0, 0.0
-        self.fell_back = self.rescued = self.gone = False
+        self.fell_back = self.rescued = self.gone = self.invalid = False
 
     async def take(self) -> None:
         """Who is it, what is asked, is it allowed; then the answer."""
@@ -153,7 +152,25 @@ class Turn:
     async def _whole(self) -> None:
         answer = await self._ask(stream=False)
         assert isinstance(answer, Whole)
+        form = self.choice.version.form if self.choice is not None else None
+        if form is not None and answer.status < 400:
+            answer = await self._in_form(answer, form)
         await self._pass_on(answer)
+
+    async def _in_form(self, answer: Whole, form: Form) -> Whole:
+        """This answer, or where the release says so the next; both are paid for."""
+        tries, wrong = 1, form.wrong_reply(answer.body)
+        while wrong is not None:
+            self.invalid = True
+            self._used(*_usage(answer.body))
+            if not form.again or tries > 1:
+                raise form.refusal(wrong, tries)
+            metrics.GATEWAY_RETRIES.labels(self.service.name).inc()
+            again = await self._ask(stream=False)
+            assert isinstance(again, Whole)
+            tries, answer = tries + 1, again
+            wrong = form.wrong_reply(answer.body) if answer.status < 400 else None
+        return answer
 
     async def _pass_on(self, answer: Whole) -> None:
         """A complete answer, the engine's errors included; only a prompt's answer is changed on its way."""
@@ -185,7 +202,8 @@ class Turn:
         opened = await self._ask(stream=True)
         if isinstance(opened, Whole):
             return await self._pass_on(opened)
-        events = Events(self.id, usage, self.citations or None)
+        form = self.choice.version.form if self.choice is not None else None
+        events = Events(self.id, usage, self.citations or None, Heard(form) if form is not None else None)
         try:
             await self._flow(opened, events)
         finally:
@@ -212,7 +230,10 @@ class Turn:
             problem = type(broken).__name__
         except self.door.CLIENT_ERRORS as broken:
             problem = type(broken).__name__
-        if events.done:
+        if events.refusal is not None:  # too late for another answer
+            self.invalid = True
+            self._failed()
+        elif events.done:
             self._served()
         else:
             self._failed()
@@ -335,28 +356,26 @@ class Turn:
         self._evidence(release_failed=True, model_failed=True)
 
     def _evidence(self, release_failed: bool, model_failed: bool) -> None:
-        if self.choice is not None and self.choice.share is not None:
-            self._note(self.choice.release.name, self.choice.variant, self.choice.share, release_failed)
-        if self.draw is not None:
-            self._note(self.draw.subject, self.draw.variant, self.draw.share, model_failed)
-
-    def _note(self, subject: str, variant: str, share: Share, failed: bool) -> None:
-        met: Literal["stable", "candidate"] = "candidate" if variant == CANDIDATE else "stable"
-        self.door.ledger.exposed(subject, met, share)
-        if failed:
-            self.door.ledger.failed(subject, met, share, "Errors")
+        if self.draw is not None or (self.choice is not None and self.choice.share is not None):
+            outcome.tell(self.door.ledger, self.choice, self.draw, release_failed, model_failed, self.invalid)
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:
-        self.tokens = tokens_in + tokens_out
-        self.cost = self.door.meter.used(self.service, tokens_in, tokens_out)
+        self.tokens += tokens_in + tokens_out
+        self.cost += self.door.meter.used(self.service, tokens_in, tokens_out)
         if (abroad := self.service.external) is not None:
             cost = tokens_in * abroad.price_in + tokens_out * abroad.price_out
-            self.door.accounts.of_provider(abroad.provider).used(self.tokens, cost)
+            self.door.accounts.of_provider(abroad.provider).used(tokens_in + tokens_out, cost)
 
     def _count(self, status: int) -> None:
         seconds = self.door.loop.time() - self.request.started
         variant = self.draw.variant if self.draw else ""
         self.door.meter.answered(self.request.path, self.service, self.choice, variant, status, seconds)
+
+
+def _usage(body: bytes) -> tuple[int, int]:
+    """Tokens in and out, of an answer that was read before."""
+    usage = orjson.loads(body).get("usage") or {}
+    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
 
 
 __all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "JSON", "Turn"]

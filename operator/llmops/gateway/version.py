@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from llmops.api import Revision, names, templates
 from llmops.api.promptrelease import IndexRef, Message, Parameters, Response, ServiceRef
+from llmops.gateway import schema
 from llmops.gateway.errors import BadRequest
+from llmops.gateway.form import Form
 from llmops.gateway.snapshot import Retrieval, Template, Version
 from llmops.gateway.variables import compile_check
 
@@ -42,6 +44,7 @@ def _compiled(release: str, namespace: str, revision: Revision) -> Version:
         parameters=_parameters(content),
         retrieval=_retrieval(index, namespace) if index else None,
         broken=None,
+        form=_form(release, content),
     )
 
 
@@ -49,9 +52,9 @@ def _template(messages: list[Message]) -> Template:
     return templates.compile([{"role": one.role, "content": one.content} for one in messages])
 
 
-def _check(release: str, schema: Mapping[str, Any] | None, index: IndexRef | None) -> Any:
+def _check(release: str, wanted: Mapping[str, Any] | None, index: IndexRef | None) -> Any:
     """The schema's check, and that nobody fills the passages in from outside."""
-    fits = compile_check(release, schema)
+    fits = compile_check(release, wanted)
     if index is None:
         return fits
 
@@ -71,9 +74,17 @@ def _check(release: str, schema: Mapping[str, Any] | None, index: IndexRef | Non
 def _parameters(content: Mapping[str, Any]) -> dict[str, Any]:
     given = Parameters.model_validate(content.get("parameters") or {}).openai()
     if content.get("response"):
-        schema = Response.model_validate(content["response"]).schema_
-        given["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        wanted = Response.model_validate(content["response"]).schema_
+        given["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted}}
     return given
+
+
+def _form(release: str, content: Mapping[str, Any]) -> Form | None:
+    if not content.get("response"):
+        return None
+    wanted = Response.model_validate(content["response"])
+    compiled = schema.validator("spec.response.schema", wanted.schema_)
+    return Form(release, compiled, again=wanted.on_invalid == "Retry")
 
 
 def _retrieval(index: IndexRef, namespace: str) -> Retrieval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -12,7 +13,7 @@ from llmops.rollout.world import Problem
 
 FIELDS = {"messages", "variables", "parameters", "response", "service_ref", "index_ref", "steps"}
 """What is released; everything else in the spec says how, and makes no new version."""
-WIRED = ("Errors", "Feedback")
+WIRED = ("Errors", "Feedback", "InvalidResponse")
 
 
 def content(release: PromptRelease) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def _unsupported(release: PromptRelease) -> str | None:
         return "rollout.shadow is not available in this version: remove it"
     unknown = [one.signal for one in spec.rollout.online if one.signal not in WIRED]
     if unknown:
-        return f"the online signal {unknown[0]} is not available in this version: write Errors or Feedback"
+        return f"the online signal {unknown[0]} is not available in this version: write {_or(WIRED)}"
     if spec.service_ref.revision:
         return "serviceRef.revision is not available in this version: remove it to follow the service"
     if any(gate.adapter for gate in spec.rollout.offline):
@@ -55,6 +56,10 @@ def _unsupported(release: PromptRelease) -> str | None:
     if spec.index_ref is not None and spec.index_ref.generation is not None:
         return "indexRef.generation is not available in this version: remove it to follow the index"
     return None
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _wrong_schema(release: PromptRelease) -> str | None:
