@@ -316,9 +316,12 @@ async def test_a_candidate_waits_for_its_evaluation_and_its_verdict_is_final(
     ("rollout", "sentence"),
     [
         ({"shadow": {"percent": 20}}, "rollout.shadow is not available in this version: remove it"),
-        ({"online": [{"signal": "Latency", "max": "2s"}]}, "the online signal Latency is not available"),
+        (
+            {"online": [{"signal": "Judge", "serviceRef": {"name": "support"}, "rubric": "Kind?"}]},
+            "the online signal Judge is not available",
+        ),
     ],
-    ids=["shadow", "latency"],
+    ids=["shadow", "judge"],
 )
 async def test_what_this_version_cannot_do_is_said(
     client: Client, operator: Operator, namespace: str, rollout: Object, sentence: str

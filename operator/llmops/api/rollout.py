@@ -81,7 +81,7 @@ class OnlineSignal(Model):
     an answer, even one that was asked for again, that did not fit its own version's response.schema. Judge: a model
     says so. Prometheus: two queries count it."""
     max: Duration | None = None
-    """The slowest answer that passes."""
+    """The slowest answer that passes: from the request's arrival to the whole answer, of a stream to its first byte."""
     service_ref: Ref | None = None
     """The LLMService that judges."""
     rubric: Annotated[str, Field(max_length=8192)] | None = None
@@ -155,7 +155,14 @@ class Rollout(Model):
     """Evaluations before any user sees it; all must pass."""
     shadow: Shadow | None = None
     """Real requests answered by the candidate too, after the evaluations and before the first user."""
-    online: Annotated[list[OnlineSignal], Field(max_length=8)] = [OnlineSignal(signal="Errors")]
+    online: Annotated[
+        list[OnlineSignal],
+        Field(max_length=8),
+        Rule(
+            "self.filter(one, one.signal == 'Latency').size() <= 1",
+            "the signal Latency is listed twice: write it once, with the one max that counts",
+        ),
+    ] = [OnlineSignal(signal="Errors")]
     """What is watched while users meet it."""
     steps: Annotated[
         list[Step],
@@ -271,6 +278,8 @@ class CandidateStatus(Model):
     """What its evaluation measured, such as exact_match 0.912."""
     since: Annotated[str, Field(max_length=40)] | None = None
     """Since when this phase."""
+    latency: Annotated[str, Field(max_length=20)] | None = None
+    """The slowest answer that passes the signal Latency, in this attempt; the gateways read this."""
     eta: Annotated[str, Field(max_length=63)] | None = None
     """When the next step is to be expected, at the present rate."""
     evidence: Annotated[list[Evidence], Field(max_length=8)] = []

@@ -48,12 +48,14 @@ GENERATE, EMBED = "Generate", "Embed"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of a rollout that this request is: evidence, if it is answered or fails. `digest` is the candidate's."""
+    """The part of a rollout that this request is: evidence, if it is answered or fails. `digest` is the candidate's;
+    an answer that takes more seconds than `slow` fails Latency."""
 
     digest: str
     attempt: int
     weight: int
     unit: str
+    slow: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def revision(
         return None
     source, unit = _unit(split.sticky, body, headers, caller)
     chosen = meets_candidate(bucket(split.subject, split.digest, split.attempt, unit), split.weight)
-    share = Share(split.digest, split.attempt, split.weight, unit_hash(unit))
+    share = Share(split.digest, split.attempt, split.weight, unit_hash(unit), split.slow)
     if chosen:
         return Draw(split.candidate, CANDIDATE, split.digest, source, share, split.subject)
     return Draw(found, STABLE, split.stable or "", source, share, split.subject)
@@ -309,7 +311,7 @@ def _drawn(
     if candidate is None or not release.weight or not leased:
         return Choice(release, stable, STABLE, source, None)
     chosen = meets_candidate(bucket(release.name, candidate.digest, release.attempt, unit), release.weight)
-    share = Share(candidate.digest, release.attempt, release.weight, unit_hash(unit))
+    share = Share(candidate.digest, release.attempt, release.weight, unit_hash(unit), release.slow)
     if chosen:
         return Choice(release, candidate, CANDIDATE, source, share)
     return Choice(release, stable, STABLE, source, share)

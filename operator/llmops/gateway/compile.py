@@ -21,6 +21,7 @@ from llmops.api.common import Pricing
 from llmops.api.gatewaykey import GatewayKeyStatus
 from llmops.api.provider import ProviderStatus
 from llmops.api.quantities import seconds
+from llmops.api.rollout import CandidateStatus
 from llmops.api.selectors import admits
 from llmops.gateway.access import Namespaces, admission, opens
 from llmops.gateway.providers import ADAPTERS
@@ -227,7 +228,12 @@ def _split(service: LLMService, whole: Service, pods: tuple[Endpoint, ...]) -> S
         weight=(moving.weight or 0) if moving else 0,
         sticky=tuple(_sticky(text) for text in rollout.sticky_by),
         candidate=candidate,
+        slow=_slow(moving),
     )
+
+
+def _slow(moving: CandidateStatus | None) -> float | None:
+    return seconds(moving.latency) if moving and moving.latency else None
 
 
 def _adapters(service: LLMService, split: Split | None) -> frozenset[str]:
@@ -344,6 +350,7 @@ def _release(release: PromptRelease, found: Sequence[Version], labels: Namespace
         sticky=tuple(_sticky(text) for text in spec.rollout.sticky_by),
         versions=versions,
         waiting=f"its phase is {phase}",
+        slow=_slow(moving),
     )
 
 

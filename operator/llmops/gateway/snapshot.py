@@ -84,6 +84,8 @@ class Split:
     sticky: tuple[Sticky, ...]
     candidate: Service | None
     """The same service as the candidate's pods answer it; what they cannot answer falls back to stable's."""
+    slow: float | None = None
+    """The most seconds that an answer may take, where the signal Latency is watched."""
 
     def serving(self) -> Serving:
         """As it is told to the operator."""
@@ -167,6 +169,8 @@ class Release:
     versions: Mapping[str, Version]
     waiting: str
     """Why there is no stable version yet, in words."""
+    slow: float | None = None
+    """The most seconds that an answer may take, where the signal Latency is watched."""
 
     def serving(self) -> Serving:
         """As it is told to the operator."""

@@ -22,7 +22,7 @@ _USAGE = re.compile(rb'"usage":\s*\{')
 class Events:
     """One stream. After it, `done` says whether it came to its end, and `tokens_in`, `tokens_out` what it took.
 
-    With `heard` the whole text is judged before the end is passed on; if it is not good, `refusal` is passed on instead.
+    With `heard` the whole text is judged before its end is passed on: if it is wrong, `refusal` is passed on instead.
     """
 
     def __init__(

@@ -58,6 +58,7 @@ class Turn:
         "rescued",
         "service",
         "tokens",
+        "waited",
     )
 
     def __init__(self, door: Door, request: Request) -> None:
@@ -72,7 +73,7 @@ class Turn:
         self.id: str | None = None
         self.citations: dict[str, Any] = {}
         self.adapter = ""
-        self.tokens, self.cost = 0, 0.0
+        self.tokens, self.cost, self.waited = 0, 0.0, 0.0
         self.fell_back = self.rescued = self.gone = self.invalid = False
 
     async def take(self) -> None:
@@ -217,7 +218,8 @@ class Turn:
         """From here on the caller has bytes: what breaks now is told in the stream, and is a failure."""
         request, read, translate = self.request, opened.response.content.readany, opened.translate
         await request.begin(200, SSE)
-        metrics.GATEWAY_FIRST_BYTE_SECONDS.labels(self.service.name).observe(self.door.loop.time() - request.started)
+        self.waited = self.door.loop.time() - request.started
+        metrics.GATEWAY_FIRST_BYTE_SECONDS.labels(self.service.name).observe(self.waited)
         data = opened.first
         problem = ""
         try:
@@ -357,7 +359,9 @@ class Turn:
 
     def _evidence(self, release_failed: bool, model_failed: bool) -> None:
         if self.draw is not None or (self.choice is not None and self.choice.share is not None):
-            outcome.tell(self.door.ledger, self.choice, self.draw, release_failed, model_failed, self.invalid)
+            seconds = self.waited or self.door.loop.time() - self.request.started
+            what = outcome.Outcome(release_failed, model_failed, self.invalid, seconds)
+            outcome.tell(self.door.ledger, self.choice, self.draw, what)
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:
         self.tokens += tokens_in + tokens_out

@@ -24,6 +24,7 @@ class Frozen:
     false_positive_rate: float
     false_advance_rate: float
     window: float  # seconds within which late feedback still comes
+    latency: str | None = None  # of the signal Latency: its max, as it is written
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def freeze(rollout: Rollout) -> Frozen:
         false_positive_rate=float(rollout.false_positive_rate),
         false_advance_rate=float(rollout.false_advance_rate),
         window=min(max(longest, 1.0), 600.0) if longest else 60.0,
+        latency=next((one.max for one in rollout.online if one.signal == "Latency"), None),
     )
 
 

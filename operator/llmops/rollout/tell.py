@@ -108,6 +108,7 @@ def _candidate(moving: Candidate, wanted: Wanted, world: World, revision: Names,
         "step": moving.step,
         "since": stamp(moving.since),
         "score": moving.score,
+        "latency": moving.frozen.latency,
         "memory": {**memory(moving), "savedAt": round(now.timestamp(), 3)},
     }
     if tally.shares:

@@ -111,7 +111,7 @@ def _not_yet(seen: Seen) -> Problem | None:
 def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
     if rollout is None:
         return {}
-    unknown = {one.signal for one in rollout.online} - {"Errors", "Feedback"}
+    unknown = {one.signal for one in rollout.online} - {"Errors", "Feedback", "Latency"}
     return {
         "spec.rollout.shadow": rollout.shadow is not None,
         f"spec.rollout.online {' and '.join(sorted(unknown))}": bool(unknown),

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from aiohttp import web
-from tests.unit.gateway.world import KEY, Object, World, fails, until
+from tests.unit.gateway.world import KEY, Object, World, fails, slowly, until
 
 from llmops.rollout.split import unit_hash
 
@@ -85,6 +85,32 @@ async def test_a_stream_that_breaks_is_a_failure(world: World, digests: tuple[st
         async for _ in (await ask(world, "ann", stream=True)).parse():
             pass
     assert [one["signal"] for one in (await report(world))["units"]] == [None, "Errors"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "between", "signals"),
+    [(False, False, [None, "Latency"]), (True, False, [None, "Latency"]), (True, True, [None])],
+    ids=["a whole answer", "a first byte", "the rest of a stream"],
+)
+async def test_who_waits_too_long_for_something_to_read_counts_as_latency(
+    world: World, digests: tuple[str, str], stream: bool, between: bool, signals: list[str | None]
+) -> None:
+    world.release(RELEASE, *digests, 50, latency="100ms")
+    await ask(world, "ann")
+    assert [one["signal"] for one in (await report(world))["units"]] == [None]
+    world.engine.answer = slowly(world.engine, 0.15, between)
+    reply = (await ask(world, "bob", stream=stream)).parse()
+    if stream:
+        assert [chunk async for chunk in reply]
+    assert [one["signal"] for one in (await report(world))["units"][1:]] == signals
+
+
+async def test_an_error_that_took_too_long_is_two_failures(world: World, digests: tuple[str, str]) -> None:
+    world.release(RELEASE, *digests, 50, latency="1ms")
+    world.engine.answer = fails(500)
+    with pytest.raises(openai.InternalServerError):
+        await ask(world, "ann")
+    assert [one["signal"] for one in (await report(world))["units"]] == [None, "Errors", "Latency"]
 
 
 async def test_what_the_caller_did_wrong_is_no_evidence(world: World, digests: tuple[str, str]) -> None:

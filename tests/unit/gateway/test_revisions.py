@@ -7,20 +7,22 @@ from typing import Any
 import openai
 import pytest
 from tests.unit.gateway.test_evidence_report import report
-from tests.unit.gateway.world import KEY, Engine, Object, World, fails
+from tests.unit.gateway.world import KEY, Engine, Object, World, fails, slowly
 
 OLD, NEW = "a" * 64, "b" * 64
 SUBJECT = "llm/shop/support"
 ASK = [{"role": "user", "content": "hello"}]
 
 
-def roll(world: World, weight: int, phase: str = "Canary", stable: bool = True, **spec: Any) -> None:
+def roll(
+    world: World, weight: int, phase: str = "Canary", stable: bool = True, moving: Any = None, **spec: Any
+) -> None:
     """What the operator wrote: the candidate's pods are behind a Service of their own."""
     [service] = [one for one in world.objects["services"] if one["metadata"]["name"] == "support"]
     service["spec"] |= {"rollout": {}, **spec}
     service["metadata"].pop("resourceVersion", None)
     status: Object = {"phase": phase, "stable": {"digest": OLD, "service": "support-llm"}} if stable else {}
-    moving = {"digest": NEW, "service": "support-llm-new", "attempt": 1, "weight": weight}
+    moving = {"digest": NEW, "service": "support-llm-new", "attempt": 1, "weight": weight, **(moving or {})}
     service["status"] = {**status, "phase": phase, "candidate": moving}
     world.objects["services"] = [
         {**service} if one is service else one for one in world.objects["services"]
@@ -86,6 +88,14 @@ async def test_a_candidate_that_fails_costs_no_user_an_answer_and_is_charged_wit
         return  # a stream counts when it has ended, which nobody waits for here
     told = (await report(world))["units"]
     assert [(one["variant"], one["signal"]) for one in told] == [("candidate", None), ("candidate", "Errors")] * 2
+
+
+async def test_a_slow_candidate_is_charged_with_latency(world: World, new: Engine) -> None:
+    roll(world, 100, moving={"latency": "100ms"})
+    new.answer = slowly(new, 0.15)
+    assert await ask(world, "ann")
+    told = (await report(world))["units"]
+    assert [(one["variant"], one["signal"]) for one in told] == [("candidate", None), ("candidate", "Latency")]
 
 
 async def test_a_candidate_without_pods_is_charged_and_stable_answers(world: World) -> None:

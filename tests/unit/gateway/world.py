@@ -121,6 +121,21 @@ def fails(status: int) -> Answer:
     return answer
 
 
+def slowly(engine: Engine, seconds: float, between: bool = False) -> Answer:
+    """An engine that takes its time: before it says anything, or between the first piece and the end."""
+
+    async def answer(request: web.Request, body: Object) -> web.StreamResponse:
+        if not between:
+            await asyncio.sleep(seconds)
+            return await engine.echo(request, body)
+        response = await engine.pieces(request, body, ["he"], end=False)
+        await asyncio.sleep(seconds)
+        await response.write(event(body["model"], [], usage=USAGE) + b"data: [DONE]\n\n")
+        return response
+
+    return answer
+
+
 class World:
     """`async with World() as world`: change the objects, `await world.apply()`, speak to `world.client()`."""
 
@@ -238,7 +253,13 @@ class World:
         self.apply()
 
     def put_release(
-        self, name: str, stable: str | None, candidate: str | None = None, weight: int = 0, attempt: int = 1
+        self,
+        name: str,
+        stable: str | None,
+        candidate: str | None = None,
+        weight: int = 0,
+        attempt: int = 1,
+        **moving: Any,
     ) -> None:
         """What the operator's status says."""
         status: Object = {"phase": "Canary" if candidate else "Released" if stable else "Evaluating"}
@@ -246,6 +267,7 @@ class World:
             status["stable"] = {"digest": stable, "version": "1.0.0"}
         if candidate:
             status["candidate"] = {"digest": candidate, "version": "2.0.0", "attempt": attempt, "weight": weight}
+            status["candidate"] |= moving
         messages = [{"role": "user", "content": "x"}]
         made = self._object(
             "PromptRelease", name, {"serviceRef": {"name": "support"}, "version": "1.0.0", "messages": messages}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from datetime import UTC, datetime
 from typing import Any
 
 from llmops.api.promptrelease import PromptReleaseStatus
@@ -12,6 +12,7 @@ from llmops.rollout.ledger import Ledger
 from llmops.rollout.machine import look
 from llmops.rollout.split import bucket, meets_candidate
 from llmops.rollout.state import State, memory, read, stamp
+from llmops.rollout.tell import fields
 from llmops.rollout.world import Gateway, Offline, Outcome, Problem, Wanted, World
 
 DEMO = Rollout.model_validate(
@@ -96,20 +97,26 @@ class Story:
     def look(self, write: bool = True) -> Outcome:
         """One turn; without `write` the operator was killed before it wrote."""
         state = self.state
-        tally = SimpleNamespace()
-        moving = state.candidate
+        self.last = look(state, self.wanted, self.world)
+        if write:
+            self.status = stored(self.last.state)
+        return self.last
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.digest, self.spec, self.rollout, self.suspend, self.unsplit)
+
+    @property
+    def world(self) -> World:
+        moving = self.state.candidate
         world = World(
             self.now, self.problem, self.offline, approve=self.approve, retry=self.retry, abort=self.abort,
             revisions=self.revisions, gateways=(self.gateway,) if self.gateway else (),
         )  # fmt: skip
-        if moving:
-            tally = self.ledger().tally(moving.frozen.signals, self.now, {"Feedback": moving.frozen.window})
-            world = replace(world, tally=tally)
-        outcome = look(state, Wanted(self.digest, self.spec, self.rollout, self.suspend, self.unsplit), world)
-        self.last = outcome
-        if write:
-            self.status = stored(outcome.state)
-        return outcome
+        if moving is None:
+            return world
+        tally = self.ledger().tally(moving.frozen.signals, self.now, {"Feedback": moving.frozen.window})
+        return replace(world, tally=tally)
 
     def ledger(self) -> Ledger:
         moving = self.state.candidate
@@ -155,6 +162,14 @@ class Story:
             self.sync()
             self.users(users, bad, first=int(self.now * 1000) % 10_000_000)
         return self.phase
+
+    def told(self) -> dict[str, Any]:
+        """The candidate as the last look's status tells it."""
+        assert self.last is not None
+        now = datetime.fromtimestamp(self.now, UTC)
+        told = fields(self.last, self.wanted, self.world, str, 10, now)["candidate"]
+        assert isinstance(told, dict)
+        return told
 
     def released(self) -> Story:
         """With a first version that everybody gets."""

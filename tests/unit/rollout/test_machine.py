@@ -117,6 +117,16 @@ def test_editing_only_the_rollout_neither_restarts_nor_clears_a_rejection() -> N
     assert story.go(seconds=3) == "Rejected"
 
 
+def test_a_latency_is_fixed_for_the_attempt_and_told_to_the_gateways() -> None:
+    watched = [{"signal": "Errors"}, {"signal": "Latency", "max": "2s"}]
+    story = canary(rollout=with_steps(online=watched))
+    story.rollout = with_steps(online=[{"signal": "Latency", "max": "9s"}])
+    story.go(seconds=2, users=10)
+    assert story.state.candidate
+    assert (story.state.candidate.frozen.latency, story.state.candidate.frozen.signals) == ("2s", ("Errors", "Latency"))
+    assert story.told()["latency"] == "2s"
+
+
 def test_a_retry_names_the_attempt_it_speaks_of_and_starts_anew() -> None:
     story = canary()
     story.go("Rejected", users=80, bad=0.8)

@@ -249,7 +249,10 @@ REFUSALS: list[tuple[Object, str]] = [
         "spec.autoscaling.metric.type KVCache by Operator with LlamaCpp: not",
     ),
     ({"rollout": {"shadow": {"percent": 5}}}, "spec.rollout.shadow: not available"),
-    ({"rollout": {"online": [{"signal": "Latency", "max": "2s"}]}}, "spec.rollout.online Latency: not available"),
+    (
+        {"rollout": {"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]}},
+        "spec.rollout.online Judge: not available",
+    ),
     ({"model": {"uri": HTTPS}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     ({"model": {"uri": "file:///m", "license": {"id": "llama3.1"}}}, "set spec.model.license.accepted: true"),
     ({"podTemplate": {"spec": {"restartPolicy": "Never"}}}, "restartPolicy must be Always"),
