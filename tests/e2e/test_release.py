@@ -315,13 +315,13 @@ async def test_a_candidate_waits_for_its_evaluation_and_its_verdict_is_final(
 @pytest.mark.parametrize(
     ("rollout", "sentence"),
     [
-        ({"shadow": {"percent": 20}}, "rollout.shadow is not available in this version: remove it"),
+        ({"online": [{"signal": "Prometheus", "failures": "a", "total": "b"}]}, "signal Prometheus is not available"),
         (
             {"online": [{"signal": "Judge", "serviceRef": {"name": "support"}, "rubric": "Kind?"}]},
             "the online signal Judge is not available",
         ),
     ],
-    ids=["shadow", "judge"],
+    ids=["prometheus", "judge"],
 )
 async def test_what_this_version_cannot_do_is_said(
     client: Client, operator: Operator, namespace: str, rollout: Object, sentence: str

@@ -128,6 +128,7 @@ class Reason(_Told):
         "The evaluations can tell neither pass nor fail: more rows are needed.",
     )
     EVALUATION_ERRORS = "EvaluationErrors", "The evaluations ended in errors, again and again; a person has to look."
+    SHADOWING = "Shadowing", "The candidate answers real requests too, unseen; its answers are compared with stable's."
     STEP_BEGUN = "StepBegun", "A larger share of users meets the candidate from now on."
     GATHERING_EVIDENCE = "GatheringEvidence", "Users meet the candidate; not enough is known yet."
     NO_WORSE = "NoWorse", "The candidate was shown to be within the margin."

@@ -47,14 +47,14 @@ class OfflineGate(Model):
 
 
 class Shadow(Model):
-    """A share of real requests that the candidate answers too; users get none of these answers."""
+    """A share of real requests that the candidate answers too; users get none of these answers, and wait for none."""
 
     percent: Percent
-    """Of the requests."""
+    """Of the users."""
     min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """How many pairs of answers must have been compared before the first user meets the candidate."""
+    """Of how many users a pair of answers must have been compared before the first user meets the candidate."""
     timeout: Duration = "24h"
-    """How long to wait for them."""
+    """How long to wait for them; then onInconclusive decides."""
 
 
 class OnlineSignal(Model):
@@ -151,6 +151,14 @@ _RATE = Annotated[
 class Rollout(Model):
     """How a new version reaches users."""
 
+    RULES = (
+        Rule(
+            "!has(self.shadow) || !has(self.online)"
+            " || self.online.exists(one, one.signal in ['Errors', 'Latency', 'InvalidResponse'])",
+            "unseen answers can be compared by Errors, Latency and InvalidResponse only: write one of these in online,"
+            " or remove shadow",
+        ),
+    )
     offline: Annotated[list[OfflineGate], Field(max_length=16)] = []
     """Evaluations before any user sees it; all must pass."""
     shadow: Shadow | None = None
@@ -249,6 +257,8 @@ class Evidence(Model):
     """How strongly the counts speak for being no worse than the margin."""
     advance_at: Annotated[str, Field(max_length=40)] | None = None
     """The value of notWorse from which it may advance."""
+    pairs: Annotated[str, Field(max_length=40)] | None = None
+    """Of the pairs of which only one failed, those in which it was the candidate's, such as 9/10."""
     weights: Annotated[list[WeightEvidence], Field(max_length=12)] = []
     """The counts, by weight."""
 
@@ -280,6 +290,10 @@ class CandidateStatus(Model):
     """Since when this phase."""
     latency: Annotated[str, Field(max_length=20)] | None = None
     """The slowest answer that passes the signal Latency, in this attempt; the gateways read this."""
+    shadow: int | None = None
+    """Percent of users whose requests it answers too, unseen; the gateways read this."""
+    pairs: int | None = None
+    """Users of whom an answer of it and one of stable were compared so far."""
     eta: Annotated[str, Field(max_length=63)] | None = None
     """When the next step is to be expected, at the present rate."""
     evidence: Annotated[list[Evidence], Field(max_length=8)] = []

@@ -53,7 +53,7 @@ class Kept:
 
     def extent(self) -> tuple[int, float]:
         """Changes whenever something new came."""
-        return sum(1 + len(one.failed) for one in self.ledger.units.values()), self.ledger.latest
+        return self.ledger.extent()
 
 
 _KEPT: WeakKeyDictionary[Cluster, dict[str, Kept]] = WeakKeyDictionary()

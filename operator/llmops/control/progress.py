@@ -33,7 +33,7 @@ def evaluated(outcome: Outcome, world: World) -> Condition:
     known = state.rejection(state.candidate.digest)
     if known is not None and known.reason == Reason.EVALUATION_FAILED:
         return Condition(ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, known.message or "")
-    if state.candidate.step or state.candidate.weight:
+    if state.candidate.step or state.candidate.weight or state.in_shadow:
         return Condition(ConditionType.EVALUATED, True, Reason.AS_WANTED, offline.message)
     return Condition(ConditionType.EVALUATED, None, Reason.EVALUATING, offline.message)
 

@@ -213,7 +213,7 @@ class Reports:
 
     def _merge(self, unit: Unit) -> None:
         known = self._units.setdefault((unit["release"], unit["digest"], unit["attempt"]), {})
-        what = (unit["unit"], unit["signal"] if unit["kind"] == "failure" else unit["variant"], unit["kind"])
+        what = (unit["unit"], unit["signal"] or unit["variant"], unit["kind"])
         before = known.get(what)
         if (before is None and len(known) < 2 * MAX_UNITS) or (before is not None and unit["at"] < before["at"]):
             known[what] = unit

@@ -94,4 +94,6 @@ def spoken_of(one: Object, verb: str) -> tuple[str, str]:
     if not candidate.get("digest"):
         raise Unknown(f"nothing to {verb}: no candidate is on its way (phase {status.get('phase', 'unknown')})")
     attempt = f"{candidate['digest']}/{candidate.get('attempt', 1)}"
-    return (names.APPROVE, f"{attempt}/{candidate.get('step', 0)}") if verb == "approve" else (names.ABORT, attempt)
+    unseen = "Shadow" in (status.get("phase"), status.get("heldFrom"))
+    step = "shadow" if unseen else candidate.get("step", 0)
+    return (names.APPROVE, f"{attempt}/{step}") if verb == "approve" else (names.ABORT, attempt)

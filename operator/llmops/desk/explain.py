@@ -55,6 +55,11 @@ def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterat
     over = status.get("phase") in ENDED
     stands = "was tried" if over else "is on its way"
     yield f"{_version(candidate)} {stands}, attempt {attempt}: {weight}% of users; {units} met it."
+    if "pairs" in candidate:
+        wanted = ((one.get("spec") or {}).get("rollout") or {}).get("shadow") or {}
+        share = f"it answers {candidate['shadow']}% of users too, unseen: " if candidate.get("shadow") else "unseen, "
+        needed = f" of {wanted.get('minSamples', 200)}" if candidate.get("shadow") else ""
+        yield f"{share}{candidate['pairs']}{needed} users were answered by both.".capitalize()
     if candidate.get("score"):
         yield f"Its evaluation: {candidate['score']}."
     for evidence in candidate.get("evidence") or []:
@@ -74,6 +79,9 @@ def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterat
 def _evidence(evidence: dict[str, Any]) -> Iterator[str]:
     candidate, stable = _failed(evidence.get("candidate")), _failed(evidence.get("stable"))
     yield f"{evidence['signal']}: {candidate} failed with the candidate, {stable} with stable."
+    if evidence.get("pairs"):
+        worse, _, differed = evidence["pairs"].partition("/")
+        yield f"  unseen: only one of the two answers failed for {differed} users, the candidate's for {worse} of them"
     yield f"  evidence of harm {evidence.get('eValue', '?')}; taken back at {evidence.get('rollbackAt', '?')}"
     if "notWorse" in evidence:
         yield f"  evidence of being no worse {evidence['notWorse']}; goes on from {evidence.get('advanceAt', '?')}"

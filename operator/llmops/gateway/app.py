@@ -28,6 +28,7 @@ from llmops.gateway.limits import Accounts, Gate
 from llmops.gateway.meter import Meter
 from llmops.gateway.request import Gone, Receive, Request, Send
 from llmops.gateway.retrieve import Retriever
+from llmops.gateway.shadow import Shadows
 from llmops.gateway.snapshot import Snapshot
 from llmops.gateway.turn import CHAT, COMPLETIONS, EMBEDDINGS, Turn
 from llmops.gateway.upstream import Upstream
@@ -71,6 +72,7 @@ class Door:
             session, lambda service: self.snapshot.current(service), self.lobby, settings.credentials_folder
         )
         self.search = Retriever(session, lambda: self.snapshot).search
+        self.shadows = Shadows(self)
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
         self._routes: dict[tuple[str, str], Handler] = {
@@ -190,6 +192,7 @@ class Door:
         if not self.split_leased():
             for one in serving.values():
                 one["weight"] = 0
+                one.pop("shadow", None)
         spend, load = self.accounts.spend(), self.upstream.load(self.snapshot.services, self.meter.generated)
         held = {name: self.upstream.credentials.of(name) is not None for name in self.snapshot.providers}
         reply = report.report(self.ledger, self.snapshot, serving, cursor, self.instance, self.pod, spend, load, held)

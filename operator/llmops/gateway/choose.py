@@ -22,7 +22,7 @@ from llmops.api import names
 from llmops.gateway.auth import Caller
 from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Refusal, Unknown
 from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Sticky, Version
-from llmops.rollout.split import bucket, meets_candidate
+from llmops.rollout.split import bucket, is_shadowed, meets_candidate
 
 PINNED = frozenset(
     {
@@ -60,13 +60,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A version of a release for this request. `share` is None where it is no evidence."""
+    """A version of a release for this request. `share` is None where it is no evidence; `unseen` is given where the
+    candidate answers it too, afterwards (shadow.py)."""
 
     release: Release
     version: Version
     variant: str
     unit_source: str
     share: Share | None
+    unseen: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +310,22 @@ def _drawn(
             code="prompt_not_ready",
             retry_after=5,
         )
-    if candidate is None or not release.weight or not leased:
+    if candidate is None or not leased:
         return Choice(release, stable, STABLE, source, None)
+    if not release.weight:
+        return Choice(release, stable, STABLE, source, None, _unseen(release, candidate, unit))
     chosen = meets_candidate(bucket(release.name, candidate.digest, release.attempt, unit), release.weight)
     share = Share(candidate.digest, release.attempt, release.weight, unit_hash(unit), release.slow)
     if chosen:
         return Choice(release, candidate, CANDIDATE, source, share)
     return Choice(release, stable, STABLE, source, share)
+
+
+def _unseen(release: Release, candidate: Version, unit: str) -> Share | None:
+    percent = release.shadow
+    if not percent or not is_shadowed(release.name, candidate.digest, release.attempt, unit, percent):
+        return None
+    return Share(candidate.digest, release.attempt, 0, unit_hash(unit), release.slow)
 
 
 def _unit(

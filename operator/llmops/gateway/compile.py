@@ -351,6 +351,7 @@ def _release(release: PromptRelease, found: Sequence[Version], labels: Namespace
         versions=versions,
         waiting=f"its phase is {phase}",
         slow=_slow(moving),
+        shadow=(moving.shadow or 0) if moving and candidate and stable and not moving.weight else 0,
     )
 
 

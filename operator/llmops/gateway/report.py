@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,11 +24,12 @@ TOGETHER = 0.1
 """Seconds that news wait for company: under load a poll would otherwise end with every single request."""
 
 Variant = Literal["stable", "candidate"]
+Kind = Literal["pair"]
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What was seen of one attempt: (unit, signal or the variant that it met)."""
+    """What was seen of one attempt: (unit, the signal or the variant that it met), and pairs by a name of their own."""
 
     digest: str
     number: int
@@ -55,6 +56,12 @@ class Ledger:
         """A unit's answer failed a signal. (For Errors the failure is what it was served: record its exposure too.)"""
         self._record(release, variant, share, signal)
 
+    def paired(self, release: str, share: Share, stable: Sequence[str], candidate: Sequence[str]) -> None:
+        """A unit's answer was compared with one that nobody saw; by the signals that each of the two failed."""
+        self._record(release, "candidate", share, None, "pair")
+        for signal in sorted(set(stable) ^ set(candidate)):
+            self._record(release, "candidate" if signal in candidate else "stable", share, signal, "pair")
+
     def running(self, release: str) -> tuple[str, int] | None:
         """Digest and number of the attempt that feedback may count for."""
         found = self._attempts.get(release)
@@ -76,7 +83,7 @@ class Ledger:
         if ended:
             self._forget(set(ended))
         for name, now in serving.items():
-            if now["candidate"] and now["weight"] and name not in self._attempts:
+            if now["candidate"] and (now["weight"] or now.get("shadow")) and name not in self._attempts:
                 self._attempts[name] = _Attempt(now["candidate"], now["attempt"])
         self._news()
 
@@ -92,11 +99,16 @@ class Ledger:
         """What came after `cursor`."""
         return self._units[bisect.bisect_right(self._sequence, cursor) :]
 
-    def _record(self, release: str, variant: Variant, share: Share, signal: str | None) -> None:
+    def _record(
+        self, release: str, variant: Variant, share: Share, signal: str | None, kind: Kind | None = None
+    ) -> None:
         attempt = self._attempts.get(release)
         if attempt is None or attempt.digest != share.digest or attempt.number != share.attempt:
             return
-        what = (share.unit, signal or f"met {variant}")  # a rising weight lets a unit meet the candidate too
+        what = (
+            share.unit,
+            f"pair {signal}" if kind else signal or f"met {variant}",
+        )  # a rising weight lets a unit meet the candidate too
         if what in attempt.seen:
             return
         if len(self._units) >= MAX_UNITS:
@@ -114,7 +126,7 @@ class Ledger:
                 variant=variant,
                 weight=share.weight,
                 at=self._clock(),
-                kind="failure" if signal else "exposure",
+                kind=kind or ("failure" if signal else "exposure"),
                 signal=signal,
             )
         )

@@ -171,15 +171,20 @@ class Release:
     """Why there is no stable version yet, in words."""
     slow: float | None = None
     """The most seconds that an answer may take, where the signal Latency is watched."""
+    shadow: int = 0
+    """Of how many of a hundred users the candidate answers the requests too, unseen."""
 
     def serving(self) -> Serving:
         """As it is told to the operator."""
-        return Serving(
+        told = Serving(
             stable=self.stable.digest if self.stable else None,
             candidate=self.candidate.digest if self.candidate else None,
             attempt=self.attempt,
             weight=self.weight,
         )
+        if self.shadow:
+            told["shadow"] = self.shadow
+        return told
 
 
 @dataclass(frozen=True, slots=True)

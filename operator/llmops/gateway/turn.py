@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmops.gateway import choose, marks, outcome
+from llmops.gateway import asking, choose, marks, outcome
 from llmops.gateway.auth import Caller
 from llmops.gateway.choose import Choice, Draw
 from llmops.gateway.errors import BadRequest, BudgetSpent, NotReady, Refusal, TimedOut, UpstreamFailed
@@ -20,7 +20,7 @@ from llmops.gateway.form import Form, Heard
 from llmops.gateway.limits import Account, same_currency
 from llmops.gateway.render import render
 from llmops.gateway.request import JSON, SSE, Gone, Request
-from llmops.gateway.snapshot import External, Holder, Service
+from llmops.gateway.snapshot import Holder, Service
 from llmops.gateway.stream import Events, error_event
 from llmops.gateway.upstream import Opened, Whole
 from llmops.telemetry import metrics
@@ -42,6 +42,7 @@ class Turn:
     __slots__ = (
         "account",
         "adapter",
+        "asked",
         "body",
         "caller",
         "choice",
@@ -54,6 +55,7 @@ class Turn:
         "holder",
         "id",
         "invalid",
+        "outcome",
         "request",
         "rescued",
         "service",
@@ -69,6 +71,8 @@ class Turn:
         self.holder: Holder | None = None
         self.body: dict[str, Any] = {}
         self.choice: Choice | None = None
+        self.asked: dict[str, Any] | None = None
+        self.outcome: outcome.Outcome | None = None
         self.draw: Draw | None = None
         self.id: str | None = None
         self.citations: dict[str, Any] = {}
@@ -97,6 +101,8 @@ class Turn:
                 await self._answer()
         finally:
             self.account.leave(self.tokens, self.cost)
+            if self.asked is not None and self.outcome is not None and self.choice is not None:
+                self.door.shadows.begin(self.choice, self.asked, self.outcome)
 
     async def _answer(self) -> None:
         try:
@@ -117,6 +123,8 @@ class Turn:
     async def _prepare(self, choice: Choice) -> None:
         """The version's service, and the body that it is sent."""
         found = self.door.snapshot.services.get(choice.version.service)
+        if choice.unseen is not None:
+            self.asked = self.body
         rendered = await render(choice, self.body, self.door.search)
         if found is None:
             raise NotReady(
@@ -163,7 +171,7 @@ class Turn:
         tries, wrong = 1, form.wrong_reply(answer.body)
         while wrong is not None:
             self.invalid = True
-            self._used(*_usage(answer.body))
+            self._used(*asking.usage(answer.body))
             if not form.again or tries > 1:
                 raise form.refusal(wrong, tries)
             metrics.GATEWAY_RETRIES.labels(self.service.name).inc()
@@ -276,21 +284,9 @@ class Turn:
         return answer
 
     async def _ask_one(self, service: Service, stream: bool) -> Whole | Opened:
-        if service.external is not None:
-            self._within_budget(service.external)
-            return await self.door.upstream.abroad(service, self.account.name, self.request.path, self.body, stream)
-        # what every revision's engine calls itself; another service has no such adapter
-        taught = self.adapter and self.adapter in service.adapters
-        self.body["model"] = f"{service.name}:{self.adapter}" if taught else service.name
-        body = orjson.dumps(self.body)
-        if stream:
-            return await self.door.upstream.stream(service, self.account.name, self.request.path, body)
-        return await self.door.upstream.whole(service, self.account.name, self.request.path, body)
-
-    def _within_budget(self, abroad: External) -> None:
-        if abroad.budget is not None:
-            account = self.door.accounts.of_provider(abroad.provider)
-            account.within(f"Provider {abroad.provider}", abroad.budget, self.door.today())
+        return await asking.ask(
+            self.door, service, self.adapter, self.account.name, self.request.path, self.body, stream
+        )
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -358,28 +354,20 @@ class Turn:
         self._evidence(release_failed=True, model_failed=True)
 
     def _evidence(self, release_failed: bool, model_failed: bool) -> None:
-        if self.draw is not None or (self.choice is not None and self.choice.share is not None):
+        choice = self.choice
+        if self.draw is not None or (choice is not None and (choice.share is not None or choice.unseen is not None)):
             seconds = self.waited or self.door.loop.time() - self.request.started
-            what = outcome.Outcome(release_failed, model_failed, self.invalid, seconds)
-            outcome.tell(self.door.ledger, self.choice, self.draw, what)
+            self.outcome = outcome.Outcome(release_failed, model_failed, self.invalid, seconds)
+            outcome.tell(self.door.ledger, choice, self.draw, self.outcome)
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:
         self.tokens += tokens_in + tokens_out
-        self.cost += self.door.meter.used(self.service, tokens_in, tokens_out)
-        if (abroad := self.service.external) is not None:
-            cost = tokens_in * abroad.price_in + tokens_out * abroad.price_out
-            self.door.accounts.of_provider(abroad.provider).used(tokens_in + tokens_out, cost)
+        self.cost += asking.paid(self.door, self.service, tokens_in, tokens_out)
 
     def _count(self, status: int) -> None:
         seconds = self.door.loop.time() - self.request.started
         variant = self.draw.variant if self.draw else ""
         self.door.meter.answered(self.request.path, self.service, self.choice, variant, status, seconds)
-
-
-def _usage(body: bytes) -> tuple[int, int]:
-    """Tokens in and out, of an answer that was read before."""
-    usage = orjson.loads(body).get("usage") or {}
-    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
 
 
 __all__ = ["CHAT", "COMPLETIONS", "EMBEDDINGS", "JSON", "Turn"]

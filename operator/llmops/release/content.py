@@ -44,8 +44,6 @@ def _unsupported(release: PromptRelease) -> str | None:
     spec = release.spec
     if spec.steps:
         return "spec.steps (a chain) is not available in this version: write spec.messages"
-    if spec.rollout.shadow is not None:
-        return "rollout.shadow is not available in this version: remove it"
     unknown = [one.signal for one in spec.rollout.online if one.signal not in WIRED]
     if unknown:
         return f"the online signal {unknown[0]} is not available in this version: write {_or(WIRED)}"

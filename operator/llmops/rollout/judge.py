@@ -1,4 +1,5 @@
-"""The questions asked at every look while users meet the candidate, in this order; the first that answers decides.
+"""The questions asked at every look while users meet the candidate, or it answers unseen, in this order; the first
+that answers decides.
 
 Aborting and reverting come before them (machine.py), then: is it harmful, is the split broken, is there evidence at
 all, do the gateways follow, is it shown to be no worse, is it overdue.
@@ -7,7 +8,7 @@ all, do the gateways follow, is it shown to be no worse, is it overdue.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from llmops.api import Reason
@@ -60,12 +61,21 @@ Verdict = RollBack | Hold | Stay | Advance
 
 @dataclass(frozen=True)
 class Case:
-    """One look at a candidate that users meet."""
+    """One look at a candidate that answers; `home` is Shadow, Canary or Baking."""
 
     candidate: Candidate
     wanted: Wanted
     world: World
-    baking: bool
+    home: str
+
+    @property
+    def baking(self) -> bool:
+        return self.home == "Baking"
+
+    @property
+    def place(self) -> int | str:
+        """What an approval must name: the step, or that it is the shadow (evaluations are step 0)."""
+        return "shadow" if self.home == "Shadow" else self.candidate.step
 
     @property
     def step(self) -> Step:
@@ -93,13 +103,13 @@ def tick(candidate: Candidate, world: World) -> Candidate:
 
 def judge(case: Case) -> Verdict:
     """The first question that answers; suspended, only harm is acted upon and nothing advances."""
-    for ask in BAKING if case.baking else CANARY:
+    for ask in QUESTIONS[case.home]:
         verdict = ask(case)
         if isinstance(verdict, Advance) and case.wanted.suspend:
             return Stay(Reason.SUSPENDED, f"suspended: it would go on now ({verdict.message})")
         if verdict is not None:
             return verdict
-    return Stay(Reason.GATHERING_EVIDENCE, waiting(case))
+    return Stay(Reason.SHADOWING if case.home == "Shadow" else Reason.GATHERING_EVIDENCE, waiting(case))
 
 
 def harmful(case: Case) -> Verdict | None:
@@ -107,16 +117,24 @@ def harmful(case: Case) -> Verdict | None:
     limit = evidence.rollback_at(len(case.candidate.frozen.signals), case.candidate.frozen.false_positive_rate)
     for name in case.candidate.frozen.signals:
         counts = case.world.tally.signal(name)
-        e = evidence.harm(counts.by_weight)
+        e = evidence.harm(counts.compared)
         if e >= math.log(limit):
-            stable, candidate = counts.failures
-            return RollBack(
-                Reason.CANDIDATE_WORSE,
-                f"{name}: {candidate} of {case.world.tally.candidate_units} users failed with the candidate, "
-                f"{stable} of {case.world.tally.stable_units} with stable; "
-                f"evidence {evidence.text(e)} against {limit:g}",
-            )
+            told = f"{name}: {fared(case, name)}; evidence {evidence.text(e)} against {limit:g}"
+            return RollBack(Reason.CANDIDATE_WORSE, told)
     return None
+
+
+def fared(case: Case, signal: str) -> str:
+    """How both did, in numbers."""
+    tally, counts = case.world.tally, case.world.tally.signal(signal)
+    (stable, candidate), (n, x) = counts.failures, counts.differed
+    met = (
+        f"{candidate} of {tally.candidate_units} users failed with the candidate, "
+        f"{stable} of {tally.stable_units} with stable"
+    )
+    unseen = f"of {tally.pairs} users answered by both, unseen, only the candidate's answer failed for {x}, only "
+    unseen += f"stable's for {n - x}"
+    return unseen if case.home == "Shadow" else f"{met}; {unseen}" if n else met
 
 
 def harmful_in_bake(case: Case) -> Verdict | None:
@@ -174,7 +192,7 @@ def gateways_behind(case: Case) -> Verdict | None:
 
 def approved(case: Case) -> Verdict | None:
     """A person takes the decision where evidence cannot."""
-    if case.candidate.hold and named(case.world.approve, case.candidate, case.candidate.step):
+    if case.candidate.hold and named(case.world.approve, case.candidate, case.place):
         return Advance(Reason.APPROVED, "approved")
     return None
 
@@ -192,13 +210,44 @@ def overdue(case: Case) -> Verdict | None:
     """Neither harm nor harmlessness was shown in maxDuration."""
     if case.candidate.active < seconds(case.step.max_duration):
         return None
-    choice, sentence = case.wanted.rollout.on_inconclusive, f"undecided after maxDuration {case.step.max_duration}"
+    return _undecided(case, f"undecided after maxDuration {case.step.max_duration}")
+
+
+def _undecided(case: Case, sentence: str) -> Verdict:
+    choice = case.wanted.rollout.on_inconclusive
     if choice == "Rollback":
         return RollBack(Reason.INCONCLUSIVE, f"{sentence}, and onInconclusive is Rollback")
-    harm = [evidence.harm(case.world.tally.signal(name).by_weight) for name in case.candidate.frozen.signals]
-    if choice == "Promote" and all(one < 0 for one in harm):
+    if choice == "Promote" and nothing_against(case):
         return Advance(Reason.INCONCLUSIVE, f"{sentence}; nothing speaks against it, and onInconclusive is Promote")
-    return Hold(Reason.INCONCLUSIVE, f"{sentence}: {waiting(case)}; {how_to_approve(case.candidate)}")
+    told = f"{sentence}: {waiting(case)}; {how_to_approve(case.candidate, case.place)}"
+    return Hold(Reason.INCONCLUSIVE, told)
+
+
+def nothing_against(case: Case) -> bool:
+    """Unseen, where Feedback cannot be had and failures are few, no pair that speaks against it is enough."""
+    tally = case.world.tally
+    harm = [evidence.harm(tally.signal(name).compared) for name in case.candidate.frozen.signals]
+    if case.home == "Shadow":
+        return tally.pairs > 0 and all(one <= 0 for one in harm)
+    return all(one < 0 for one in harm)
+
+
+def compared(case: Case) -> Verdict | None:
+    """Enough pairs, and none of the questions before found harm in them."""
+    shadow, pairs = case.wanted.rollout.shadow, case.world.tally.pairs
+    if shadow is None:
+        return Advance(Reason.NO_WORSE, "rollout.shadow was taken out")
+    if pairs < shadow.min_samples:
+        return None
+    return Advance(Reason.NO_WORSE, f"nothing speaks against it in its answers to {pairs} users, unseen")
+
+
+def unanswered(case: Case) -> Verdict | None:
+    """Too few pairs in all that time. It is the time on the clock: where nobody asks, no evidence comes either."""
+    shadow = case.wanted.rollout.shadow
+    if shadow is None or case.world.now - case.candidate.since < seconds(shadow.timeout):
+        return None
+    return _undecided(case, f"too few pairs after shadow.timeout {shadow.timeout}")
 
 
 def blind(case: Case) -> Verdict | None:
@@ -236,9 +285,17 @@ BAKING: tuple[Check, ...] = (
 )
 
 
-def how_to_approve(candidate: Candidate) -> str:
+QUESTIONS: Mapping[str, tuple[Check, ...]] = {
+    "Shadow": (harmful, approved, compared, unanswered),
+    "Canary": CANARY,
+    "Baking": BAKING,
+}
+
+
+def how_to_approve(candidate: Candidate, place: int | str | None = None) -> str:
     """The way out that is a person's."""
-    return f"approve with llmops.dev/approve: {candidate.digest}/{candidate.attempt}/{candidate.step}, or abort"
+    place = candidate.step if place is None else place
+    return f"approve with llmops.dev/approve: {candidate.digest}/{candidate.attempt}/{place}, or abort"
 
 
 def unmet(case: Case) -> list[str]:
@@ -266,6 +323,9 @@ def shown_no_worse(case: Case, signal: str) -> float:
 
 def waiting(case: Case) -> str:
     """What it waits for."""
+    if case.home == "Shadow":
+        shadow = case.wanted.rollout.shadow
+        return f"answering unseen: {case.world.tally.pairs} of {shadow.min_samples if shadow else 0} users compared"
     if case.baking:
         return f"watched at 100%: {case.candidate.active:.0f} s of {case.wanted.rollout.bake}"
     return f"at {case.candidate.weight}%, waiting for " + ", ".join(unmet(case))

@@ -1,4 +1,4 @@
-"""What gateways counted for one attempt: a set of units, each with its first meetings and its first failures.
+"""What gateways counted for one attempt: a set of units, each with its first meetings, first failures and first pairs.
 
 `add` may be given the same record any number of times, in any order, from any gateway: of two records about the same
 thing the earlier wins, so a failover, a restart or a lost report changes no count. `pack` and `unpack` make it small
@@ -12,7 +12,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmops.api.report import Unit as Record
 from llmops.rollout.evidence import Counts
@@ -32,11 +32,14 @@ class Moment:
 
 @dataclass(slots=True)
 class Unit:
-    """One user in this attempt: first meeting, first meeting with the candidate, first failure of each signal."""
+    """One user in this attempt: first meeting, first meeting with the candidate, first failure of each signal; and
+    unseen: its first pair of answers, and the first of each signal that only one of the two failed."""
 
     first: Moment | None = None
     met: Moment | None = None
     failed: dict[str, Moment] = field(default_factory=dict)
+    pair: Moment | None = None
+    differed: dict[str, Moment] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ class SignalCounts:
 
     by_weight: tuple[Counts, ...] = ()
     baked: tuple[int, int] = (0, 0)  # failed, units
+    differed: tuple[int, int] = (0, 0)  # pairs of which one failed, of them the candidate's
+
+    @property
+    def compared(self) -> tuple[Counts, ...]:
+        """What speaks for or against harm. Of a pair that differs, either is as likely to be the worse one while both
+        are alike: so it is a failure at 50%, one more fair bet beside those of the steps, in the same e-value."""
+        n, x = self.differed
+        return (Counts(0.5, n, x, n), *self.by_weight) if n else self.by_weight
 
     @property
     def failures(self) -> tuple[int, int]:
@@ -70,6 +81,7 @@ class Tally:
     shares: tuple[Shares, ...] = ()
     signals: dict[str, SignalCounts] = field(default_factory=dict)
     latest: float = 0.0  # when the newest record came to be
+    pairs: int = 0  # units of whom two answers were compared
 
     @property
     def stable_units(self) -> int:
@@ -107,6 +119,11 @@ class Ledger:
         self.latest = max(self.latest, moment.at)
         if kind == "failure" and signal is not None:
             unit.failed[signal] = _earlier(unit.failed.get(signal), moment)
+        elif kind == "pair" and signal is not None:
+            differed = unit.differed = unit.differed or {}
+            differed[signal] = _earlier(differed.get(signal), moment)
+        elif kind == "pair":
+            unit.pair = _earlier(unit.pair, moment)
         elif kind == "exposure":
             unit.first = _earlier(unit.first, moment)
             if moment.candidate:
@@ -115,14 +132,24 @@ class Ledger:
     def tally(self, signals: Sequence[str], now: float, windows: dict[str, float]) -> Tally:
         """Count. A failure of a unit whose exposure no gateway knows does not count."""
         known = [unit for unit in self.units.values() if unit.first is not None]
+        pairs = [unit for unit in self.units.values() if unit.pair is not None]
         counts = {name: _count(name, known, now - windows.get(name, 0.0)) for name in signals}
-        return Tally(_shares(known), counts, _latest(known, now))
+        if pairs:
+            counts = {name: replace(one, differed=_differed(name, pairs)) for name, one in counts.items()}
+        return Tally(_shares(known), counts, _latest(known, now), len(pairs))
+
+    def extent(self) -> tuple[int, float]:
+        """Changes whenever something new came."""
+        many = sum(1 + len(one.failed) + len(one.differed or ()) for one in self.units.values())
+        return many, self.latest
 
     def pack(self) -> str:
         """As text, for a ConfigMap."""
-        chosen = sorted(self.units.items(), key=lambda one: (not one[1].failed, _at(one[1])))[:MAX_PACKED]
+        chosen = sorted(self.units.items(), key=lambda one: (not (one[1].failed or one[1].differed), _at(one[1])))[
+            :MAX_PACKED
+        ]
         rows = [
-            [name, _row(unit.first), _row(unit.met), {s: _row(m) for s, m in unit.failed.items()}]
+            [name, _row(unit.first), _row(unit.met), {s: _row(m) for s, m in unit.failed.items()}, *_unseen(unit)]
             for name, unit in chosen
         ]
         return base64.b85encode(zlib.compress(json.dumps(rows, separators=(",", ":")).encode(), 6)).decode()
@@ -133,13 +160,21 @@ class Ledger:
             rows = json.loads(zlib.decompress(base64.b85decode(text)))
         except (zlib.error, UnicodeDecodeError) as problem:
             raise ValueError(f"the stored evidence cannot be read: {problem}") from problem
-        for name, first, met, failed in rows:
+        for name, first, met, failed, *unseen in rows:  # a version without shadows packed four
             unit = self.units.setdefault(name, Unit())
             for moment in (first, met):
                 if moment:
                     self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), None, "exposure")
             for signal, moment in failed.items():
                 self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), signal, "failure")
+            for signal, moment in unseen[0].items() if unseen else ():
+                self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), signal or None, "pair")
+
+
+def _unseen(unit: Unit) -> list[dict[str, list[float] | None]]:
+    """Its pairs, the first one under no signal's name; nothing where there is none."""
+    found = {**({"": unit.pair} if unit.pair else {}), **(unit.differed or {})}
+    return [{signal: _row(moment) for signal, moment in found.items()}] if found else []
 
 
 def _row(moment: Moment | None) -> list[float] | None:
@@ -147,7 +182,8 @@ def _row(moment: Moment | None) -> list[float] | None:
 
 
 def _at(unit: Unit) -> float:
-    return unit.first.at if unit.first else 0.0
+    first = unit.first or unit.pair
+    return first.at if first else 0.0
 
 
 def _earlier(one: Moment | None, other: Moment) -> Moment:
@@ -170,6 +206,11 @@ def _shares(units: Iterable[Unit]) -> tuple[Shares, ...]:
         if unit.met is not None:
             seen[unit.met.weight][2] += 1
     return tuple(Shares(weight, *cell) for weight, cell in sorted(seen.items()))
+
+
+def _differed(signal: str, pairs: Iterable[Unit]) -> tuple[int, int]:
+    found = [unit.differed[signal] for unit in pairs if unit.differed and signal in unit.differed]
+    return len(found), sum(one.candidate for one in found)
 
 
 def _count(signal: str, units: Iterable[Unit], closed_before: float) -> SignalCounts:

@@ -1,9 +1,9 @@
 """look(state, wanted, world): one look, at most one transition.
 
-    Pending -> Validating -> Evaluating -> Canary -> Baking -> Released
-                   \\             \\           \\         /
-                    +-------------+---- RollingBack -> Rejected
-    Holding: from Evaluating, Canary or Baking, and back
+    Pending -> Validating -> Evaluating -> Shadow -> Canary -> Baking -> Released
+                   \\             \\          \\         \\         /
+                    +-------------+----------+---- RollingBack -> Rejected
+    Holding: from Evaluating, Shadow, Canary or Baking, and back
 
 Every way out of users' sight goes through RollingBack, which waits until every gateway has confirmed weight 0; the
 candidate's `ending` says what follows. A candidate that nobody meets ends at once.
@@ -147,7 +147,7 @@ def _person(state: State, wanted: Wanted, world: World) -> Outcome | None:
 
 
 def _before_users(state: State, moving: Candidate, wanted: Wanted, world: World) -> Outcome:
-    """Pending, Validating, Evaluating, and Holding from there."""
+    """Pending, Validating, Evaluating, Shadow, and Holding from there."""
     if moving.hold == Reason.STABLE_UNKNOWN:
         return _without_stable(state, moving, world)
     problem = world.problem
@@ -159,6 +159,8 @@ def _before_users(state: State, moving: Candidate, wanted: Wanted, world: World)
         return _moved(replace(state, phase="Validating"), Reason.IN_PROGRESS, "everything it refers to is there")
     if state.phase == "Validating":
         return _moved(replace(state, phase="Evaluating"), Reason.EVALUATING, "its templates and variables make sense")
+    if state.in_shadow:
+        return _answering(state, moving, wanted, world, "Shadow")
     return _evaluating(replace(state, candidate=replace(moving, score=world.offline.score)), wanted, world)
 
 
@@ -202,14 +204,18 @@ def _erred(state: State, moving: Candidate, message: str) -> Outcome:
 
 
 def _admit(state: State, moving: Candidate, wanted: Wanted, world: World, why: str) -> Outcome:
-    """From the evaluations to users: the first release to all of them, any other to the first step's share; to all of
-    them, too, where they cannot be split."""
+    """From the evaluations to users: the first release to all of them, as where they cannot be split; any other to the
+    first step's share, after a while unseen where the spec says so."""
     if wanted.suspend:
         return Outcome(state, Reason.SUSPENDED, f"suspended: it would go to users now ({why})")
     if state.stable is None:
         return _release(state, moving, f"first release: {why}", world)
     if wanted.unsplit:
         return _release(state, moving, f"it passed its evaluations, and replaces the one before: {why}", world)
+    if wanted.rollout.shadow is not None:
+        unseen = replace(state, phase="Shadow", held_from=None, candidate=replace(moving, since=world.now, hold=None))
+        told = f"{moving.version} answers {wanted.rollout.shadow.percent}% of users too, unseen ({why})"
+        return _moved(unseen, Reason.SHADOWING, told)
     return _advance(state, moving, Advance(Reason.NO_WORSE, why), wanted, world)
 
 
@@ -217,11 +223,15 @@ def _admit(state: State, moving: Candidate, wanted: Wanted, world: World, why: s
 
 
 def _with_users(state: State, moving: Candidate, wanted: Wanted, world: World) -> Outcome:
-    """Canary and Baking, and Holding from there: the questions of judge.py."""
+    """Canary and Baking, and Holding from there."""
     moving = tick(moving, world)
-    state = replace(state, candidate=moving)
     home = (state.held_from or "Canary") if state.phase == "Holding" else (state.phase or "Canary")
-    verdict = judge(Case(moving, wanted, world, baking=home == "Baking"))
+    return _answering(replace(state, candidate=moving), moving, wanted, world, home)
+
+
+def _answering(state: State, moving: Candidate, wanted: Wanted, world: World, home: str) -> Outcome:
+    """The questions of judge.py, and what follows from their answer."""
+    verdict = judge(Case(moving, wanted, world, home))
     if isinstance(verdict, RollBack):
         return _end(state, moving, "Rejected", verdict.reason, verdict.message, world)
     if isinstance(verdict, Advance):
@@ -245,7 +255,7 @@ def _advance(state: State, moving: Candidate, verdict: Advance, wanted: Wanted, 
         bake=moving.bake if above else _bounds(moving, world),
     )  # fmt: skip
     handled = state.handled
-    if named(world.approve, moving, moving.step):
+    if named(world.approve, moving, "shadow" if state.in_shadow else moving.step):
         handled = handled.model_copy(update={"approve": world.approve})
     entered = replace(state, phase="Canary" if above else "Baking", held_from=None, candidate=onward, handled=handled)
     share = f"step {step}: {weight}% of users" if above else "all users, watched for a while longer"

@@ -24,6 +24,11 @@ def meets_candidate(bucket: int, weight: int) -> bool:
     return bucket < weight * (BUCKETS // 100)
 
 
+def is_shadowed(release: str, digest: str, attempt: int, unit: str, percent: int) -> bool:
+    """Whether the candidate answers this unit too, unseen: other units than those that meet it first."""
+    return bucket(release, f"{digest}\nshadow", attempt, unit) < percent * (BUCKETS // 100)
+
+
 def unit_hash(unit: str) -> str:
     """The 16 hex digits by which a unit is reported, so that no user's name leaves the gateway."""
     return hashlib.sha256(unit.encode()).hexdigest()[:16]

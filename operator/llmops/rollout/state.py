@@ -78,6 +78,11 @@ class State:
     history: tuple[HistoryEntry, ...] = ()
     handled: LastHandled = field(default_factory=LastHandled)
 
+    @property
+    def in_shadow(self) -> bool:
+        """Whether the candidate answers unseen, held there or not."""
+        return self.phase == "Shadow" or (self.phase == "Holding" and self.held_from == "Shadow")
+
     def rejection(self, digest: str) -> RejectedStatus | None:
         """The rejection of a content, if it stands."""
         return next((one for one in self.rejected if one.digest == digest), None)

@@ -21,7 +21,7 @@ def look_after(outcome: Outcome) -> float | None:
     state = outcome.state
     if outcome.moved:
         return 0.1
-    if state.phase in ("Canary", "Baking", "RollingBack") or (state.candidate and state.candidate.weight):
+    if state.phase in ("Shadow", "Canary", "Baking", "RollingBack") or (state.candidate and state.candidate.weight):
         return 1.0
     return 30.0 if state.phase in ("Pending", "Validating", "Evaluating", "Holding") else None
 
@@ -45,7 +45,7 @@ def due(old: Mapping[str, Any], new: Mapping[str, Any], generation: int, now: da
     return not 0 <= now.timestamp() - saved < WRITE_EVERY and _counts(old) != _counts(new)
 
 
-COUNTED = frozenset({"evidence", "memory", "units", "eta", "sampleRatio", "score"})
+COUNTED = frozenset({"evidence", "memory", "units", "pairs", "eta", "sampleRatio", "score"})
 
 
 def _essence(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def fields(
         "phase": state.phase,
         "heldFrom": state.held_from,
         "stable": _stable(state, revision),
-        "candidate": _candidate(state.candidate, wanted, world, revision, now) if state.candidate else None,
+        "candidate": _candidate(state, state.candidate, wanted, world, revision, now) if state.candidate else None,
         "rejected": [one.wire() for one in state.rejected],
         "history": [one.wire() for one in state.history[: max(limit, 1)]],
         "lastHandled": state.handled.wire() or None,
@@ -97,8 +97,11 @@ def _stable(state: State, revision: Names) -> dict[str, Any] | None:
     return {**told, "since": stamp(stable.since)}
 
 
-def _candidate(moving: Candidate, wanted: Wanted, world: World, revision: Names, now: datetime) -> dict[str, Any]:
-    tally = world.tally
+def _candidate(
+    state: State, moving: Candidate, wanted: Wanted, world: World, revision: Names, now: datetime
+) -> dict[str, Any]:
+    tally, shadow = world.tally, wanted.rollout.shadow
+    case = Case(moving, wanted, world, "Shadow" if state.in_shadow else "Baking" if moving.weight == 100 else "Canary")
     told: dict[str, Any] = {
         "digest": moving.digest,
         "version": moving.version or None,
@@ -109,12 +112,15 @@ def _candidate(moving: Candidate, wanted: Wanted, world: World, revision: Names,
         "since": stamp(moving.since),
         "score": moving.score,
         "latency": moving.frozen.latency,
+        "shadow": shadow.percent if shadow is not None and state.in_shadow else None,
         "memory": {**memory(moving), "savedAt": round(now.timestamp(), 3)},
     }
-    if tally.shares:
-        case = Case(moving, wanted, world, baking=moving.weight == 100)
-        told["units"] = tally.candidate_units
+    if tally.pairs or state.in_shadow:
+        told["pairs"] = tally.pairs
+    if tally.shares or tally.pairs:
         told["evidence"] = [_evidence(case, name) for name in moving.frozen.signals]
+    if tally.shares:
+        told["units"] = tally.candidate_units
         told["sampleRatio"] = evidence.text(
             evidence.sample_ratio([(one.weight / 100, one.units, one.candidate) for one in tally.shares])
         )
@@ -130,9 +136,11 @@ def _evidence(case: Case, name: str) -> dict[str, Any]:
         "signal": name,
         "stable": f"{stable}/{tally.stable_units}",
         "candidate": f"{candidate}/{tally.candidate_units}",
-        "eValue": evidence.text(evidence.harm(counts.by_weight)),
+        "eValue": evidence.text(evidence.harm(counts.compared)),
         "rollbackAt": f"{evidence.rollback_at(len(moving.frozen.signals), moving.frozen.false_positive_rate):g}",
     }
+    if tally.pairs:
+        told["pairs"] = f"{counts.differed[1]}/{counts.differed[0]}"
     if 0 < moving.weight < 100:
         told["notWorse"] = evidence.text(shown_no_worse(case, name))
         told["advanceAt"] = f"{evidence.advance_at(moving.frozen.false_advance_rate):g}"
@@ -147,7 +155,7 @@ def _bake_value(moving: Candidate, counts: SignalCounts, name: str) -> str | Non
         return None
     limit = evidence.bake_limit(upper, moving.frozen.ratio, moving.frozen.points)
     e = evidence.bake_harm(*counts.baked, limit)
-    return None if e is None else evidence.text(max(e, evidence.harm(counts.by_weight)))
+    return None if e is None else evidence.text(max(e, evidence.harm(counts.compared)))
 
 
 def _weights(counts: SignalCounts, tally: Tally) -> list[dict[str, int]]:

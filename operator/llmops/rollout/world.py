@@ -112,7 +112,7 @@ def behind(candidate: Candidate, world: World) -> list[str]:
     return late if live else ["no gateway reports; all are"]
 
 
-def named(annotation: str | None, candidate: Candidate, step: int | None = None) -> bool:
+def named(annotation: str | None, candidate: Candidate, step: int | str | None = None) -> bool:
     """Whether an annotation names exactly this digest (8 digits suffice), attempt and, where given, step."""
     parts = (annotation or "").strip().split("/")
     rest = [str(candidate.attempt)] + ([str(step)] if step is not None else [])

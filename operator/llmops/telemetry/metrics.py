@@ -47,6 +47,16 @@ GATEWAY_REFUSED = Counter(
 GATEWAY_FEEDBACK = Counter(
     "llmops_gateway_feedback_total", "Feedback on prompts' answers.", ["release", "variant", "rating"]
 )
+GATEWAY_SHADOWS = Counter(
+    "llmops_gateway_shadows_total",
+    "Requests that a candidate was to answer unseen, by result (compared, busy, unable, given up).",
+    ["release", "result"],
+)  # fmt: skip
+GATEWAY_SHADOW_TOKENS = Counter(
+    "llmops_gateway_shadow_tokens_total",
+    "Tokens of unseen answers by release and direction (in, out); they are among their service's, and no key's.",
+    ["release", "direction"],
+)  # fmt: skip
 GATEWAY_RUNNING = Gauge("llmops_gateway_running_requests", "Requests being answered at this moment.")
 GATEWAY_HELD = Gauge("llmops_gateway_held_requests", "Requests that wait for a service's first pod.")
 GATEWAY_SERVICE_REQUESTS = Gauge(

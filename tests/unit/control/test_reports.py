@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from llmops.api import Settings
 from llmops.api.report import Report, Unit
 from llmops.control.reports import GatewayState, Reports
+from llmops.rollout.ledger import Ledger
 
 RELEASE, DIGEST = "shop/answer", "d" * 64
 
 
-def unit(name: str, at: float, variant: Any = "stable", signal: str | None = None) -> Unit:
+def unit(
+    name: str, at: float, variant: Any = "stable", signal: str | None = None, pair: bool = False
+) -> Unit:  # fmt: skip
     return Unit(
-        release=RELEASE, digest=DIGEST, attempt=1, unit=name, variant=variant, weight=5, at=at,
-        kind="failure" if signal else "exposure", signal=signal,
+        release=RELEASE, digest=DIGEST, attempt=1, unit=name, variant="candidate" if pair and not signal else variant,
+        weight=5, at=at, kind="pair" if pair else "failure" if signal else "exposure", signal=signal,
     )  # fmt: skip
 
 
@@ -49,9 +52,20 @@ def test_a_failure_told_before_its_exposure_is_not_lost() -> None:
     assert {one["kind"] for one in seen.units(RELEASE, DIGEST, 1)} == {"exposure", "failure"}
 
 
+def test_a_pair_that_two_gateways_tell_counts_once_and_beside_what_its_user_meets_later() -> None:
+    seen, _ = reports()
+    seen.take("a:1", report(unit("u", 20.0, pair=True), unit("u", 20.0, "candidate", "Errors", pair=True)))
+    seen.take("b:1", report(unit("u", 10.0, pair=True), unit("u", 10.0, "stable", "Errors", pair=True), instance="two"))
+    seen.take("a:1", report(unit("u", 30.0), unit("u", 30.0, "stable", "Errors")))
+    ledger = Ledger()
+    ledger.add(seen.units(RELEASE, DIGEST, 1))
+    tally = ledger.tally(["Errors"], 100.0, {})
+    assert (tally.pairs, tally.signal("Errors").differed, tally.signal("Errors").failures) == (1, (1, 0), (1, 0))
+
+
 UNITS = st.lists(
     st.builds(unit, st.sampled_from("uvw"), st.floats(0, 9), st.sampled_from(["stable", "candidate"]),
-              st.sampled_from([None, "Errors"])), max_size=12,
+              st.sampled_from([None, "Errors"]), st.booleans()), max_size=12,
 )  # fmt: skip
 
 

@@ -171,6 +171,23 @@ def test_explain_tells_the_evidence_with_its_numbers_and_what_can_be_done() -> N
     assert "llmops approve promptrelease answer -n shop" in said
 
 
+def test_of_a_candidate_that_answers_unseen_the_pairs_are_told_and_an_approval_names_the_shadow() -> None:
+    told = {
+        "signal": "Errors",
+        "stable": "0/0",
+        "candidate": "0/0",
+        "eValue": "3.1",
+        "rollbackAt": "40",
+        "pairs": "9/10",
+    }
+    moving = {"digest": DIGEST, "attempt": 3, "weight": 0, "step": 0, "shadow": 20, "pairs": 37, "evidence": [told]}
+    unseen = _release(phase="Holding", heldFrom="Shadow", candidate=moving)
+    said = "\n".join(explained(unseen))
+    assert "It answers 20% of users too, unseen: 37 of 200 users were answered by both." in said
+    assert "unseen: only one of the two answers failed for 10 users, the candidate's for 9 of them" in said
+    assert change.spoken_of(unseen, "approve") == ("llmops.dev/approve", f"{DIGEST}/3/shadow")
+
+
 def test_explain_says_when_nobody_has_looked_yet() -> None:
     assert "is the operator running" in explained({**CANARY, "status": {}})[1]
 

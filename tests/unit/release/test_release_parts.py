@@ -83,7 +83,6 @@ def test_what_users_could_notice_makes_a_new_version(change: Object) -> None:
         ({"messages": [{"role": "user", "content": "{% if %}"}]}, Reason.TEMPLATE_INVALID, "message 1"),
         ({"variables": {"type": 7}}, Reason.TEMPLATE_INVALID, "spec.variables.type is no JSON Schema"),
         ({"indexRef": {"name": "faq", "query": "{{ nothing }}"}}, Reason.TEMPLATE_INVALID, "indexRef.query"),
-        ({"rollout": {"shadow": {"percent": 5}}}, Reason.UNSUPPORTED, "rollout.shadow"),
         ({"rollout": {"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]}},
          Reason.UNSUPPORTED, "the online signal Judge is not available in this version: write Errors, Feedback,"),
         ({"serviceRef": {"name": "a", "revision": "b"}}, Reason.UNSUPPORTED, "serviceRef.revision"),

@@ -10,7 +10,7 @@ from llmops.api.promptrelease import PromptReleaseStatus
 from llmops.api.rollout import Rollout
 from llmops.rollout.ledger import Ledger
 from llmops.rollout.machine import look
-from llmops.rollout.split import bucket, meets_candidate
+from llmops.rollout.split import bucket, is_shadowed, meets_candidate
 from llmops.rollout.state import State, memory, read, stamp
 from llmops.rollout.tell import fields
 from llmops.rollout.world import Gateway, Offline, Outcome, Problem, Wanted, World
@@ -161,6 +161,7 @@ class Story:
             self.now += 1
             self.sync()
             self.users(users, bad, first=int(self.now * 1000) % 10_000_000)
+            self.pairs(users, bad, first=int(self.now * 1000) % 10_000_000)
         return self.phase
 
     def told(self) -> dict[str, Any]:
@@ -170,6 +171,22 @@ class Story:
         told = fields(self.last, self.wanted, self.world, str, 10, now)["candidate"]
         assert isinstance(told, dict)
         return told
+
+    def pairs(self, count: int, bad: float = 0.0, first: int = 0, stable_bad: float = 0.0) -> None:
+        """Users come, and the candidate answers its share of them too, unseen; nobody meets it."""
+        moving, shadow = self.state.candidate, self.rollout.shadow
+        if moving is None or shadow is None or not self.state.in_shadow:
+            return
+        for number in range(first, first + count):
+            unit = f"user-{number}"
+            if not is_shadowed("shop/answer", moving.digest, moving.attempt, unit, shadow.percent):
+                continue
+            record: dict[str, Any] = {"unit": unit, "weight": 0, "at": self.now, "kind": "pair", "signal": None}
+            ours, theirs = hash_share(unit) < bad, hash_share(f"{unit} again") < stable_bad
+            self.ledger().add([{**record, "variant": "candidate"}])  # type: ignore[list-item]
+            if ours != theirs:
+                worse = {**record, "variant": "candidate" if ours else "stable", "signal": "Errors"}
+                self.ledger().add([worse])  # type: ignore[list-item]
 
     def released(self) -> Story:
         """With a first version that everybody gets."""

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.rollout.story import DEMO, Story
 
+from llmops.api.rollout import Shadow
 from llmops.rollout.world import Offline
 
 MOVES = st.one_of(
@@ -20,12 +21,16 @@ MOVES = st.one_of(
     st.tuples(st.just("retry"), st.integers(1, 2)),
     st.tuples(st.just("approve"), st.integers(0, 3)),
     st.tuples(st.just("abort"), st.integers(1, 2)),
-    st.tuples(st.just("rollout"), st.sampled_from(["demo", "approval", "no steps"])),
+    st.tuples(st.just("approve"), st.just("shadow")),
+    st.tuples(st.just("rollout"), st.sampled_from(["demo", "approval", "no steps", "shadow", "shadow or back"])),
 )
+SHADOW = Shadow(percent=50, min_samples=20, timeout="60s")
 ROLLOUTS = {
     "demo": DEMO,
     "approval": DEMO.model_copy(update={"steps": [DEMO.steps[0].model_copy(update={"pause": "Approval"})]}),
     "no steps": DEMO.model_copy(update={"steps": []}),
+    "shadow": DEMO.model_copy(update={"shadow": SHADOW}),
+    "shadow or back": DEMO.model_copy(update={"shadow": SHADOW, "on_inconclusive": "Rollback"}),
 }
 
 
@@ -46,7 +51,9 @@ class History:
         elif move == "sync":
             story.sync()
         elif move in ("users", "bad users"):
-            story.users(int(value), 0.9 if move == "bad users" else 0.0, first=self.crowd % 500)  # type: ignore[call-overload]
+            bad = 0.9 if move == "bad users" else 0.0
+            story.users(int(value), bad, first=self.crowd % 500)  # type: ignore[call-overload]
+            story.pairs(int(value), bad, first=self.crowd % 500)  # type: ignore[call-overload]
             self.crowd += int(value)  # type: ignore[call-overload]
         elif move == "spec":
             story.spec = str(value)
@@ -73,8 +80,10 @@ class History:
             return
         if state.rejection(moving.digest) and state.phase == "Rejected":
             assert moving.weight == 0  # a rejected digest gets nobody
-        if state.phase in ("Pending", "Validating", "Evaluating", "RollingBack", "Rejected"):
+        if state.phase in ("Pending", "Validating", "Evaluating", "Shadow", "RollingBack", "Rejected"):
             assert moving.weight == 0
+        if state.in_shadow:
+            assert moving.weight == moving.step == 0  # nobody met it yet, and nobody will unless it is admitted
         before = self.weights.get((moving.digest, moving.attempt), 0)
         assert moving.weight >= before or moving.weight == 0  # it only rises, or is taken back whole
         assert moving.weight == 0 or before >= 0
@@ -112,26 +121,26 @@ def test_from_anywhere_returning_to_stable_ends_the_rollout(moves: list[tuple[st
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(MOVES, max_size=50))
-def test_from_anywhere_a_new_sound_content_reaches_everybody(moves: list[tuple[str, object]]) -> None:
+@given(st.lists(MOVES, max_size=50), st.booleans())
+def test_from_anywhere_a_new_sound_content_reaches_everybody(moves: list[tuple[str, object]], unseen: bool) -> None:
     """And forward: a new content, users, and nothing in the way."""
     history = History()
     for move, value in moves:
         history.play(move, value)
     story = history.story
-    story.spec, story.offline, story.rollout = "four", Offline("Pass"), DEMO
+    story.spec, story.offline, story.rollout = "four", Offline("Pass"), ROLLOUTS["shadow" if unseen else "demo"]
     story.suspend, story.abort, story.retry, story.approve = False, None, None, None
-    story.go("Canary", seconds=60)
+    story.go("Canary", seconds=60, users=80 if unseen else 0)
     assert story.go("Released", seconds=200, users=80) == "Released"
     assert story.state.stable
     assert story.state.stable.digest == Story.of("four")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.booleans(), min_size=30, max_size=30))
-def test_killing_the_operator_before_any_write_ends_in_the_same_state(kills: list[bool]) -> None:
+@given(st.lists(st.booleans(), min_size=30, max_size=30), st.sampled_from(["demo", "shadow"]))
+def test_killing_the_operator_before_any_write_ends_in_the_same_state(kills: list[bool], rollout: str) -> None:
     def played(killed: list[bool]) -> object:
-        story = Story().released()
+        story = Story(rollout=ROLLOUTS[rollout]).released()
         story.spec = "two"
         for kill in [*killed, *[False] * 40]:
             if kill:
@@ -143,6 +152,7 @@ def test_killing_the_operator_before_any_write_ends_in_the_same_state(kills: lis
             story.now += 1
             story.sync()
             story.users(60, first=int(story.now * 1000) % 10_000_000)
+            story.pairs(60, first=int(story.now * 1000) % 10_000_000)
         return story.phase, story.state.stable, story.state.history
 
     assert played(kills) == played([False] * 30)
