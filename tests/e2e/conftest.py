@@ -23,6 +23,7 @@ LAST = (
     "test_ci",
     "test_external",
     "test_faults",
+    "test_signals",
 )  # they install the operator, which would join in whatever follows
 
 
