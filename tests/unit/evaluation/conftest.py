@@ -74,7 +74,7 @@ def serve() -> Iterator[Callable[[Answer], Model]]:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 status, text = model.take(body, self.headers.get("authorization", ""))
-                reply = completion(body, text) if status == 200 else {"error": {"message": text}}
+                reply = completion(body, text) if status == 200 else {"error": {"message": text, "code": text}}
                 payload = json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -90,6 +90,19 @@ def test_a_refusal_is_an_error_and_neither_a_wrong_answer_nor_tried_again(serve,
     assert "too long" in found.arms["target"].first_error
 
 
+def test_an_answer_without_its_promised_form_is_a_wrong_answer_and_asked_for_once(serve, tmp_path):
+    model = serve(
+        lambda body, _: (502, "response_invalid") if question(body) == "What is 5?" else (200, ANSWERS[question(body)])
+    )
+    write_run(tmp_path / "run", ROWS, Arm(model.url, "m", "1"))
+    run_to_end(*places(tmp_path))
+
+    found = results(tmp_path / "report")
+    assert set(model.asked.values()) == {1}
+    assert (found.arms["target"].errors, found.metric("exact_match").target.n) == (0, 40)
+    assert found.metric("exact_match").target.value == 39 / 40
+
+
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_continues_where_its_log_ends(serve, tmp_path, kill):
     model = serve(lambda body, _: (200, ANSWERS[question(body)]))

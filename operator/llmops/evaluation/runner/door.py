@@ -32,6 +32,8 @@ REQUEST_TIMEOUT = 60.0
 MAX_TOKENS = 1024
 PASSING = frozenset({408, 409, 425, 429})
 NOT_YET = frozenset({401, 403, 404})
+INVALID = "response_invalid"
+"""The door's word for an answer without the form that its release promises: a wrong answer, and no error."""
 TOKEN_FILE = Path("/var/run/llmops/token")
 
 
@@ -68,9 +70,15 @@ class Door(ModelAPI):
         body = config.extra_body or {}
         plain: dict[str, Any] = {} if "prompt" in body else {"temperature": 0, "max_tokens": MAX_TOKENS}
         messages: Any = [] if "prompt" in body else [{"role": m.role, "content": m.text} for m in input]
-        reply = await self.client.chat.completions.create(
-            model=self.model_name, messages=messages, extra_body=body, **plain
-        )
+        try:
+            reply = await self.client.chat.completions.create(
+                model=self.model_name, messages=messages, extra_body=body, **plain
+            )
+        except openai.APIStatusError as error:
+            if error.code != INVALID:
+                raise
+            self.failed_in_a_row = 0
+            return ModelOutput.from_content(self.model_name, "")
         self.failed_in_a_row = 0
         output = ModelOutput.from_content(self.model_name, reply.choices[0].message.content or "")
         if reply.usage:
