@@ -315,7 +315,7 @@ async def test_a_candidate_waits_for_its_evaluation_and_its_verdict_is_final(
 @pytest.mark.parametrize(
     ("rollout", "sentence"),
     [
-        ({"online": [{"signal": "Prometheus", "failures": "a", "total": "b"}]}, "signal Prometheus is not available"),
+        ({"online": [{"signal": "Prometheus", "failures": "a", "total": "b"}]}, "sets LLMOPS_PROMETHEUS_URL"),
         (
             {"online": [{"signal": "Judge", "serviceRef": {"name": "support"}, "rubric": "Kind?"}]},
             "the online signal Judge is not available",

@@ -135,6 +135,10 @@ class Reason(_Told):
     CANDIDATE_WORSE = "CandidateWorse", "The evidence says that users fare worse with the candidate."
     INCONCLUSIVE = "Inconclusive", "Neither harm nor harmlessness was shown within maxDuration."
     SAMPLE_RATIO_MISMATCH = "SampleRatioMismatch", "Users do not meet the candidate in the published share."
+    SIGNAL_DOUBTFUL = (
+        "SignalDoubtful",
+        "A signal that does not count users speaks against the candidate: a person has to decide.",
+    )
     NO_EVIDENCE = "NoEvidence", "No user came; silence is neither success nor failure."
     GATEWAYS_BEHIND = "GatewaysBehind", "A gateway does not serve what the status says yet."
     AWAITING_APPROVAL = "AwaitingApproval", "The step is done, and waits for the annotation llmops.dev/approve."

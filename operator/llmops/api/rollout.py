@@ -87,9 +87,9 @@ class OnlineSignal(Model):
     rubric: Annotated[str, Field(max_length=8192)] | None = None
     """What the judge is asked."""
     failures: Text | None = None
-    """A query that counts failed units; {{variant}} stands for stable or candidate."""
+    """A query for a number that only grows, of failed units; {{variant}} stands for stable or candidate."""
     total: Text | None = None
-    """A query that counts all units; {{variant}} stands for stable or candidate."""
+    """A query for a number that only grows, of all units; {{variant}} stands for stable or candidate."""
     counts_units: bool = False
     """Whether the queries count distinct users. Where they count requests the signal can hold, never roll back."""
 
@@ -169,6 +169,10 @@ class Rollout(Model):
         Rule(
             "self.filter(one, one.signal == 'Latency').size() <= 1",
             "the signal Latency is listed twice: write it once, with the one max that counts",
+        ),
+        Rule(
+            "self.filter(one, one.signal == 'Prometheus').size() <= 1",
+            "the signal Prometheus is listed twice: write it once, and add up what counts in its queries",
         ),
     ] = [OnlineSignal(signal="Errors")]
     """What is watched while users meet it."""

@@ -61,7 +61,9 @@ class Settings:
         "kubelets and container runtimes have them (Kubernetes' feature ImageVolume).",
     )
     prometheus_url: str = _setting(
-        "", "Where Prometheus answers queries, such as http://prometheus.monitoring:9090: for autoscaling that asks it."
+        "",
+        "Where Prometheus answers queries, such as http://prometheus.monitoring:9090: for autoscaling and rollouts "
+        "that ask it.",
     )
     resync_seconds: float = _setting(600.0, "How long until an object is looked at again when nothing happened.")
     workers: int = _setting(8, "Reconciles at a time.")

@@ -13,7 +13,7 @@ from llmops.rollout.world import Problem
 
 FIELDS = {"messages", "variables", "parameters", "response", "service_ref", "index_ref", "steps"}
 """What is released; everything else in the spec says how, and makes no new version."""
-WIRED = ("Errors", "Feedback", "Latency", "InvalidResponse")
+WIRED = ("Errors", "Feedback", "Latency", "InvalidResponse", "Prometheus")
 
 
 def content(release: PromptRelease) -> dict[str, Any]:
@@ -28,9 +28,12 @@ def content_digest(release: PromptRelease) -> str:
     )
 
 
-def problem(release: PromptRelease) -> Problem | None:
-    """The first thing that is wrong with the spec by itself."""
+def problem(release: PromptRelease, prometheus: bool = True) -> Problem | None:
+    """The first thing that is wrong with the spec by itself; `prometheus`: the operator knows where it is."""
     missing = _unsupported(release)
+    if not missing and not prometheus and any(one.signal == "Prometheus" for one in release.spec.rollout.online):
+        missing = "rollout.online asks Prometheus, and the operator does not know where it is: its admin sets "
+        missing += "LLMOPS_PROMETHEUS_URL"
     if missing:
         return Problem(Reason.UNSUPPORTED, f"PromptRelease {release.qualified}: {missing}")
     said = _wrong_schema(release) or _wrong_templates(release)

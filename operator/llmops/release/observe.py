@@ -60,7 +60,8 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     annotations = release.metadata.annotations
     world = World(
         now=now.timestamp(),
-        problem=content.problem(release) or _missing(release, cluster, templates),
+        problem=content.problem(release, bool(cluster.settings.prometheus_url))
+        or _missing(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
         gateways=evidence.gateways(cluster, release.qualified, now.timestamp()),
@@ -122,9 +123,9 @@ async def _recall(cluster: Cluster, release: PromptRelease, state: State, now: f
     moving = state.candidate
     if moving is None or state.phase in ("Pending", "Validating", "Evaluating"):
         return None
-    metadata = release.metadata
+    metadata, rollout = release.metadata, release.spec.rollout
     return await evidence.recall(
-        cluster, metadata.namespace, release.qualified, config_map_name(metadata.name), moving, now
+        cluster, metadata.namespace, release.qualified, config_map_name(metadata.name), moving, rollout, now
     )
 
 

@@ -114,8 +114,8 @@ def judge(case: Case) -> Verdict:
 
 def harmful(case: Case) -> Verdict | None:
     """Enough evidence that it is worse than stable, for any signal."""
-    limit = evidence.rollback_at(len(case.candidate.frozen.signals), case.candidate.frozen.false_positive_rate)
-    for name in case.candidate.frozen.signals:
+    limit = rollback_at(case)
+    for name in case.candidate.frozen.voting:
         counts = case.world.tally.signal(name)
         e = evidence.harm(counts.compared)
         if e >= math.log(limit):
@@ -124,14 +124,33 @@ def harmful(case: Case) -> Verdict | None:
     return None
 
 
+def rollback_at(case: Case) -> float:
+    """The e-value that decides; the same for every signal, those that only hold among them."""
+    frozen = case.candidate.frozen
+    return evidence.rollback_at(len(frozen.signals), frozen.false_positive_rate)
+
+
+def doubtful(case: Case) -> Verdict | None:
+    """A signal that counts requests, not users, speaks against it: that may be one user, so a person looks."""
+    for name in case.candidate.frozen.doubts:
+        counts = case.world.tally.signal(name)
+        e, failed, units = evidence.harm(counts.compared), counts.failures, case.world.tally.units(name)
+        if e >= math.log(rollback_at(case)):
+            return Hold(
+                Reason.SIGNAL_DOUBTFUL,
+                f"{name} counts {failed[1]} failures of {units[1]} with the candidate, {failed[0]} of {units[0]} with "
+                f"stable (evidence {evidence.text(e)} against {rollback_at(case):g}), and not by users, so a person "
+                f"decides: {how_to_approve(case.candidate)}",
+            )
+    return None
+
+
 def fared(case: Case, signal: str) -> str:
     """How both did, in numbers."""
     tally, counts = case.world.tally, case.world.tally.signal(signal)
     (stable, candidate), (n, x) = counts.failures, counts.differed
-    met = (
-        f"{candidate} of {tally.candidate_units} users failed with the candidate, "
-        f"{stable} of {tally.stable_units} with stable"
-    )
+    of_stable, of_candidate = tally.units(signal)
+    met = f"{candidate} of {of_candidate} users failed with the candidate, {stable} of {of_stable} with stable"
     unseen = f"of {tally.pairs} users answered by both, unseen, only the candidate's answer failed for {x}, only "
     unseen += f"stable's for {n - x}"
     return unseen if case.home == "Shadow" else f"{met}; {unseen}" if n else met
@@ -140,8 +159,10 @@ def fared(case: Case, signal: str) -> str:
 def harmful_in_bake(case: Case) -> Verdict | None:
     """At 100% nobody is left to compare with: against the most that stable can have failed."""
     frozen = case.candidate.frozen
-    limit = evidence.rollback_at(len(frozen.signals), frozen.false_positive_rate)
+    limit = rollback_at(case)
     for name, upper in case.candidate.bake:
+        if name in frozen.doubts:
+            continue
         failed, units = case.world.tally.signal(name).baked
         worst = evidence.bake_limit(upper, frozen.ratio, frozen.points)
         e = evidence.bake_harm(failed, units, worst)
@@ -253,7 +274,7 @@ def unanswered(case: Case) -> Verdict | None:
 def blind(case: Case) -> Verdict | None:
     """The margin leaves no failure rate that would be too high."""
     frozen, known = case.candidate.frozen, dict(case.candidate.bake)
-    for name in frozen.signals:
+    for name in frozen.voting:
         limit = evidence.bake_limit(known.get(name, 1.0), frozen.ratio, frozen.points)
         if evidence.bake_harm(0, 0, limit) is None:
             return Hold(
@@ -272,12 +293,22 @@ def baked(case: Case) -> Verdict | None:
 
 
 Check = Callable[[Case], Verdict | None]
-CANARY: tuple[Check, ...] = (harmful, split_broken, approved, no_evidence, gateways_behind, not_worse, overdue)
+CANARY: tuple[Check, ...] = (
+    harmful,
+    split_broken,
+    approved,
+    doubtful,
+    no_evidence,
+    gateways_behind,
+    not_worse,
+    overdue,
+)
 BAKING: tuple[Check, ...] = (
     harmful,
     harmful_in_bake,
     split_broken,
     approved,
+    doubtful,
     no_evidence,
     gateways_behind,
     blind,
@@ -307,7 +338,7 @@ def unmet(case: Case) -> list[str]:
     if candidate.active < seconds(step.min_duration):
         missing.append(f"{candidate.active:.0f} s of {step.min_duration}")
     needed = evidence.advance_at(candidate.frozen.false_advance_rate)
-    for name in candidate.frozen.signals:
+    for name in candidate.frozen.voting:
         shown = shown_no_worse(case, name)
         if shown < math.log(needed):
             missing.append(f"{name} {evidence.text(shown)} of {needed:g}")

@@ -59,6 +59,7 @@ class SignalCounts:
     by_weight: tuple[Counts, ...] = ()
     baked: tuple[int, int] = (0, 0)  # failed, units
     differed: tuple[int, int] = (0, 0)  # pairs of which one failed, of them the candidate's
+    units: tuple[int, int] | None = None  # stable's and the candidate's, where the signal counts its own
 
     @property
     def compared(self) -> tuple[Counts, ...]:
@@ -96,6 +97,10 @@ class Tally:
     def met(self, weight: int) -> int:
         """Units that met the candidate for the first time at this weight."""
         return sum(one.met for one in self.shares if one.weight == weight)
+
+    def units(self, name: str) -> tuple[int, int]:
+        """Units of stable and of the candidate, as this signal counts them."""
+        return self.signal(name).units or (self.stable_units, self.candidate_units)
 
     def signal(self, name: str) -> SignalCounts:
         """The counts of a signal; none is no evidence."""

@@ -264,9 +264,9 @@ def _advance(state: State, moving: Candidate, verdict: Advance, wanted: Wanted, 
 
 def _bounds(moving: Candidate, world: World) -> tuple[tuple[str, float], ...]:
     """What stable's failure rate lies below, by signal: all that is left to compare with at 100%."""
-    units = world.tally.stable_units
-    counted = ((name, world.tally.signal(name).failures[0]) for name in moving.frozen.signals)
-    return tuple((name, evidence.upper_bound(min(failed, units), units)) for name, failed in counted)
+    tally = world.tally
+    counted = ((one, tally.signal(one).failures[0], tally.units(one)[0]) for one in moving.frozen.signals)
+    return tuple((name, evidence.upper_bound(min(failed, units), units)) for name, failed, units in counted)
 
 
 def _release(state: State, moving: Candidate, why: str, world: World) -> Outcome:

@@ -25,6 +25,12 @@ class Frozen:
     false_advance_rate: float
     window: float  # seconds within which late feedback still comes
     latency: str | None = None  # of the signal Latency: its max, as it is written
+    doubts: tuple[str, ...] = ()  # signals that may hold, and neither take back nor let on
+
+    @property
+    def voting(self) -> tuple[str, ...]:
+        """The signals that decide."""
+        return tuple(one for one in self.signals if one not in self.doubts)
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ def freeze(rollout: Rollout) -> Frozen:
         false_advance_rate=float(rollout.false_advance_rate),
         window=min(max(longest, 1.0), 600.0) if longest else 60.0,
         latency=next((one.max for one in rollout.online if one.signal == "Latency"), None),
+        doubts=tuple(one.signal for one in rollout.online if one.signal == "Prometheus" and not one.counts_units),
     )
 
 
@@ -152,7 +159,7 @@ def _candidate(told: CandidateStatus | None, rollout: Rollout) -> Candidate | No
         digest=told.digest,
         version=told.version or "",
         attempt=told.attempt or 1,
-        frozen=Frozen(**{**frozen, "signals": tuple(frozen["signals"])}) if frozen else freeze(rollout),
+        frozen=_frozen(frozen) if frozen else freeze(rollout),
         weight=told.weight or 0,
         step=told.step or 0,
         since=moment(told.since),
@@ -166,10 +173,19 @@ def _candidate(told: CandidateStatus | None, rollout: Rollout) -> Candidate | No
     )
 
 
+def _frozen(told: dict[str, Any]) -> Frozen:
+    lists = {name: tuple(told.get(name, ())) for name in ("signals", "doubts")}
+    return Frozen(**{**told, **lists})
+
+
 def memory(candidate: Candidate) -> dict[str, Any]:
     """What `read` needs beside the status' own fields."""
     told: dict[str, Any] = {
-        "frozen": {**asdict(candidate.frozen), "signals": list(candidate.frozen.signals)},
+        "frozen": {
+            **asdict(candidate.frozen),
+            "signals": list(candidate.frozen.signals),
+            "doubts": list(candidate.frozen.doubts),
+        },
         "active": round(candidate.active, 3),
         "evidenceAt": round(candidate.evidence_at, 3),
         "tries": candidate.tries or None,

@@ -131,11 +131,11 @@ def _candidate(
 def _evidence(case: Case, name: str) -> dict[str, Any]:
     moving, tally = case.candidate, case.world.tally
     counts = tally.signal(name)
-    stable, candidate = counts.failures
+    (stable, candidate), (of_stable, of_candidate) = counts.failures, tally.units(name)
     told = {
         "signal": name,
-        "stable": f"{stable}/{tally.stable_units}",
-        "candidate": f"{candidate}/{tally.candidate_units}",
+        "stable": f"{stable}/{of_stable}",
+        "candidate": f"{candidate}/{of_candidate}",
         "eValue": evidence.text(evidence.harm(counts.compared)),
         "rollbackAt": f"{evidence.rollback_at(len(moving.frozen.signals), moving.frozen.false_positive_rate):g}",
     }
@@ -175,7 +175,7 @@ def _eta(case: Case) -> str | None:
     if not 0 < moving.weight < 100 or moving.active <= 0:
         return None
     needed = math.log(evidence.advance_at(moving.frozen.false_advance_rate))
-    slowest = min((shown_no_worse(case, name) for name in moving.frozen.signals), default=needed)
+    slowest = min((shown_no_worse(case, name) for name in moving.frozen.voting), default=needed)
     if slowest >= needed:
         return None
     return stamp(case.world.now + moving.active * (needed / slowest - 1)) if slowest > 0.1 else "unknown"

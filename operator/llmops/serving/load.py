@@ -16,9 +16,8 @@ import aiohttp
 
 from llmops.api.llmservice import LLMService
 from llmops.api.quantities import seconds
-from llmops.control import Clock, Key
+from llmops.control import Clock, Key, prometheus
 from llmops.kube.cluster import Cluster
-from llmops.serving import prometheus
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.engines import ENGINES
 

@@ -111,7 +111,7 @@ def _not_yet(seen: Seen) -> Problem | None:
 def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
     if rollout is None:
         return {}
-    unknown = {one.signal for one in rollout.online} - {"Errors", "Feedback", "Latency"}
+    unknown = {one.signal for one in rollout.online} - {"Errors", "Feedback", "Latency", "Prometheus"}
     return {
         "spec.rollout.shadow": rollout.shadow is not None,
         f"spec.rollout.online {' and '.join(sorted(unknown))}": bool(unknown),
@@ -119,10 +119,15 @@ def _not_yet_rolled(rollout: ServiceRollout | None) -> dict[str, bool]:
 
 
 def _prometheus(seen: Seen) -> Problem | None:
-    if not scaling.asks_prometheus(seen) or seen.settings.prometheus_url:
+    if seen.settings.prometheus_url:
         return None
-    told = "spec.autoscaling asks Prometheus, and the operator does not know where it is: its admin sets "
-    return Problem(Reason.UNSUPPORTED, told + "LLMOPS_PROMETHEUS_URL; or write by: Operator and another metric")
+    unknown = "asks Prometheus, and the operator does not know where it is: its admin sets LLMOPS_PROMETHEUS_URL"
+    rollout = seen.service.spec.rollout
+    if rollout is not None and any(one.signal == "Prometheus" for one in rollout.online):
+        return Problem(Reason.UNSUPPORTED, f"spec.rollout.online {unknown}; or remove the signal")
+    if scaling.asks_prometheus(seen):
+        return Problem(Reason.UNSUPPORTED, f"spec.autoscaling {unknown}; or write by: Operator and another metric")
+    return None
 
 
 def _folder(seen: Seen) -> Problem | None:

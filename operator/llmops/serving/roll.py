@@ -193,7 +193,9 @@ async def _recall(seen: Seen, subject: str, state: State, cluster: Cluster, now:
     if moving is None or state.phase in BEFORE_EVIDENCE:
         return None
     namespace = seen.service.metadata.namespace
-    return await evidence.recall(cluster, namespace, subject, _memory(seen), moving, now.timestamp())
+    rollout = seen.service.spec.rollout
+    assert rollout is not None
+    return await evidence.recall(cluster, namespace, subject, _memory(seen), moving, rollout, now.timestamp())
 
 
 def _memory(seen: Seen) -> str:

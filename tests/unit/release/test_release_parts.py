@@ -98,6 +98,15 @@ def test_what_is_wrong_is_said_with_its_place(spec: Object, reason: Reason, sent
     assert "PromptRelease shop/answer" in problem.message
 
 
+def test_a_signal_that_asks_prometheus_waits_until_the_operator_knows_where_it_is() -> None:
+    asked = parsed(rollout={"online": [{"signal": "Prometheus", "failures": "a", "total": "b"}]})
+    assert content.problem(asked, prometheus=True) is None
+    problem = content.problem(asked, prometheus=False)
+    assert problem is not None
+    assert (problem.reason, problem.final) == (Reason.UNSUPPORTED, False)
+    assert "its admin sets LLMOPS_PROMETHEUS_URL" in problem.message
+
+
 def test_a_sound_release_has_no_problem_and_may_read_its_passages() -> None:
     assert content.problem(parsed()) is None
     said = "{{ question }} {{ context }}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.api.promptrelease import PromptReleaseStatus
 from llmops.api.rollout import Rollout
+from llmops.rollout.counters import SIGNAL, Counters
 from llmops.rollout.ledger import Ledger
 from llmops.rollout.machine import look
 from llmops.rollout.split import bucket, is_shadowed, meets_candidate
@@ -73,6 +74,7 @@ class Story:
     gateway: Gateway | None = None
     met: list[tuple[str, int, str, bool]] = field(default_factory=list)  # who was sent where
     last: Outcome | None = None
+    counters: Counters | None = None
 
     @property
     def digest(self) -> str:
@@ -116,6 +118,8 @@ class Story:
         if moving is None:
             return world
         tally = self.ledger().tally(moving.frozen.signals, self.now, {"Feedback": moving.frozen.window})
+        if self.counters is not None:
+            tally = replace(tally, signals={**tally.signals, SIGNAL: self.counters.counts()})
         return replace(world, tally=tally)
 
     def ledger(self) -> Ledger:

@@ -11,9 +11,10 @@ from tests.unit.serving.seen import see
 from tests.unit.serving.test_canary import NOW, OLD_MODEL, built, children, planned, rolled, running
 
 from llmops.api import Settings
+from llmops.control import prometheus
 from llmops.kube.resources import DEPLOYMENT, LEADER_WORKER_SET, Resource
 from llmops.rollout.state import Stable, State
-from llmops.serving import keda, prometheus
+from llmops.serving import keda
 from llmops.serving.autoscale import Kept, Load, advise
 from llmops.serving.keda import SCALER
 from llmops.serving.observe import Family, Seen

@@ -253,6 +253,10 @@ REFUSALS: list[tuple[Object, str]] = [
         {"rollout": {"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]}},
         "spec.rollout.online Judge: not available",
     ),
+    (
+        {"rollout": {"online": [{"signal": "Prometheus", "failures": "a", "total": "b"}]}},
+        "spec.rollout.online asks Prometheus, and the operator does not know where it is",
+    ),
     ({"model": {"uri": HTTPS}, "engine": {"type": "vLLM"}}, "is one file, and vLLM reads a folder"),
     ({"model": {"uri": "file:///m", "license": {"id": "llama3.1"}}}, "set spec.model.license.accepted: true"),
     ({"podTemplate": {"spec": {"restartPolicy": "Never"}}}, "restartPolicy must be Always"),
