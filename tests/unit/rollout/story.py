@@ -75,6 +75,8 @@ class Story:
     met: list[tuple[str, int, str, bool]] = field(default_factory=list)  # who was sent where
     last: Outcome | None = None
     counters: Counters | None = None
+    fails: str = "Feedback"
+    """The signal that users' answers fail, if they do; unseen it is Errors in place of Feedback."""
 
     @property
     def digest(self) -> str:
@@ -151,7 +153,7 @@ class Story:
             ledger = self.ledgers.setdefault((told.candidate, told.attempt), Ledger())
             ledger.add([record])  # type: ignore[list-item]
             if rate and hash_share(unit) < rate:
-                ledger.add([{**record, "kind": "failure", "signal": "Feedback"}])  # type: ignore[typeddict-item]
+                ledger.add([{**record, "kind": "failure", "signal": self.fails}])  # type: ignore[typeddict-item]
 
     def go(self, until: str | None = None, seconds: int = 120, users: int = 0, bad: float = 0.0) -> str | None:
         """Second after second, until a phase, or until nothing is left to wait for."""
@@ -189,7 +191,8 @@ class Story:
             ours, theirs = hash_share(unit) < bad, hash_share(f"{unit} again") < stable_bad
             self.ledger().add([{**record, "variant": "candidate"}])  # type: ignore[list-item]
             if ours != theirs:
-                worse = {**record, "variant": "candidate" if ours else "stable", "signal": "Errors"}
+                worse = {**record, "variant": "candidate" if ours else "stable", "signal": self.fails}
+                worse["signal"] = "Errors" if self.fails == "Feedback" else self.fails
                 self.ledger().add([worse])  # type: ignore[list-item]
 
     def released(self) -> Story:

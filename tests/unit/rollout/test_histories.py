@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.rollout.story import DEMO, Story
 
-from llmops.api.rollout import Shadow
+from llmops.api.rollout import Rollout, Shadow
+from llmops.rollout.counters import Counters
 from llmops.rollout.world import Offline
 
 MOVES = st.one_of(
@@ -22,7 +23,11 @@ MOVES = st.one_of(
     st.tuples(st.just("approve"), st.integers(0, 3)),
     st.tuples(st.just("abort"), st.integers(1, 2)),
     st.tuples(st.just("approve"), st.just("shadow")),
-    st.tuples(st.just("rollout"), st.sampled_from(["demo", "approval", "no steps", "shadow", "shadow or back"])),
+    st.tuples(st.just("fails"), st.sampled_from(["Errors", "Feedback", "Latency", "InvalidResponse"])),
+    st.tuples(st.just("numbers"), st.lists(st.integers(0, 300), min_size=4, max_size=4) | st.none()),
+    st.tuples(
+        st.just("rollout"), st.sampled_from(["demo", "approval", "no steps", "shadow", "shadow or back", "watched"])
+    ),
 )
 SHADOW = Shadow(percent=50, min_samples=20, timeout="60s")
 ROLLOUTS = {
@@ -30,6 +35,18 @@ ROLLOUTS = {
     "approval": DEMO.model_copy(update={"steps": [DEMO.steps[0].model_copy(update={"pause": "Approval"})]}),
     "no steps": DEMO.model_copy(update={"steps": []}),
     "shadow": DEMO.model_copy(update={"shadow": SHADOW}),
+    "watched": Rollout.model_validate(
+        {
+            **DEMO.wire(),
+            "shadow": SHADOW.wire(),
+            "online": [
+                {"signal": "Errors"},
+                {"signal": "Latency", "max": "2s"},
+                {"signal": "InvalidResponse"},
+                {"signal": "Prometheus", "failures": "a", "total": "b"},
+            ],
+        }
+    ),
     "shadow or back": DEMO.model_copy(update={"shadow": SHADOW, "on_inconclusive": "Rollback"}),
 }
 
@@ -40,6 +57,7 @@ class History:
     def __init__(self) -> None:
         self.story = Story().released()
         self.crowd = 0
+        self.read_of: tuple[str, int] | None = None
         self.seen: dict[tuple[str, int, str], bool] = {}
         self.weights: dict[tuple[str, int], int] = {}
 
@@ -55,6 +73,10 @@ class History:
             story.users(int(value), bad, first=self.crowd % 500)  # type: ignore[call-overload]
             story.pairs(int(value), bad, first=self.crowd % 500)  # type: ignore[call-overload]
             self.crowd += int(value)  # type: ignore[call-overload]
+        elif move == "fails":
+            story.fails = str(value)
+        elif move == "numbers":
+            self.read(value)  # type: ignore[arg-type]
         elif move == "spec":
             story.spec = str(value)
         elif move == "clock":
@@ -70,6 +92,16 @@ class History:
         else:
             setattr(story, move, f"{story.digest}/{value}")
         self.watch()
+
+    def read(self, numbers: list[float] | None) -> None:
+        """Somebody else's counters, which grow, begin anew or are not there."""
+        moving = self.story.state.candidate
+        if moving is None or not moving.weight:
+            return
+        if self.read_of != (moving.digest, moving.attempt):
+            self.read_of, self.story.counters = (moving.digest, moving.attempt), Counters("a", "b")
+        assert self.story.counters is not None
+        self.story.counters.add(moving.weight, numbers or [None] * 4)
 
     def watch(self) -> None:
         """The properties."""
@@ -130,6 +162,7 @@ def test_from_anywhere_a_new_sound_content_reaches_everybody(moves: list[tuple[s
     story = history.story
     story.spec, story.offline, story.rollout = "four", Offline("Pass"), ROLLOUTS["shadow" if unseen else "demo"]
     story.suspend, story.abort, story.retry, story.approve = False, None, None, None
+    story.counters = None
     story.go("Canary", seconds=60, users=80 if unseen else 0)
     assert story.go("Released", seconds=200, users=80) == "Released"
     assert story.state.stable
