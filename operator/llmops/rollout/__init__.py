@@ -5,6 +5,8 @@
     evidence.py  e-values: the strength of evidence, valid at every look (docs/evidence.md)
     state.py     where a rollout stands; read from the status and written to it
     world.py     what else is so: the evaluations' verdict, the gateways, the annotations, the time
+    counters.py  what Prometheus counted, beside the units
+    case.py      one look at a candidate that answers, and what may be said of it
     judge.py     the questions asked while users meet the candidate, in their order
     offline.py   the evaluations of a candidate: EvalJobs made from templates, and their verdict
     tell.py      how it stands, in the fields of a status

@@ -16,7 +16,8 @@ from dataclasses import replace
 from llmops.api import Reason
 from llmops.api.rollout import HistoryEntry, RejectedStatus
 from llmops.rollout import evidence
-from llmops.rollout.judge import Advance, Case, Hold, RollBack, how_to_approve, judge, tick
+from llmops.rollout.case import Advance, Case, Hold, RollBack
+from llmops.rollout.judge import how_to_approve, judge, tick
 from llmops.rollout.state import Candidate, Ending, Stable, State, freeze, stamp
 from llmops.rollout.world import Event, Outcome, Wanted, World, named, withdrawn_everywhere
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from llmops.rollout import evidence
-from llmops.rollout.judge import Case, shown_no_worse
+from llmops.rollout.case import Case
+from llmops.rollout.judge import shown_no_worse
 from llmops.rollout.ledger import SignalCounts, Tally
 from llmops.rollout.state import Candidate, State, memory, stamp
 from llmops.rollout.world import Outcome, Wanted, World
