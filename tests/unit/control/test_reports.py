@@ -54,13 +54,15 @@ def test_a_failure_told_before_its_exposure_is_not_lost() -> None:
 
 def test_a_pair_that_two_gateways_tell_counts_once_and_beside_what_its_user_meets_later() -> None:
     seen, _ = reports()
-    seen.take("a:1", report(unit("u", 20.0, pair=True), unit("u", 20.0, "candidate", "Errors", pair=True)))
-    seen.take("b:1", report(unit("u", 10.0, pair=True), unit("u", 10.0, "stable", "Errors", pair=True), instance="two"))
+    seen.take("a:1", report(unit("u", 20.0, pair=True), unit("u", 20.0, "stable", "Errors", pair=True)))
+    seen.take(
+        "b:1", report(unit("u", 10.0, pair=True), unit("u", 10.0, "candidate", "Errors", pair=True), instance="two")
+    )
     seen.take("a:1", report(unit("u", 30.0), unit("u", 30.0, "stable", "Errors")))
     ledger = Ledger()
     ledger.add(seen.units(RELEASE, DIGEST, 1))
     tally = ledger.tally(["Errors"], 100.0, {})
-    assert (tally.pairs, tally.signal("Errors").differed, tally.signal("Errors").failures) == (1, (1, 0), (1, 0))
+    assert (tally.pairs, tally.signal("Errors").differed, tally.signal("Errors").failures) == (1, (1, 1), (1, 0))
 
 
 UNITS = st.lists(
