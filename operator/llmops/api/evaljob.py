@@ -10,11 +10,13 @@ from llmops.api.common import (
     NAME_FORM,
     Column,
     Cron,
+    Decimal,
     Duration,
     Fraction,
     KubernetesObject,
     Model,
     Name,
+    Preserved,
     Ref,
     Rule,
     SecretRef,
@@ -25,8 +27,28 @@ from llmops.api.common import (
     matches,
 )
 
-BUILT_IN = ("exact_match", "includes", "f1", "rouge_l", "bleu")
+BUILT_IN = (
+    "exact_match",
+    "squad_em",
+    "includes",
+    "f1",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
+    "bleu",
+    "chrf",
+    "ter",
+    "refusal",
+    "latency",
+    "ttft",
+    "cost",
+    "perplexity",
+    "next_token_accuracy",
+)
 """The metrics that need no type."""
+
+TRIAD = ("context_relevance", "groundedness", "answer_relevance")
+"""Judges that bring their own rubric: what was retrieved, and what was made of it."""
 
 MetricName = Annotated[
     str,
@@ -180,7 +202,16 @@ class Pairs(Model):
     """Rows that differ in one thing that should not matter."""
 
     field: Annotated[str, Field(min_length=1, max_length=63)]
-    """The field that tells the members of a pair apart."""
+    """The field that tells the members of a pair apart: their group."""
+    id: Annotated[str, Field(min_length=1, max_length=63)] = "pair"
+    """The field whose value the members of a pair share."""
+
+
+class Labels(Model):
+    """What people said of the same answers."""
+
+    field: Annotated[str, Field(min_length=1, max_length=63)]
+    """The field with a person's score of the row's answer, a whole number on the judge's scale."""
 
 
 class Metric(Model):
@@ -189,24 +220,45 @@ class Metric(Model):
     RULES = (
         Rule(
             "has(self.type) || self.name in [" + ", ".join(f"'{name}'" for name in BUILT_IN) + "]",
-            f"no such metric: write one of {', '.join(BUILT_IN)}, or give it a type (Judge or Counterfactual)",
+            f"no such metric: write one of {', '.join(BUILT_IN)}, or give it a type",
         ),
         Rule(
-            "has(self.type) && self.type == 'Judge' ? has(self.serviceRef) && has(self.rubric)"
-            " : !has(self.serviceRef) && !has(self.rubric) && !has(self.scale)",
-            "write serviceRef and rubric (and scale) if and only if type is Judge",
+            "(has(self.type) && self.type in ['Judge', 'Pairwise', 'Similarity']) == has(self.serviceRef)",
+            "write serviceRef if and only if type is Judge, Pairwise or Similarity",
+        ),
+        Rule(
+            "has(self.type) && self.type in ['Judge', 'Pairwise'] ? has(self.rubric) || self.type == 'Judge'"
+            " && self.name in [" + ", ".join(f"'{name}'" for name in TRIAD) + "] : !has(self.rubric)",
+            "write serviceRef and rubric if and only if type is Judge or Pairwise; the judges "
+            + ", ".join(TRIAD)
+            + " have a rubric of their own",
+        ),
+        Rule(
+            "has(self.type) && self.type == 'Judge' || !has(self.scale) && !has(self.labels)"
+            " && (!has(self.repeat) || self.repeat == 1)",
+            "scale, repeat and labels belong to type Judge: remove them, or set type: Judge",
         ),
         Rule(
             "(has(self.type) && self.type == 'Counterfactual') == has(self.pairs)",
             "write pairs: {field: ...} if and only if type is Counterfactual",
         ),
+        Rule(
+            "(has(self.type) && self.type == 'Regex') == has(self.pattern)",
+            "write pattern if and only if type is Regex",
+        ),
+        Rule(
+            "(has(self.type) && self.type == 'JSONSchema') == has(self.schema)",
+            "write schema if and only if type is JSONSchema",
+        ),
     )
     name: MetricName
     """Its name; a built-in one needs no type."""
-    type: Literal["Judge", "Counterfactual"] | None = None
-    """Judge: a model scores each answer. Counterfactual: pairs must get the same answer."""
+    type: Literal["Judge", "Pairwise", "Counterfactual", "Similarity", "Regex", "JSONSchema"] | None = None
+    """Judge: a model scores each answer. Pairwise: a model says which of target's and baseline's answers is better.
+    Counterfactual: how far the other metrics of paired rows lie apart. Similarity: of the answer's and the best
+    target's embeddings. Regex, JSONSchema: whether the answer fits."""
     service_ref: Ref | None = None
-    """The LLMService that judges."""
+    """The LLMService that judges; for a Similarity, the one that embeds."""
     rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """What the judge is asked."""
     scale: (
@@ -217,9 +269,17 @@ class Metric(Model):
         ]
         | None
     ) = None
-    """The lowest and the highest score."""
+    """The lowest and the highest score; 1 and 5 without."""
+    repeat: Annotated[int, Field(ge=1, le=20)] = 1
+    """How often each answer is judged: above 1 the judge's own spread is told."""
+    labels: Labels | None = None
+    """What people said of the same answers: how far the judge agrees with them is told."""
     pairs: Pairs | None = None
     """Which rows belong together."""
+    pattern: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """A regular expression (RE2) that is to be found in the answer; ^ and $ hold it to the whole of it."""
+    schema_: Annotated[Preserved | None, Field(alias="schema")] = None
+    """A JSON Schema that the answer, which must be JSON and nothing else, has to fit."""
 
 
 class Threshold(Model):
@@ -227,17 +287,23 @@ class Threshold(Model):
 
     RULES = (
         Rule(
-            "has(self.min) != has(self.maxDrop)",
-            'write exactly one of min (at least, such as "0.90") and maxDrop (against the baseline, such as "0.02")',
+            "[has(self.min), has(self.max), has(self.maxDrop)].filter(x, x).size() == 1",
+            'write exactly one of min (at least, such as "0.90"), max (at most, such as "0.40") and maxDrop (against'
+            ' the baseline, such as "0.02")',
         ),
-        Rule("has(self.maxDrop) == has(self.against)", "maxDrop needs against: Baseline, and min takes no against"),
+        Rule(
+            "has(self.maxDrop) == has(self.against)",
+            "maxDrop needs against: Baseline, and min and max take no against",
+        ),
     )
     metric: MetricName
     """Which metric."""
     min: Fraction | None = None
     """The least its interval may reach down to."""
+    max: Decimal | None = None
+    """The most its interval may reach up to: of error rates, seconds and costs."""
     max_drop: Fraction | None = None
-    """How much worse than the baseline it may be."""
+    """How much worse than the baseline it may be: lower, or higher where less is better."""
     against: Literal["Baseline"] | None = None
     """What maxDrop is measured against."""
     confidence: Fraction = "0.95"
@@ -350,6 +416,12 @@ class MetricValue(Model):
     """The interval's upper end."""
     n: int | None = None
     """Rows it was measured on."""
+    p50: Annotated[str, Field(max_length=32)] | None = None
+    """The median row, of what is measured in seconds or money."""
+    p95: Annotated[str, Field(max_length=32)] | None = None
+    """What 95 of 100 rows do not exceed."""
+    note: Annotated[str, Field(max_length=512)] | None = None
+    """What else is to be known: why it is absent, what a judge did not answer, how far people agree with it."""
 
 
 class Comparison(Model):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.api import EvalJob, Settings, names
-from llmops.api.evaljob import Dataset, Target
+from llmops.api.evaljob import Dataset, Metric, Target
 from llmops.api.quantities import seconds
 from llmops.control import Key
-from llmops.evaluation import children
+from llmops.evaluation import children, measures
 from llmops.evaluation.rows import Fields, Rows, parse
-from llmops.evaluation.run import RESULTS, Run, run_key
+from llmops.evaluation.run import RESULTS, Run, Typed, run_key
 from llmops.evaluation.targets import Missing, Resolved, resolve
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, POD
@@ -42,6 +42,7 @@ class Seen:
     dataset: DatasetSeen
     target: Resolved | Missing | None = None
     baseline: Resolved | Missing | None = None
+    panel: Mapping[str, Resolved | Missing] = field(default_factory=dict)  # who judges or embeds, by metric
     run: Run | None = None  # what should be run now; None while something is missing
     batch: Raw | None = None  # that run's Job
     results: Raw | None = None  # that run's ConfigMap
@@ -69,11 +70,18 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
     job = EvalJob.model_validate(raw)
     if job.spec.dataset is None:
         return Seen(raw, job, cluster.settings, DatasetSeen())
-    fields = Fields(**job.spec.dataset.fields.model_dump())
+    fields = read_as(job)
     target = _resolved(job.spec.target, key, cluster, fields)
     baseline = _resolved(job.spec.baseline, key, cluster, fields)
     dataset = await _dataset(job.spec.dataset, fields, key.namespace, cluster, _needs(target, baseline))
-    seen = Seen(raw, job, cluster.settings, dataset, target, baseline)
+    panel = {
+        metric.name: resolve(
+            {"serviceRef": metric.service_ref.wire()}, key.namespace, cluster, cluster.settings.gateway_url
+        )
+        for metric in job.spec.metrics
+        if metric.service_ref is not None
+    }
+    seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel)
     return await _with_run(seen, cluster, build_run(seen))
 
 
@@ -82,7 +90,7 @@ def build_run(seen: Seen) -> Run | None:
     spec, rows = seen.spec.spec, seen.dataset.rows
     if spec.dataset is None or rows is None or rows.problems or not isinstance(seen.target, Resolved):
         return None
-    if isinstance(seen.baseline, Missing):
+    if isinstance(seen.baseline, Missing) or any(isinstance(one, Missing) for one in seen.panel.values()):
         return None
     run = Run(
         job=names.qualified(seen.namespace, seen.name),
@@ -91,14 +99,32 @@ def build_run(seen: Seen) -> Run | None:
         metrics=tuple(metric.name for metric in spec.metrics),
         target=seen.target.arm,
         baseline=seen.baseline.arm if seen.baseline else None,
-        fields=Fields(**spec.dataset.fields.model_dump()),
+        fields=read_as(seen.spec),
         limit=spec.dataset.limit,
         slices=tuple(spec.dataset.slices),
         concurrency=spec.concurrency,
         timeout_seconds=seconds(spec.timeout),
         keep_seconds=seconds(spec.keep.samples) if spec.keep else None,
+        typed=tuple(_typed(metric, seen.panel) for metric in spec.metrics if metric.type),
     )
     return replace(run, key=run_key(run))
+
+
+def read_as(job: EvalJob) -> Fields:
+    """How the rows are read: by the fields that the spec names, and with or without right answers, by its metrics."""
+    assert job.spec.dataset is not None
+    asked = [measures.about(metric.name, metric.type or "") for metric in job.spec.metrics]
+    return Fields(
+        **job.spec.dataset.fields.model_dump(),
+        without_target=measures.rows_without_target(asked),
+    )
+
+
+def _typed(metric: Metric, panel: Mapping[str, Resolved | Missing]) -> Typed:
+    """The metric with what the spec says of it, defaults left out, and who judges or embeds."""
+    settings = {name: value for name, value in metric.essence().items() if name not in ("name", "type", "serviceRef")}
+    found = panel.get(metric.name)
+    return Typed(metric.name, metric.type or "", settings, found.arm if isinstance(found, Resolved) else None)
 
 
 def _resolved(target: Target | None, key: Key, cluster: Cluster, fields: Fields) -> Resolved | Missing | None:

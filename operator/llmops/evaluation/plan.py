@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import Any
 
 from llmops.api import Reason
-from llmops.evaluation import children
+from llmops.evaluation import children, forms
 from llmops.evaluation import run as runs
 from llmops.evaluation.observe import Object, Seen, ended
 from llmops.evaluation.results import Results, loads
-from llmops.evaluation.run import METRICS, Run
+from llmops.evaluation.run import Run
 from llmops.evaluation.targets import Missing
 
 KEEP_RESULTS = 10
@@ -55,6 +55,9 @@ def plan(seen: Seen) -> Plan:
     told = unsupported(seen)
     if told:
         return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told, keep=former(seen))
+    mistaken = misspelt(seen)
+    if mistaken:
+        return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, mistaken, keep=former(seen))
     broken = bad_dataset(seen)
     if broken:
         return Plan(State.BAD_DATASET, Reason.DATASET_INVALID, broken, keep=former(seen), look_after=_later(seen))
@@ -65,7 +68,8 @@ def plan(seen: Seen) -> Plan:
             "this is a template: it has no target, and releases fill it in",
             look_after=_later(seen),
         )
-    missing = next((arm for arm in (seen.target, seen.baseline) if isinstance(arm, Missing)), None)
+    asked = (seen.target, seen.baseline, *seen.panel.values())
+    missing = next((arm for arm in asked if isinstance(arm, Missing)), None)
     if missing or seen.run is None:
         return _waiting(seen, missing)
     return _run(seen, seen.run)
@@ -127,7 +131,7 @@ def _run(seen: Seen, run: Run) -> Plan:
 def _told(seen: Seen, run: Run) -> str:
     if seen.trouble:
         return f"pod of Job {seen.namespace}/{children.run_name(seen.name, run)} does not start: {seen.trouble}"
-    return f"asking {run.rows * len(run.arms)} questions, {run.concurrency} at a time"
+    return f"asking {run.questions} questions, {run.concurrency} at a time"
 
 
 def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
@@ -156,9 +160,7 @@ def former(seen: Seen) -> tuple[Object, ...]:
 def unsupported(seen: Seen) -> str | None:
     """What this version cannot do, named; nothing is ignored in silence."""
     spec = seen.spec.spec
-    asked = [f"metric {metric.name} of type {metric.type}" for metric in spec.metrics if metric.type]
-    asked += [f"metric {metric.name}" for metric in spec.metrics if not metric.type and metric.name not in METRICS]
-    asked += ["spec.benchmark"] if spec.benchmark else []
+    asked = ["spec.benchmark"] if spec.benchmark else []
     asked += ["spec.schedule"] if spec.schedule else []
     if spec.dataset is not None:
         asked += [
@@ -167,6 +169,17 @@ def unsupported(seen: Seen) -> str | None:
             if name in spec.dataset.wire()
         ]
     return f"not available yet: {', '.join(asked)}" if asked else None
+
+
+def misspelt(seen: Seen) -> str | None:
+    """The pattern or schema that no answer could be held to."""
+    for metric in seen.spec.spec.metrics:
+        if metric.type in ("Regex", "JSONSchema"):
+            try:
+                forms.compiled(metric.type, metric.wire())
+            except forms.FormError as problem:
+                return f"metric {metric.name}: {problem}"
+    return None
 
 
 def bad_dataset(seen: Seen) -> str | None:

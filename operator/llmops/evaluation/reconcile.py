@@ -65,10 +65,12 @@ def _by_dataset(config_map: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
 
 
 def _by_service(service: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
-    """EvalJobs that ask this service, or a prompt: prompts run on services, by a Revision that is not read here."""
+    """EvalJobs that ask this service, have it judge, or ask a prompt: prompts run on services, by a Revision that is
+    not read here.
+    """
     name = service["metadata"]["name"]
     for one in cluster.list(EVAL_JOB, service["metadata"]["namespace"]):
-        arms = [_part(one["spec"], "target"), _part(one["spec"], "baseline")]
+        arms = [_part(one["spec"], "target"), _part(one["spec"], "baseline"), *(one["spec"].get("metrics") or [])]
         if any("promptRef" in arm or _name(arm, "serviceRef") == name for arm in arms):
             yield _key(one)
 

@@ -1,9 +1,9 @@
 """What a run leaves behind: small enough for a ConfigMap, enough to judge any threshold later without a new run.
 
 A pass/fail metric is kept as counts (and paired counts), from which the operator computes an interval of any
-confidence. A mean (f1, rouge_l) or a corpus score (bleu) is kept as its value and the quantiles of its bootstrap on a
-fixed grid. Metrics are between 0 and 1 (BLEU's 0 to 100 is divided by 100). JSON knows no NaN: what could not be
-measured is null, and judged an Error.
+confidence. Everything else is kept as its value and the quantiles of its bootstrap on a fixed grid. BLEU, chrF and TER
+are divided by 100. JSON knows no NaN: what could not be measured is null with a sentence, and judged an Error; what was
+measured on some rows only says on how many not, and why not the first of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from llmops.evaluation.intervals import Interval, Pairs, mcnemar, tango, wilson
+from llmops.evaluation.measures import Form
 
 FORMAT = 1
 MAX_BYTES = 64 * 1024
@@ -22,16 +23,17 @@ MAX_BYTES = 64 * 1024
 _TAIL = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0125, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.35)
 LEVELS: tuple[float, ...] = (*_TAIL, 0.5, *(1 - level for level in reversed(_TAIL)))
 
-Kind = Literal["proportion", "mean"]
-
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric over one arm's answered rows. `quantiles` (at LEVELS) is empty for a proportion."""
+    """One metric over one arm's answered rows. `quantiles` (at LEVELS) is empty for a proportion. `figures` are other
+    numbers by name, without an interval: percentiles of rows, a judge's raw mean, its agreement with people.
+    """
 
     n: int
     value: float | None
     quantiles: tuple[float, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def interval(self, confidence: float) -> Interval | None:
         """The value with its limits; None when nothing was measured."""
@@ -69,14 +71,33 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """How far one metric lies apart between two groups of paired rows: the first's less the second's."""
+
+    metric: str
+    first: str
+    second: str
+    paired: Paired
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """One metric: over the target, over the baseline, and the two paired."""
 
     name: str
-    kind: Kind
+    kind: Form
     target: Measured
     baseline: Measured | None = None
     paired: Paired | None = None
+    less_is_better: bool = False
+    unmarked: int = 0  # rows that were answered and yet have no mark
+    why: str = ""  # the first of them, or why there is no mark at all
+    note: str = ""  # for people
+    apart: tuple[Apart, ...] = ()  # of form groups: everything that was compared
+
+    def interval(self, confidence: float) -> Interval | None:
+        """The target's value with its limits; None when nothing was measured."""
+        return _widest(self.apart, confidence) if self.apart else self.target.interval(confidence)
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,7 @@ class Results:
     seconds: float = 0.0
     tokens: int = 0
     resumed: int = 0  # answers that an earlier pod of this run had brought
+    steps: Mapping[str, str] = field(default_factory=dict)  # by judge: the evaluation steps it gave itself
 
     def metric(self, name: str) -> MetricResult | None:
         """The metric of that name, if the run measured it."""
@@ -136,6 +158,7 @@ def loads(text: str) -> Results:
             seconds=raw["seconds"],
             tokens=raw["tokens"],
             resumed=raw["resumed"],
+            steps=raw.get("steps", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"results that cannot be read: {error!r}") from None
@@ -143,21 +166,37 @@ def loads(text: str) -> Results:
 
 def _metric(raw: Mapping[str, Any]) -> MetricResult:
     return MetricResult(
-        raw["name"],
-        raw["kind"],
-        _measured(raw["target"]),
-        _measured(raw["baseline"]) if raw["baseline"] else None,
-        _paired(raw["paired"]) if raw["paired"] else None,
+        **{
+            **raw,
+            "target": _measured(raw["target"]),
+            "baseline": _measured(raw["baseline"]) if raw["baseline"] else None,
+            "paired": _paired(raw["paired"]) if raw["paired"] else None,
+            "apart": tuple(Apart(**{**one, "paired": _paired(one["paired"])}) for one in raw.get("apart", ())),
+        }
     )
 
 
 def _measured(raw: Mapping[str, Any]) -> Measured:
-    return Measured(raw["n"], raw["value"], tuple(raw["quantiles"]))
+    return Measured(raw["n"], raw["value"], tuple(raw["quantiles"]), raw.get("figures", {}))
 
 
 def _paired(raw: Mapping[str, Any]) -> Paired:
     counts = Pairs(**raw["counts"]) if raw["counts"] else None
     return Paired(raw["n"], counts, raw["delta"], tuple(raw["quantiles"]), raw["p"])
+
+
+def _widest(apart: Sequence[Apart], confidence: float) -> Interval | None:
+    """The greatest distance. All are to be covered at once, so each has its share of what may go wrong (Bonferroni)."""
+    each = 1 - (1 - confidence) / len(apart)
+    found = [_distance(interval) for one in apart if (interval := one.paired.interval(each)) is not None]
+    if not found:
+        return None
+    return Interval(max(one.value for one in found), max(one.low for one in found), max(one.high for one in found))
+
+
+def _distance(signed: Interval) -> Interval:
+    low, high = sorted((abs(signed.low), abs(signed.high)))
+    return Interval(abs(signed.value), 0.0 if signed.low <= 0 <= signed.high else low, high)
 
 
 def _within(value: float, quantiles: Sequence[float], confidence: float) -> Interval:

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 SHOWN = 5  # problems told at once; the rest are counted
 
@@ -24,6 +24,8 @@ class Fields:
     input: str = "input"
     target: str = "target"
     id: str = "id"
+    without_target: Literal["no", "empty", "absent"] = "no"
+    """Whether a row may have no right answer, by the metrics asked for: only as an empty one, or by leaving it away."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,16 @@ def _row(number: int, line: str, fields: Fields, needs: Sequence[str]) -> Row:
     identity = values.get(fields.id, number)
     if isinstance(identity, bool) or not isinstance(identity, str | int):
         raise _Wrong(f"field {fields.id!r} must be a text or a whole number")
-    return Row(str(identity), asked, _targets(_value(values, fields.target, "target"), fields.target), values)
+    return Row(str(identity), asked, _right(values, fields), values)
+
+
+def _right(values: Mapping[str, Any], fields: Fields) -> tuple[str, ...]:
+    """The acceptable answers; none where the metrics know what that means."""
+    name = fields.target
+    absent, empty = values.get(name) is None, values.get(name) in ("", [], [""])
+    if (absent and fields.without_target == "absent") or (empty and fields.without_target != "no"):
+        return ()
+    return _targets(_value(values, name, "target"), name)
 
 
 def _value(values: Mapping[str, Any], name: str, role: str) -> Any:

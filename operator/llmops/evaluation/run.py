@@ -1,7 +1,8 @@
 """What one evaluation Job has to do, as a value that travels in a ConfigMap; its key says whether it was done already.
 
 The key is a digest of everything that could change the result: what the target and the baseline are made of at this
-moment (digests of Revisions, never names that move), the rows, how they are read, and the metrics. Concurrency,
+moment (digests of Revisions, never names that move), the rows, how they are read, and the metrics with all that they
+are made of: rubric, scale, pattern, schema, what the judge is made of, prices where cost is measured. Concurrency,
 timeouts and thresholds are not in it: they change when an answer comes and how it is judged, not what it is.
 """
 
@@ -13,10 +14,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llmops.api import digest
+from llmops.evaluation import measures
+from llmops.evaluation.measures import About
 from llmops.evaluation.rows import Fields
-
-METRICS: tuple[str, ...] = ("exact_match", "includes", "f1", "rouge_l", "bleu")
-PROPORTIONS: frozenset[str] = frozenset({"exact_match", "includes"})
 
 CONFIG_ERROR = 64
 """The runner's exit status when no retry can help (the Job's podFailurePolicy fails the Job at once)."""
@@ -42,6 +42,27 @@ class Arm:
     variables: tuple[str, ...] = ()
     input_variable: str | None = None
     token: bool = False
+    price: Price | None = None
+    unpriced: str = ""  # why there is no price
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an arm's tokens cost."""
+
+    input: float  # a million tokens
+    output: float
+    currency: str
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A metric that is more than its name: what the spec says of it, and the model that judges or embeds."""
+
+    name: str
+    type: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    arm: Arm | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,7 @@ class Run:
     job: str  # namespace/name, for people who read the log
     dataset_sha256: str
     rows: int
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # the names of all of them, in the spec's order
     target: Arm
     baseline: Arm | None = None
     fields: Fields = field(default_factory=Fields)
@@ -61,6 +82,7 @@ class Run:
     timeout_seconds: float = 1800.0
     keep_seconds: float | None = None
     key: str = field(default="")
+    typed: tuple[Typed, ...] = ()
 
     @property
     def short(self) -> str:
@@ -72,6 +94,27 @@ class Run:
         """The arms by role, target first."""
         return {"target": self.target, **({"baseline": self.baseline} if self.baseline else {})}
 
+    @property
+    def questions(self) -> int:
+        """Requests that are answered when all goes well: rows to the arms, and answers to the panel."""
+        arms = len(self.arms)
+        each = {"Judge": arms, "Similarity": arms, "Pairwise": 1 if self.baseline else 0}
+        panel = sum(each.get(one.type, 0) for one in self.typed)
+        likelihood = arms if self.reading("likelihood") else 0
+        return self.rows * (arms + panel + likelihood)
+
+    def about(self, name: str) -> About:
+        """What the metric of that name is."""
+        return measures.about(name, next((one.type for one in self.typed if one.name == name), ""))
+
+    def reading(self, source: measures.Source) -> tuple[str, ...]:
+        """The names of the metrics whose marks are made of `source`."""
+        return tuple(name for name in self.metrics if self.about(name).source == source)
+
+    def of_type(self, kind: str) -> tuple[Typed, ...]:
+        """The metrics of one type."""
+        return tuple(one for one in self.typed if one.type == kind)
+
     def dumps(self) -> str:
         """As JSON, the same text for the same run."""
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, indent=1)
@@ -79,18 +122,32 @@ class Run:
 
 def run_key(run: Run) -> str:
     """The digest of everything that could change the result."""
+    arms = run.arms.values()
     return digest(
         {
             "kind": "evaluation",
             "target": run.target.identity,
             "baseline": run.baseline.identity if run.baseline else None,
             "dataset": run.dataset_sha256,
-            "fields": asdict(run.fields),
+            "fields": {name: getattr(run.fields, name) for name in ("input", "target", "id")},
             "limit": run.limit,
             "slices": list(run.slices),
             "metrics": sorted(run.metrics),
+            **({"typed": [_typed_key(one) for one in run.typed]} if run.typed else {}),
+            **({"prices": [arm.price and asdict(arm.price) for arm in arms]} if "cost" in run.metrics else {}),
         }
     )
+
+
+def _typed_key(one: Typed) -> Mapping[str, Any]:
+    """A judge's rubric and scale, a pattern, a schema, and what judges or embeds."""
+    return {
+        "name": one.name,
+        "type": one.type,
+        # as text: a digest leaves empty values out, and {const: ""} is another schema than {}
+        "settings": json.dumps(one.settings, sort_keys=True),
+        "identity": one.arm.identity if one.arm else None,
+    }
 
 
 def progress(data: Mapping[str, str]) -> Mapping[str, Any] | None:
@@ -110,10 +167,14 @@ def loads(text: str) -> Run:
         raw["baseline"] = _arm(raw["baseline"]) if raw["baseline"] else None
         raw["fields"] = Fields(**raw["fields"])
         raw["metrics"], raw["slices"] = tuple(raw["metrics"]), tuple(raw["slices"])
+        raw["typed"] = tuple(
+            Typed(**{**one, "arm": _arm(one["arm"]) if one["arm"] else None}) for one in raw.get("typed", ())
+        )
         return Run(**raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"a run that cannot be read: {error!r}") from None
 
 
 def _arm(raw: Mapping[str, Any]) -> Arm:
-    return Arm(**{**raw, "variables": tuple(raw["variables"])})
+    price = Price(**raw["price"]) if raw.get("price") else None
+    return Arm(**{**raw, "variables": tuple(raw["variables"]), "price": price})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import floor, log10
 from typing import Any
 
 from llmops.api import ConditionType, Reason
@@ -20,6 +21,7 @@ PHASES = {State.FINISHED: "Succeeded", State.FAILED: "Failed", State.RUNNING: "R
 STUCK = frozenset({State.UNSUPPORTED, State.BAD_DATASET, State.FAILED})
 CONFIDENCE = 0.95
 """Of the intervals shown; a threshold has its own."""
+NOTE = 512
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
         }
     if seen.run is None or plan.state not in (State.RUNNING, State.FAILED):
         return {}
-    progress = plan.progress or {"done": 0, "total": seen.run.rows * len(seen.run.arms), "errors": 0}
+    progress = plan.progress or {"done": 0, "total": seen.run.questions, "errors": 0}
     return {
         "runKey": seen.run.key,
         "results": run_name(seen.name, seen.run),
@@ -74,7 +76,7 @@ def _judged(seen: Seen, plan: Plan) -> Judged | None:
 
 
 def _threshold(spec: ThresholdSpec) -> Threshold:
-    return Threshold(spec.metric, _number(spec.min), _number(spec.max_drop), float(spec.confidence))
+    return Threshold(spec.metric, _number(spec.min), _number(spec.max_drop), float(spec.confidence), _number(spec.max))
 
 
 def _number(text: str | None) -> float | None:
@@ -160,8 +162,19 @@ def _measured(results: Results | None) -> dict[str, Any]:
 
 
 def _metric(metric: MetricResult) -> dict[str, Any]:
-    interval = metric.target.interval(CONFIDENCE)
-    return {"name": metric.name, "n": metric.target.n, **_limits("value", interval)}
+    figures, fine = metric.target.figures, metric.name == "cost"
+    return {
+        "name": metric.name,
+        "n": metric.target.n,
+        **_limits("value", metric.interval(CONFIDENCE), fine),
+        **{name: _decimal(figures[name], fine) for name in ("p50", "p95") if name in figures},
+        **({"note": told[:NOTE]} if (told := _note(metric)) else {}),
+    }
+
+
+def _note(metric: MetricResult) -> str:
+    missed = f"{metric.unmarked} answers have none; the first: {metric.why}" if metric.unmarked else metric.why
+    return "; ".join(part for part in (metric.note, missed) if part)
 
 
 def _comparison(metric: MetricResult) -> dict[str, Any]:
@@ -170,18 +183,22 @@ def _comparison(metric: MetricResult) -> dict[str, Any]:
     return {
         "metric": metric.name,
         "n": metric.paired.n,
-        **_limits("delta", metric.paired.interval(CONFIDENCE)),
+        **_limits("delta", metric.paired.interval(CONFIDENCE), metric.name == "cost"),
         **({"p": f"{chance:.4g}"} if chance is not None else {}),
     }
 
 
-def _limits(name: str, interval: Interval | None) -> dict[str, str]:
+def _limits(name: str, interval: Interval | None, fine: bool = False) -> dict[str, str]:
     if interval is None:
         return {}
-    return {name: _decimal(interval.value), "low": _decimal(interval.low), "high": _decimal(interval.high)}
+    limits = {name: interval.value, "low": interval.low, "high": interval.high}
+    return {name: _decimal(number, fine) for name, number in limits.items()}
 
 
-def _decimal(number: float) -> str:
-    """Four digits, and no minus before zero."""
-    text = f"{number:.4f}"
+def _decimal(number: float, fine: bool = False) -> str:
+    """Four digits after the point, and no minus before zero; `fine`: four that say something (a cost of 0.00001234)."""
+    digits = 4
+    if fine and 0 < abs(number) < 0.1:
+        digits = min(12, 3 - floor(log10(abs(number))))
+    text = f"{number:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from llmops.api import digest, names
-from llmops.evaluation.run import Arm
+from llmops.evaluation.run import Arm, Price
 from llmops.kube.resources import LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX, Resource
 
 Raw = Mapping[str, Any]
@@ -45,14 +45,15 @@ class Resolved:
     needs: tuple[str, ...] = ()
 
 
-def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str) -> Resolved | Missing:
+def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str = "input") -> Resolved | Missing:
     """The arm for a spec's `target` or `baseline` (as on the wire); `url` is the gateway's."""
     if "serviceRef" in target:
         return _service_arm(target["serviceRef"], namespace, reader, url)
     if "promptRef" in target:
         return _prompt_arm(target["promptRef"], namespace, reader, url, input_field)
     identity = digest({"url": target["url"], "model": target["model"]})
-    return Resolved(Arm(target["url"], target["model"], identity))
+    why = "spec.target is an address, so what an answer costs is not known: name an LLMService with spec.pricing"
+    return Resolved(Arm(target["url"], target["model"], identity, unpriced=why))
 
 
 def _service_arm(reference: Raw, namespace: str, reader: Reader, url: str) -> Resolved | Missing:
@@ -61,11 +62,27 @@ def _service_arm(reference: Raw, namespace: str, reader: Reader, url: str) -> Re
     if lacks is not None:
         return lacks
     if revision:
-        return _revision_arm(name, adapter, revision, namespace, reader, url)
+        found = _revision_arm(name, adapter, revision, namespace, reader, url)
+        return found if isinstance(found, Missing) else _priced(found, name, namespace, reader)
     identity = _service(name, namespace, reader)
     if isinstance(identity, Missing):
         return identity
-    return Resolved(_arm(url, names.qualified(namespace, name), adapter, identity))
+    return _priced(Resolved(_arm(url, names.qualified(namespace, name), adapter, identity)), name, namespace, reader)
+
+
+def _priced(found: Resolved, service: str, namespace: str, reader: Reader) -> Resolved:
+    """With what its tokens cost, or why nobody knows."""
+    spec = (reader.get(LLM_SERVICE, namespace, service) or {}).get("spec") or {}
+    pricing = spec.get("pricing")
+    if not pricing:
+        why = f"LLMService {namespace}/{service} has no spec.pricing, so what an answer costs is not known"
+        return replace(found, arm=replace(found.arm, unpriced=why))
+    price = Price(
+        float(pricing.get("inputPerMillionTokens") or 0),
+        float(pricing.get("outputPerMillionTokens") or 0),
+        str(pricing.get("currency") or "USD"),
+    )
+    return replace(found, arm=replace(found.arm, price=price))
 
 
 def _arm(url: str, model: str, adapter: str | None, identity: str, revision: str = "") -> Arm:
@@ -138,7 +155,9 @@ def _prompt_arm(reference: Raw, namespace: str, reader: Reader, url: str, input_
         input_variable=asked,
         token=True,
     )
-    return Resolved(arm, tuple(sorted(set(required) - {asked, retrieved})))
+    resolved = Resolved(arm, tuple(sorted(set(required) - {asked, retrieved})))
+    asks = (content.get("serviceRef") or {}).get("name")
+    return _priced(resolved, asks, namespace, reader) if asks else resolved
 
 
 def _input_variable(required: Sequence[str], declared: Raw, input_field: str, retrieved: str | None) -> str | None:

@@ -2,7 +2,9 @@
 
 The interval decides, never the point: a threshold passes when its whole confidence interval is on the good side,
 fails when all of it is on the bad side, and is Inconclusive between, with the number of rows that would decide.
-Before that come errors: a row whose request failed is no wrong answer, so above two in a hundred nothing is judged.
+Before that come errors: a row whose request failed is no wrong answer, so above two in a hundred nothing is judged; nor
+is it above two in a hundred answers that a judge could not mark. Who passes must pass every threshold, so passing needs
+no correction for their number; who fails needs only one to be missed, so failing has Holm's (holm.py).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from llmops.evaluation import holm
 from llmops.evaluation.intervals import Interval, Pairs, wilson
 from llmops.evaluation.results import Measured, MetricResult, Paired, Results
 
@@ -28,12 +31,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Threshold:
-    """A bound on one metric: its own value (`minimum`), or how far below the baseline it may be (`max_drop`)."""
+    """A bound on one metric: on its own value (`minimum`, `maximum`), or on how much worse than the baseline it is."""
 
     metric: str
     minimum: float | None = None
     max_drop: float | None = None
     confidence: float = 0.95
+    maximum: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,46 @@ class Judged:
 
 _WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
+Good = Callable[[float], Interval | None]
+"""A confidence -> the interval of what should not be negative."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One threshold's verdict, and what Holm needs to know of it."""
+
+    judged: Judged
+    good: Good = lambda confidence: None
+
 
 def judge(results: Results, thresholds: Sequence[Threshold]) -> Judged:
     """The worst of the thresholds' verdicts; its sentences first."""
-    if told := erring(results):
+    if told := erring(results) or unmarked(results):
         return Judged(Verdict.ERROR, told)
     if not thresholds:
         return Judged(Verdict.PASS, "no thresholds are given, so nothing was judged")
-    lines = sorted(
-        (one(results, threshold) for threshold in thresholds), key=lambda line: _WORST_FIRST.index(line.verdict)
-    )
+    lines = _corrected([_one(results, threshold) for threshold in thresholds], thresholds)
+    lines.sort(key=lambda line: _WORST_FIRST.index(line.verdict))
     return Judged(lines[0].verdict, "; ".join(line.sentence for line in lines))
+
+
+def _corrected(lines: Sequence[_Line], thresholds: Sequence[Threshold]) -> list[Judged]:
+    """Failures that could be due to the number of thresholds alone are undecided."""
+    chances = {
+        place: holm.chance(lambda c, line=line: _side(line.good(c)) is Verdict.FAIL) / (1 - threshold.confidence)  # type: ignore[misc]
+        for place, (line, threshold) in enumerate(zip(lines, thresholds, strict=True))
+        if line.judged.verdict is Verdict.FAIL
+    }
+    kept = holm.kept(chances, len(lines))
+    return [
+        line.judged
+        if place not in chances or place in kept
+        else Judged(
+            Verdict.INCONCLUSIVE,
+            f"{line.judged.sentence}, which among {len(lines)} thresholds may be chance (Holm)",
+        )
+        for place, line in enumerate(lines)
+    ]
 
 
 def erring(results: Results) -> str | None:
@@ -70,48 +103,87 @@ def erring(results: Results) -> str | None:
     return None
 
 
-def one(results: Results, threshold: Threshold) -> Judged:
+def unmarked(results: Results) -> str | None:
+    """The sentence to say when too many answers got no mark: a judge that cannot be read is no pass."""
+    for metric in results.metrics:
+        if metric.unmarked > MAX_ERROR_SHARE * (metric.target.n + metric.unmarked):
+            return (
+                f"{metric.unmarked} answers have no {metric.name}, more than {MAX_ERROR_SHARE:.0%}, "
+                f"so nothing is judged; the first: {metric.why or 'unknown'}"
+            )
+    return None
+
+
+def _one(results: Results, threshold: Threshold) -> _Line:
     """One threshold over the stored results."""
     metric = results.metric(threshold.metric)
     if metric is None:
-        return Judged(Verdict.ERROR, f"{threshold.metric} has a threshold but was not measured; add it to spec.metrics")
+        return _error(f"{threshold.metric} has a threshold but was not measured; add it to spec.metrics")
     if threshold.max_drop is not None:
         return _drop(metric, threshold, threshold.max_drop)
-    return _minimum(metric, threshold, threshold.minimum or 0.0)
+    return _bounded(metric, threshold)
 
 
-def _minimum(metric: MetricResult, threshold: Threshold, bound: float) -> Judged:
-    interval = metric.target.interval(threshold.confidence)
+def _bounded(metric: MetricResult, threshold: Threshold) -> _Line:
+    interval = metric.interval(threshold.confidence)
     if interval is None:
-        return Judged(Verdict.ERROR, f"{metric.name} could not be measured on any row")
-    verdict = _side(interval, bound)
-    sentence = f"{metric.name} is {_told(interval, threshold, '.3f')}, {_relation(verdict)} the minimum of {bound:g}"
-    if verdict is Verdict.INCONCLUSIVE:
-        sentence += _advice(rows_for_minimum(metric.target, bound, threshold.confidence))
-    return Judged(verdict, sentence)
+        return _error(f"{metric.name} could not be measured on any row{f': {metric.why}' if metric.why else ''}")
+    at_most = threshold.maximum is not None
+    bound = (threshold.maximum if at_most else threshold.minimum) or 0.0
 
+    def good(confidence: float) -> Interval | None:
+        return _beyond(metric.interval(confidence), bound, less=at_most)
 
-def _drop(metric: MetricResult, threshold: Threshold, drop: float) -> Judged:
-    interval = metric.paired.interval(threshold.confidence) if metric.paired else None
-    if metric.paired is None or interval is None:
-        return Judged(
-            Verdict.ERROR,
-            f"{metric.name} has a maxDrop but no row was answered by target and baseline; set spec.baseline",
-        )
-    verdict = _side(interval, -drop)
+    verdict = _side(good(threshold.confidence))
     sentence = (
-        f"{metric.name} is {_told(interval, threshold, '+.3f')} against the baseline, {_relation(verdict)} "
-        f"the margin of {-drop:g}"
+        f"{metric.name} is {_told(interval, threshold, '.3f')}, {_relation(verdict, less=at_most)} the "
+        f"{'maximum' if at_most else 'minimum'} of {bound:g}"
     )
     if verdict is Verdict.INCONCLUSIVE:
-        sentence += _advice(rows_for_drop(metric.paired, drop, threshold.confidence))
-    return Judged(verdict, sentence)
+        sentence += _advice(rows_for_bound(metric, bound, threshold.confidence))
+    return _Line(Judged(verdict, sentence), good)
 
 
-def _side(interval: Interval, bound: float) -> Verdict:
-    if interval.low >= bound:
+def _drop(metric: MetricResult, threshold: Threshold, drop: float) -> _Line:
+    paired = metric.paired
+    interval = paired.interval(threshold.confidence) if paired else None
+    if paired is None or interval is None:
+        return _error(f"{metric.name} has a maxDrop but no row was answered by target and baseline; set spec.baseline")
+    less = metric.less_is_better
+    margin = drop if less else -drop
+
+    def good(confidence: float) -> Interval | None:
+        return _beyond(paired.interval(confidence), margin, less)
+
+    verdict = _side(good(threshold.confidence))
+    sentence = (
+        f"{metric.name} is {_told(interval, threshold, '+.3f')} against the baseline, {_relation(verdict, less)} "
+        f"the margin of {margin:g}"
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        sentence += _advice(rows_for_drop(paired, drop, threshold.confidence, less))
+    return _Line(Judged(verdict, sentence), good)
+
+
+def _error(sentence: str) -> _Line:
+    return _Line(Judged(Verdict.ERROR, sentence))
+
+
+def _beyond(interval: Interval | None, bound: float, less: bool) -> Interval | None:
+    """How far the value is on the good side of `bound`."""
+    if interval is None:
+        return None
+    if less:
+        return Interval(bound - interval.value, bound - interval.high, bound - interval.low)
+    return Interval(interval.value - bound, interval.low - bound, interval.high - bound)
+
+
+def _side(good: Interval | None) -> Verdict:
+    if good is None:
+        return Verdict.ERROR
+    if good.low >= 0:
         return Verdict.PASS
-    return Verdict.FAIL if interval.high < bound else Verdict.INCONCLUSIVE
+    return Verdict.FAIL if good.high < 0 else Verdict.INCONCLUSIVE
 
 
 def _told(interval: Interval, threshold: Threshold, style: str) -> str:
@@ -121,8 +193,9 @@ def _told(interval: Interval, threshold: Threshold, style: str) -> str:
     )
 
 
-def _relation(verdict: Verdict) -> str:
-    return {Verdict.PASS: "above", Verdict.FAIL: "below"}.get(verdict, "on both sides of")
+def _relation(verdict: Verdict, less: bool = False) -> str:
+    above, below = ("below", "above") if less else ("above", "below")
+    return {Verdict.PASS: above, Verdict.FAIL: below}.get(verdict, "on both sides of")
 
 
 def _advice(rows: int | None) -> str:
@@ -132,23 +205,39 @@ def _advice(rows: int | None) -> str:
 MOST_ROWS = 1_000_000
 
 
-def rows_for_minimum(measured: Measured, bound: float, confidence: float) -> int | None:
-    """How many rows with the same mean would take the interval to one side of `bound`; None beyond a million."""
+def rows_for_bound(metric: MetricResult, bound: float, confidence: float) -> int | None:
+    """How many rows with the same values would take the interval to one side of `bound`; None beyond a million."""
+    measured = metric.target
+    if metric.kind != "proportion":
+        return _by_width(measured, metric.interval(confidence), bound)
     value = measured.value or 0.0
-    return _fewest(measured.n, lambda n: _side(wilson(value * n, n, confidence), bound) is not Verdict.INCONCLUSIVE)
+    return _fewest(
+        measured.n,
+        lambda n: _side(_beyond(wilson(value * n, n, confidence), bound, less=False)) is not Verdict.INCONCLUSIVE,
+    )
 
 
-def rows_for_drop(paired: Paired, drop: float, confidence: float) -> int | None:
-    """How many rows with the same shares would take the paired interval to one side of -drop."""
+def _by_width(measured: Measured, interval: Interval | None, bound: float) -> int | None:
+    """An interval's width falls with the root of the rows."""
+    if interval is None or interval.value == bound:
+        return None
+    half = interval.value - interval.low if interval.value > bound else interval.high - interval.value
+    rows = int(measured.n * (half / (interval.value - bound)) ** 2) + 1
+    return rows if measured.n < rows <= MOST_ROWS else None
+
+
+def rows_for_drop(paired: Paired, drop: float, confidence: float, less: bool = False) -> int | None:
+    """How many rows with the same shares would take the paired interval to one side of the margin."""
     if paired.counts is None:
         return None
-    counts = paired.counts
-    return _fewest(paired.n, lambda n: _decides(_scaled(counts, n / paired.n), drop, confidence))
+    counts, margin = paired.counts, drop if less else -drop
 
+    def decides(n: int) -> bool:
+        scaled = _scaled(counts, n / paired.n)
+        interval = Paired(scaled.n, scaled).interval(confidence)
+        return interval is not None and _side(_beyond(interval, margin, less)) is not Verdict.INCONCLUSIVE
 
-def _decides(counts: Pairs, drop: float, confidence: float) -> bool:
-    interval = Paired(counts.n, counts).interval(confidence)
-    return interval is not None and _side(interval, -drop) is not Verdict.INCONCLUSIVE
+    return _fewest(paired.n, decides)
 
 
 def _scaled(counts: Pairs, by: float) -> Pairs:

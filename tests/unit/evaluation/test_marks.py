@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmops.evaluation.runner.marks import bleu, exact_match, f1, includes, rouge_l, tokens
+from llmops.evaluation.runner.marks import MARKS, exact_match, f1, includes, tokens
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,11 @@ def test_includes_wants_whole_words_in_order():
 
 
 def test_rouge_l_sees_letters_outside_ascii():
-    assert rouge_l("Привет, мир", ["привет мир"]) == 1
-    assert rouge_l("ひらがな", ["カタカナ"]) == 0
-    # longest common subsequence of 4 and 4 tokens: police ... gunman's order differs
-    assert rouge_l("police kill the gunman now", ["police killed the gunman now"]) == pytest.approx(3 / 4)
+    assert MARKS["rouge_l"]("Привет, мир", ["привет мир"]) == 1
+    assert MARKS["rouge_l"]("ひらがな", ["カタカナ"]) == 0
+    assert MARKS["rouge_l"]("police kill the gunman now", ["police killed the gunman now"]) == pytest.approx(4 / 5)
 
 
 def test_bleu_is_a_share_and_tokens_cut_unspaced_scripts():
-    assert bleu("It is over there now.", ["It is over there now."]) == pytest.approx(1)
+    assert MARKS["bleu"]("It is over there now.", ["It is over there now."]) == pytest.approx(1)
     assert tokens("Hello, 世界!") == ["hello", "世", "界"]

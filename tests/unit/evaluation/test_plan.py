@@ -92,10 +92,6 @@ def test_a_broken_row_stops_everything_before_the_first_call():
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        (
-            {"metrics": [{"name": "judge", "type": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]},
-            "metric judge of type Judge",
-        ),
         ({"schedule": "0 3 * * *"}, "spec.schedule"),
         ({"dataset": {"http": {"url": "https://example.org/qa.jsonl"}}}, "spec.dataset.http"),
         ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),

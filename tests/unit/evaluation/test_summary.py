@@ -9,10 +9,12 @@ from sacrebleu.metrics.bleu import BLEU
 
 from llmops.evaluation.results import LEVELS, MAX_BYTES
 from llmops.evaluation.rows import Row
-from llmops.evaluation.run import METRICS, Arm, Run
+from llmops.evaluation.run import Arm, Run
+from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.runner.marks import marks
-from llmops.evaluation.runner.summary import Answer, Answers, summarise
+from llmops.evaluation.runner.summary import summarise
 
+METRICS = ("exact_match", "includes", "f1", "rouge_l", "bleu")
 WORDS = ["press", "the", "red", "button", "then", "wait", "two", "minutes", "and", "try", "again", "or", "ask", "us"]
 
 

@@ -4,6 +4,9 @@ Inspect retries for ever by default. Here a request is tried up to RETRIES times
 timeout, 408, 409, 425, 429, 5xx), 401, 403 and 404 count among these only in the run's first GRACE seconds (a gateway
 learns of a new revision a moment after we do), and when OPEN_AFTER requests in a row have failed for good, the rest is
 tried once each: a dead target costs a minute, not an hour.
+
+What is asked stands in the call's extra_body: `prompt` (a release), `likelihood` or `similarity` (asking.py), else it
+is a chat. Seconds are of the attempt that succeeded, without the waits before it.
 """
 
 from __future__ import annotations
@@ -13,23 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from inspect_ai.model import (
-    ChatMessage,
-    GenerateConfig,
-    ModelAPI,
-    ModelOutput,
-    ModelUsage,
-    modelapi,
-)
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 from tenacity import wait_exponential_jitter
 from tenacity.wait import wait_base
+
+from llmops.evaluation.runner import asking
 
 RETRIES = 6
 GRACE = 30.0
 OPEN_AFTER = 10
 REQUEST_TIMEOUT = 60.0
-MAX_TOKENS = 1024
 PASSING = frozenset({408, 409, 425, 429})
 NOT_YET = frozenset({401, 403, 404})
 INVALID = "response_invalid"
@@ -38,7 +35,8 @@ TOKEN_FILE = Path("/var/run/llmops/token")
 
 
 class Door(ModelAPI):
-    """One arm. Parameters beside Inspect's own: `token_file` (empty: send no credential)."""
+    """One arm. Parameters beside Inspect's own: `token_file` (empty: send no credential), `stream` (see the first token
+    when it comes)."""
 
     def __init__(
         self,
@@ -47,10 +45,11 @@ class Door(ModelAPI):
         api_key: str | None = None,
         config: GenerateConfig | None = None,
         token_file: str = "",
+        stream: bool = False,
         **_: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        self.token_file = token_file
+        self.token_file, self.stream = token_file, stream
         self.started = time.monotonic()
         self.failed_in_a_row = 0
         self.client = openai.AsyncOpenAI(base_url=base_url, api_key=self.token, max_retries=0, timeout=REQUEST_TIMEOUT)
@@ -66,28 +65,23 @@ class Door(ModelAPI):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Ask once. A prompt release brings its own messages, so none are sent beside `prompt`."""
-        body = config.extra_body or {}
-        plain: dict[str, Any] = {} if "prompt" in body else {"temperature": 0, "max_tokens": MAX_TOKENS}
-        messages: Any = [] if "prompt" in body else [{"role": m.role, "content": m.text} for m in input]
+        """Ask once."""
+        body = dict(config.extra_body or {})
         try:
-            reply = await self.client.chat.completions.create(
-                model=self.model_name, messages=messages, extra_body=body, **plain
-            )
-        except openai.APIStatusError as error:
+            output = await self._asked(input, config, body)
+        except openai.APIError as error:  # of a stream it comes at its end
             if error.code != INVALID:
                 raise
-            self.failed_in_a_row = 0
-            return ModelOutput.from_content(self.model_name, "")
+            output = ModelOutput.from_content(self.model_name, "")
         self.failed_in_a_row = 0
-        output = ModelOutput.from_content(self.model_name, reply.choices[0].message.content or "")
-        if reply.usage:
-            output.usage = ModelUsage(
-                input_tokens=reply.usage.prompt_tokens,
-                output_tokens=reply.usage.completion_tokens,
-                total_tokens=reply.usage.total_tokens,
-            )
         return output
+
+    async def _asked(self, input: list[ChatMessage], config: GenerateConfig, body: dict[str, Any]) -> ModelOutput:
+        if "similarity" in body:
+            return await asking.similarity(self.client, self.model_name, body["similarity"])
+        if "likelihood" in body:
+            return await asking.likelihood(self.client, self.model_name, body["likelihood"])
+        return await asking.chat(self.client, self.model_name, input, config, body, self.stream)
 
     def should_retry(self, ex: BaseException) -> bool:
         """Whether another attempt could end differently."""

@@ -6,7 +6,9 @@ target sees. Temperature is 0 for a bare service; a prompt release brings its ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from inspect_ai import Task
@@ -19,7 +21,8 @@ from tenacity import RetryError
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Arm, Run
 from llmops.evaluation.runner import door
-from llmops.evaluation.runner.marks import marks
+from llmops.evaluation.runner.judge import READS_GIVEN
+from llmops.evaluation.runner.marks import marker
 from llmops.evaluation.runner.progress import Progress
 
 SCORER = "marks"
@@ -31,21 +34,30 @@ def arm_task(role: str, arm: Arm, run: Run, rows: Sequence[Row], progress: Progr
         Sample(id=row.id, input=row.input, target=list(row.targets), metadata={"values": dict(row.values)})
         for row in rows
     ]
-    model = arm_model(arm)
+    model = arm_model(arm, stream="ttft" in run.metrics)
     assert isinstance(model.api, door.Door)
     return Task(
         name=role,
         dataset=MemoryDataset(samples, name=run.dataset_sha256[:10]),
-        solver=asked(arm, model.api, progress),
-        scorer=marked(run.metrics, progress),
+        solver=asked(arm, model.api, progress, wants_given(run)),
+        scorer=marked(run, arm, progress),
         model=model,
     )
 
 
-def arm_model(arm: Arm) -> Model:
+def wants_given(run: Run) -> bool:
+    """Whether a judge reads what the model was given: the door then tells the messages as it rendered them."""
+    return any(one.name in READS_GIVEN for one in run.of_type("Judge"))
+
+
+def arm_model(arm: Arm, stream: bool = False) -> Model:
     """The model provider of one arm; never shared, as two arms may differ in their prompt's version only."""
     return get_model(
-        f"llmops/{arm.model}", base_url=arm.url, memoize=False, token_file=str(door.TOKEN_FILE) if arm.token else ""
+        f"llmops/{arm.model}",
+        base_url=arm.url,
+        memoize=False,
+        token_file=str(door.TOKEN_FILE) if arm.token else "",
+        stream=stream,
     )
 
 
@@ -58,31 +70,62 @@ def variables(arm: Arm, asked_text: str, values: dict[str, Any]) -> dict[str, An
 
 
 @solver(name="asked")
-def asked(arm: Arm, api: door.Door, progress: Progress) -> Solver:
+def asked(arm: Arm, api: door.Door, progress: Progress, echo: bool = False) -> Solver:
     """Ask for one row; a failure counts once, after its retries, as an error and not as a wrong answer."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         body = None
         if arm.prompt is not None:
-            body = {"prompt": {**arm.prompt, "variables": variables(arm, state.input_text, state.metadata["values"])}}
-        try:
+            filled = variables(arm, state.input_text, state.metadata["values"])
+            body = {"prompt": {**arm.prompt, "variables": filled, **({"echo": True} if echo else {})}}
+        with failing(api, progress):
             return await generate(state, extra_body=body) if body else await generate(state)
-        except Exception as error:  # noqa: BLE001 - counted, then raised again
-            api.gave_up()
-            progress.failed()
-            last = error.last_attempt.exception() if isinstance(error, RetryError) else None
-            raise last or error from None  # tenacity's own words hide the server's
 
     return solve
 
 
+@contextmanager
+def failing(api: door.Door, progress: Progress) -> Iterator[None]:
+    """A request that failed for good is counted, and told in the server's words."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - counted, then raised again
+        api.gave_up()
+        progress.failed()
+        last = error.last_attempt.exception() if isinstance(error, RetryError) else None
+        raise last or error from None  # tenacity's own words hide the server's
+
+
 @scorer(metrics={"*": [mean()]}, name=SCORER)
-def marked(metrics: Sequence[str], progress: Progress) -> Scorer:
-    """Mark one answer."""
+def marked(run: Run, arm: Arm, progress: Progress) -> Scorer:
+    """Mark one answer. A mark that cannot be had is NaN here, as Inspect wants all names on all samples; the reason
+    stands beside it.
+    """
+    mark = marker(run)
 
     async def score(state: TaskState, target: Target) -> Score:
-        answer = state.output.completion
+        answer, told = state.output.completion, state.output.metadata or {}
         progress.answered()
-        return Score(value=dict(marks(answer, list(target), metrics)), answer=answer)
+        marks = mark(answer, list(target))
+        found, lacks = usage_marks(run.reading("usage"), told, arm)
+        value = {"answered": 1.0, **marks, **found, **dict.fromkeys(lacks, math.nan)}
+        return Score(value=value, answer=answer, metadata={"lacks": lacks, "given": told.get("given", "")})
 
     return score
+
+
+def usage_marks(metrics: Sequence[str], told: Mapping[str, Any], arm: Arm) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds and money, and why there are none."""
+    marks: dict[str, float] = {}
+    lacks: dict[str, str] = {}
+    for name in metrics:
+        if name == "cost" and arm.price is None:
+            continue  # known before, and told once (panel.py)
+        if name == "cost" and arm.price is not None and "tokens" in told:
+            tokens_in, tokens_out = told["tokens"]
+            marks[name] = (tokens_in * arm.price.input + tokens_out * arm.price.output) / 1e6
+        elif name != "cost" and (read := {"latency": "seconds", "ttft": "first"}[name]) in told:
+            marks[name] = float(told[read])
+        else:
+            lacks[name] = "the reply has no usage" if name == "cost" else "no token of text came"
+    return marks, lacks
