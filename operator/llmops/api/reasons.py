@@ -111,7 +111,7 @@ class Reason(_Told):
         "The dataset is missing, or rows in it are broken; the message has their numbers.",
     )
     RUN_FAILED = "RunFailed", "The Job failed for good; the message has its words."
-    RUN_ERRORS = "RunErrors", "More than 2% of the requests failed, so nothing was judged."
+    RUN_ERRORS = "RunErrors", "More than 2% of the requests failed, or of the answers got no mark: nothing was judged."
     THRESHOLDS_MET = "ThresholdsMet", "Every threshold's interval is on the good side."
     THRESHOLD_MISSED = "ThresholdMissed", "A threshold's whole interval is on the bad side."
     THRESHOLD_UNDECIDED = "ThresholdUndecided", "A threshold lies within its interval: more rows would be needed."

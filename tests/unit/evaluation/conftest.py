@@ -21,8 +21,8 @@ import pytest
 from llmops.evaluation.rows import Fields, sha256
 from llmops.evaluation.run import Arm, Run, run_key
 
-Answer = Callable[[dict[str, Any], int], tuple[int, str]]
-"""(request body, how often this question was asked before) -> (HTTP status, the answer's text)."""
+Answer = Callable[[dict[str, Any], int], tuple[int, "str | dict[str, Any]"]]
+"""(request body, how often this question was asked before) -> (HTTP status, the answer's text, or the reply whole)."""
 
 
 @dataclass
@@ -36,10 +36,10 @@ class Model:
     authorizations: set[str] = field(default_factory=set)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def take(self, body: dict[str, Any], authorization: str) -> tuple[int, str]:
+    def take(self, body: dict[str, Any], authorization: str) -> tuple[int, str | dict[str, Any]]:
         """One request."""
         with self.changed:
-            asked = json.dumps(body.get("prompt") or body["messages"])
+            asked = json.dumps(body.get("prompt") or body.get("messages") or body.get("input"))
             before = self.asked[asked]
             self.asked[asked] += 1
             self.bodies.append(body)
@@ -74,10 +74,17 @@ def serve() -> Iterator[Callable[[Answer], Model]]:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 status, text = model.take(body, self.headers.get("authorization", ""))
-                reply = completion(body, text) if status == 200 else {"error": {"message": text, "code": text}}
-                payload = json.dumps(reply).encode()
+                kind = "application/json"
+                if status != 200:
+                    payload = json.dumps({"error": {"message": text, "code": text}}).encode()
+                elif isinstance(text, dict):
+                    payload = json.dumps(text).encode()
+                elif body.get("stream"):
+                    payload, kind = events(body, text), "text/event-stream"
+                else:
+                    payload = json.dumps(completion(body, text)).encode()
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(payload)))
                 self.end_headers()
                 self.wfile.write(payload)
@@ -100,6 +107,20 @@ def serve() -> Iterator[Callable[[Answer], Model]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def events(body: Mapping[str, Any], text: str) -> bytes:
+    """The same as a stream: the role first, then two pieces of text, then the usage."""
+    whole = completion(body, text)
+    half = len(text) // 2
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"content": text[:half]}]
+    deltas.append({"content": text[half:]})
+    chunks = [
+        {**whole, "object": "chat.completion.chunk", "usage": None, "choices": [{"index": 0, "delta": delta}]}
+        for delta in deltas
+    ]
+    chunks.append({**whole, "object": "chat.completion.chunk", "choices": []})
+    return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
 
 
 def completion(body: Mapping[str, Any], text: str) -> dict[str, Any]:

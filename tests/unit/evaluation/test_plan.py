@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from llmops.api import EvalJob, Reason, Settings
-from llmops.evaluation import children
-from llmops.evaluation.observe import DatasetSeen, Seen, build_run
+from llmops.api.evaljob import BUILT_IN
+from llmops.evaluation import children, measures
+from llmops.evaluation.observe import DatasetSeen, Seen, build_run, read_as
 from llmops.evaluation.plan import State, plan
-from llmops.evaluation.results import ArmResult, Measured, MetricResult, Results
-from llmops.evaluation.rows import Fields, parse
-from llmops.evaluation.run import FAILURE, PROGRESS, RESULTS, Arm, loads
+from llmops.evaluation.results import LEVELS, ArmResult, Measured, MetricResult, Results
+from llmops.evaluation.rows import parse
+from llmops.evaluation.run import FAILURE, PROGRESS, RESULTS, Arm, Price, loads
 from llmops.evaluation.status import status
 from llmops.evaluation.targets import Missing, Resolved
 
@@ -29,7 +31,11 @@ SPEC = {
 }
 
 
-def seen(text=TEXT, resolved=ARM, **spec):
+JUDGE = {"name": "judge", "type": "Judge", "serviceRef": {"name": "j"}, "rubric": "Is it polite?"}
+PANEL = Resolved(Arm("http://gateway/v1", "shop/j", "digest-of-j", token=True))
+
+
+def seen(text=TEXT, resolved=ARM, panel=PANEL, **spec):
     whole = {
         "apiVersion": "llmops.dev/v1alpha1",
         "kind": "EvalJob",
@@ -38,8 +44,8 @@ def seen(text=TEXT, resolved=ARM, **spec):
     }
     whole["spec"] = {name: value for name, value in whole["spec"].items() if value is not None}
     job = EvalJob.model_validate(whole)
-    fields = Fields(**job.spec.dataset.fields.model_dump())
-    one = Seen(whole, job, Settings(), DatasetSeen(text, parse(text, fields)), resolved)
+    asked = {metric.name: panel for metric in job.spec.metrics if metric.service_ref}
+    one = Seen(whole, job, Settings(), DatasetSeen(text, parse(text, read_as(job))), resolved, panel=asked)
     return replace(one, run=build_run(one))
 
 
@@ -145,10 +151,97 @@ def test_logs_that_are_kept_have_a_volume():
         ({"metrics": [{"name": "exact_match"}, {"name": "f1"}]}, True),
         ({"dataset": {**SPEC["dataset"], "limit": 50}}, True),
         ({"dataset": {**SPEC["dataset"], "slices": ["topic"]}}, True),
+        ({"metrics": [{"name": "exact_match"}, JUDGE]}, True),
     ],
 )
 def test_only_what_could_change_the_result_runs_again(changed, again):
     assert (seen(**changed).run.key != seen().run.key) is again
+
+
+def key(*metrics, **more):
+    return seen(metrics=[{"name": "exact_match"}, *metrics], **more).run.key
+
+
+def form(**settings):
+    return {"name": "form", **settings}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {**JUDGE, "rubric": "Is it short?"},
+        {**JUDGE, "scale": [1, 10]},
+        {**JUDGE, "repeat": 3},
+        {**JUDGE, "labels": {"field": "human"}},
+        {**JUDGE, "name": "other"},
+        {**JUDGE, "type": "Pairwise"},
+    ],
+)
+def test_all_that_makes_a_judge_s_marks_runs_again(changed):
+    assert key(JUDGE) != key(changed)
+
+
+def test_a_pattern_a_schema_the_judge_s_model_and_the_price_are_in_the_key_and_a_default_is_not():
+    assert key(JUDGE) == key({**JUDGE, "repeat": 1})
+    assert key(JUDGE) != key(JUDGE, panel=Resolved(replace(PANEL.arm, identity="digest-of-the-next-j")))
+    assert len({key(form(type="Regex", pattern=one)) for one in ("a", "b")}) == 2
+    assert len({key(form(type="JSONSchema", schema=one)) for one in ({}, {"const": ""}, {"const": "a"})}) == 3
+    dear = Resolved(replace(ARM.arm, price=Price(1.0, 2.0, "EUR")))
+    assert key({"name": "cost"}) != key({"name": "cost"}, resolved=dear)
+    assert key() == key(resolved=dear)
+
+
+def test_the_key_of_a_run_without_these_metrics_is_what_it_was_before_them():
+    assert seen().run.key == "113b4200872b818eb123bfdcbfda92438dd42e2e987b815362c12f141054227a"
+
+
+def test_a_run_with_a_judge_travels_whole():
+    one = seen(metrics=[{"name": "exact_match"}, JUDGE])
+    assert loads(one.run.dumps()) == one.run
+    assert one.run.typed[0].arm == PANEL.arm
+    assert one.run.questions == 200
+
+
+def test_a_judge_that_is_missing_is_waited_for_by_name():
+    one = seen(metrics=[{"name": "exact_match"}, JUDGE], panel=Missing("LLMService shop/j is not Available yet"))
+    assert (plan(one).state, one.run) == (State.WAITING, None)
+    assert "shop/j is not Available" in conditions(one, plan(one))["Ready"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (form(type="Regex", pattern="("), "metric form: pattern is not a regular expression that RE2 knows"),
+        (form(type="JSONSchema", schema={"type": "strin"}), "metric form: schema is not a JSON Schema"),
+    ],
+)
+def test_a_form_that_no_answer_could_have_is_told_before_a_run(metric, said):
+    one = seen(metrics=[{"name": "exact_match"}, metric])
+    ready = conditions(one, plan(one))["Ready"]
+    assert plan(one).children == ()
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert said in ready["message"]
+
+
+def test_a_metric_is_told_with_its_percentiles_and_what_else_is_to_be_known():
+    one = seen(metrics=[{"name": "exact_match"}, {"name": "latency"}, {"name": "cost"}], thresholds=None)
+    latency = Measured(99, 0.41, tuple(0.41 + (level - 0.5) / 10 for level in LEVELS), {"p50": 0.3, "p95": 1.25})
+    metrics = (
+        MetricResult("latency", "mean", latency, less_is_better=True, unmarked=1, why="no token of text came"),
+        MetricResult("cost", "mean", Measured(99, 1.234e-05, (1.2e-05,) * len(LEVELS)), note="EUR an answer"),
+    )
+    stored = Results(one.run.key, {"target": ArmResult(100, 0)}, metrics)
+    one = replace(one, results={"metadata": {"name": "x"}, "data": {RESULTS: stored.dumps()}})
+    told = {each["name"]: each for each in status(one, plan(one), NOW)["metrics"]}
+    assert (told["latency"]["p50"], told["latency"]["p95"]) == ("0.3000", "1.2500")
+    assert told["latency"]["note"] == "1 answers have none; the first: no token of text came"
+    assert (told["cost"]["value"], told["cost"]["note"]) == ("0.00001234", "EUR an answer")
+
+
+def test_every_built_in_metric_is_known_to_the_api_and_to_the_docs():
+    assert tuple(measures.BUILT_IN) == BUILT_IN
+    docs = (Path(__file__).parents[3] / "docs/evaluation.md").read_text()
+    assert [name for name in (*BUILT_IN, *measures.TYPED) if name not in docs] == []
 
 
 def test_another_model_behind_the_name_or_another_row_runs_again():

@@ -64,3 +64,22 @@ def test_a_field_that_the_prompt_requires_is_missed_before_any_call():
 def test_an_empty_dataset_says_so_and_many_problems_are_counted():
     assert parse("\n \n", QA).told == "the dataset has no rows"
     assert parse("x\n" * 30, QA).told.endswith("; and 25 more")
+
+
+@pytest.mark.parametrize(
+    ("may", "answer", "targets"),
+    [
+        ("empty", '"answer": ""', ()),
+        ("empty", '"answer": []', ()),
+        ("empty", '"answer": "x"', ("x",)),
+        ("empty", '"other": 1', None),  # SQuAD v2 says that there is no answer; a forgotten field says nothing
+        ("absent", '"other": 1', ()),
+        ("absent", '"answer": ""', ()),
+        ("no", '"answer": ""', None),
+        ("empty", '"answer": "  "', None),
+    ],
+)
+def test_a_row_has_no_right_answer_only_where_the_metrics_know_what_that_means(may, answer, targets):
+    found = parse(f'{{"question": "Why?", {answer}}}', Fields("question", "answer", "id", may))
+    assert ([row.targets for row in found.rows] or [None]) == [targets]
+    assert bool(found.problems) is (targets is None)

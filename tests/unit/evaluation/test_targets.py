@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llmops.evaluation.run import Price
 from llmops.evaluation.targets import Missing, Resolved, resolve
 
 GOOD, OLD = "a1b2c3d4" + "0" * 56, "ffee0011" + "0" * 56
@@ -181,3 +182,22 @@ def test_a_new_model_or_a_new_index_generation_is_another_target():
 
     assert identity("support-llm-1", 1) == identity("support-llm-1", 1)
     assert len({identity("support-llm-1", 1), identity("support-llm-2", 1), identity("support-llm-1", 2)}) == 3
+
+
+def test_an_arm_knows_what_its_tokens_cost_or_why_nobody_does():
+    priced = service()
+    priced["spec"]["pricing"] = {"inputPerMillionTokens": "0.20", "outputPerMillionTokens": "1.5", "currency": "EUR"}
+    arms = [
+        found(
+            target,
+            llmservices=[priced],
+            promptreleases=[release(stable={"digest": GOOD})],
+            revisions=[revision(), SERVICE_REVISION],
+        ).arm
+        for target in ({"serviceRef": {"name": "support"}}, {"promptRef": {"name": "answer"}})
+    ]
+    assert {arm.price for arm in arms} == {Price(0.2, 1.5, "EUR")}
+    free = found({"serviceRef": {"name": "support"}}, revisions=[SERVICE_REVISION], **SERVICE).arm
+    assert free.price is None
+    assert "LLMService shop/support has no spec.pricing" in free.unpriced
+    assert "is an address" in found({"url": "http://elsewhere/v1", "model": "gpt"}).arm.unpriced

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from llmops.evaluation.intervals import Pairs
-from llmops.evaluation.results import LEVELS, ArmResult, Measured, MetricResult, Paired, Results, loads
+from llmops.evaluation.results import LEVELS, Apart, ArmResult, Measured, MetricResult, Paired, Results, loads
 from llmops.evaluation.verdict import Threshold, Verdict, judge
 
 
@@ -99,3 +102,110 @@ def test_results_survive_being_stored():
 def test_what_is_not_a_number_is_never_stored():
     with pytest.raises(ValueError, match="not JSON"):
         measured(float("nan"), 3).dumps()
+
+
+def metric_of(name, value, quantiles=(), kind="mean", less=False, **more):
+    spread = quantiles or tuple(value + 0.1 * (level - 0.5) for level in LEVELS)
+    return MetricResult(name, kind, Measured(100, value, spread), less_is_better=less, **more)
+
+
+def results_of(*metrics):
+    return Results("k", {"target": ArmResult(100, 0)}, metrics)
+
+
+@pytest.mark.parametrize(
+    ("maximum", "verdict", "said"),
+    [
+        (0.46, Verdict.PASS, "below the maximum of 0.46"),
+        (0.40, Verdict.INCONCLUSIVE, "on both sides of the maximum of 0.4"),
+        (0.34, Verdict.FAIL, "above the maximum of 0.34"),
+    ],
+)
+def test_a_maximum_is_met_from_below(maximum, verdict, said):
+    judged = judge(results_of(metric_of("ter", 0.40, less=True)), [Threshold("ter", maximum=maximum)])
+    assert judged.verdict is verdict
+    assert said in judged.sentence
+
+
+@pytest.mark.parametrize(("less", "verdict"), [(True, Verdict.FAIL), (False, Verdict.PASS)])
+def test_worse_than_the_baseline_is_more_where_less_is_better(less, verdict):
+    risen = Paired(100, None, 0.2, tuple(0.2 + 0.1 * (level - 0.5) for level in LEVELS), 0.001)
+    found = results_of(metric_of("latency", 1.2, less=less, paired=risen))
+    judged = judge(found, [Threshold("latency", max_drop=0.1)])
+    assert judged.verdict is verdict
+    assert "the margin of 0.1" in judged.sentence or "the margin of -0.1" in judged.sentence
+
+
+def test_answers_without_a_mark_above_two_percent_are_an_error_with_the_first_reason_and_never_a_pass():
+    few = metric_of("judge", 0.9, unmarked=2, why="the judge wrote 'good', which is not one score")
+    many = metric_of("judge", 0.9, unmarked=3, why="the judge wrote 'good', which is not one score")
+    threshold = [Threshold("judge", 0.5)]
+    assert judge(results_of(few), threshold).verdict is Verdict.PASS
+    for thresholds in ([], threshold):
+        judged = judge(results_of(many), thresholds)
+        assert judged.verdict is Verdict.ERROR
+        assert "3 answers have no judge" in judged.sentence
+        assert "the judge wrote 'good'" in judged.sentence
+
+
+def test_what_cannot_be_measured_by_design_is_an_error_only_where_a_threshold_asks_for_it():
+    absent = MetricResult("cost", "mean", Measured(0, None), why="LLMService shop/support has no spec.pricing")
+    assert judge(results_of(absent), []).verdict is Verdict.PASS
+    judged = judge(results_of(absent), [Threshold("cost", maximum=0.1)])
+    assert judged.verdict is Verdict.ERROR
+    assert "has no spec.pricing" in judged.sentence
+
+
+def proportions(passed):
+    return [MetricResult(f"m{at}", "proportion", Measured(100, share / 100)) for at, share in enumerate(passed)]
+
+
+@pytest.mark.parametrize(
+    ("passed", "verdict"),
+    [
+        ([82], Verdict.FAIL),  # Wilson's upper end is 0.883: alone it fails a minimum of 0.89
+        ([82, 99, 99], Verdict.INCONCLUSIVE),  # p = 0.027, where 0.017 is asked for
+        ([79, 99, 99], Verdict.FAIL),
+        ([82, *[99] * 19], Verdict.INCONCLUSIVE),  # one of twenty is what chance brings
+        ([60, *[99] * 19], Verdict.FAIL),  # surer than a twentieth of 5%
+        ([60, 82, *[99] * 18], Verdict.FAIL),
+    ],
+)
+def test_one_miss_among_many_thresholds_must_be_surer_than_one_alone(passed, verdict):
+    found = results_of(*proportions(passed))
+    thresholds = [
+        Threshold(metric.name, 0.89 if share < 99 else 0.9) for metric, share in zip(found.metrics, passed, strict=True)
+    ]
+    judged = judge(found, thresholds)
+    assert judged.verdict is verdict
+    assert ("may be chance (Holm)" in judged.sentence) is (82 in passed and len(passed) > 1)
+
+
+def test_passing_all_of_many_thresholds_needs_no_correction():
+    found = results_of(*proportions([97] * 20))
+    assert judge(found, [Threshold(metric.name, 0.9) for metric in found.metrics]).verdict is Verdict.PASS
+
+
+def test_a_disparity_is_the_greatest_distance_and_its_interval_covers_all_comparisons():
+    near = Apart("exact_match", "a", "b", Paired(200, Pairs(190, 2, 3, 5)))
+    far = Apart("exact_match", "a", "c", Paired(200, Pairs(150, 2, 40, 8)))
+    one = MetricResult("fairness", "groups", Measured(200, 0.19), less_is_better=True, apart=(near, far))
+    alone = far.paired.interval(0.95)
+    interval = one.interval(0.95)
+    assert interval.value == pytest.approx(0.19)
+    assert interval.low < -alone.high < 0.19 < -alone.low < interval.high
+    assert judge(results_of(one), [Threshold("fairness", maximum=0.05)]).verdict is Verdict.FAIL
+    equal = replace(one, apart=(near,))
+    assert equal.interval(0.95).low == 0
+    assert judge(results_of(equal), [Threshold("fairness", maximum=0.05)]).verdict is Verdict.PASS
+    assert loads(results_of(one).dumps()) == results_of(one)
+
+
+def test_results_of_before_these_metrics_are_still_read():
+    old = json.loads(measured(0.94, 100, Pairs(90, 4, 3, 3)).dumps())
+    old.pop("steps")
+    for metric in old["metrics"]:
+        for name in ("less_is_better", "unmarked", "why", "note", "apart"):
+            metric.pop(name)
+        metric["target"].pop("figures")
+    assert loads(json.dumps(old)) == measured(0.94, 100, Pairs(90, 4, 3, 3))

@@ -81,14 +81,15 @@ def _output(
         stop_reason="stop",
         logprobs=logprobs,
     )
-    output = ModelOutput(model=model, choices=[choice], metadata=metadata)
-    if usage is not None:
-        tokens_in, tokens_out = usage.prompt_tokens or 0, getattr(usage, "completion_tokens", 0) or 0
-        output.usage = ModelUsage(
-            input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=usage.total_tokens or 0
-        )
-        metadata["tokens"] = [tokens_in, tokens_out]
-    return output
+    if usage is None:
+        return ModelOutput(model=model, choices=[choice], metadata=metadata)
+    tokens_in, tokens_out = usage.prompt_tokens or 0, getattr(usage, "completion_tokens", 0) or 0
+    return ModelOutput(
+        model=model,
+        choices=[choice],
+        metadata={**metadata, "tokens": [tokens_in, tokens_out]},
+        usage=ModelUsage(input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=usage.total_tokens or 0),
+    )
 
 
 def _given(rendered: Any) -> dict[str, str]:

@@ -125,8 +125,9 @@ def read_score(judge: Judge, reply: str, logprobs: Sequence[Mapping[str, Any]] =
 
 
 def without_thoughts(reply: str) -> str:
-    """What a reasoning model says after it has thought aloud."""
-    return reply.rpartition("</think>")[2].strip()
+    """What a reasoning model says after it has thought aloud; nothing where it was cut off in its thoughts."""
+    said = reply.rpartition("</think>")[2].strip()
+    return "" if said.startswith("<think>") else said
 
 
 def _weighted(judge: Judge, written: str, logprobs: Sequence[Mapping[str, Any]]) -> float | None:
