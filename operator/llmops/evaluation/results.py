@@ -132,6 +132,7 @@ class Results:
     tokens: int = 0
     resumed: int = 0  # answers that an earlier pod of this run had brought
     steps: Mapping[str, str] = field(default_factory=dict)  # by judge: the evaluation steps it gave itself
+    questions: int = 0  # to the arms and to the panel
 
     def metric(self, name: str) -> MetricResult | None:
         """The metric of that name, if the run measured it."""
@@ -159,6 +160,7 @@ def loads(text: str) -> Results:
             tokens=raw["tokens"],
             resumed=raw["resumed"],
             steps=raw.get("steps", {}),
+            questions=raw.get("questions", 0),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"results that cannot be read: {error!r}") from None

@@ -50,7 +50,7 @@ def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
     """Which run is spoken of, and how far it is."""
     if plan.results is not None:
         arms = plan.results.arms.values()
-        total = sum(arm.rows for arm in arms)
+        total = plan.results.questions or sum(arm.rows for arm in arms)
         name = ((seen.results or seen.last or {}).get("metadata") or {}).get("name")
         return {
             "runKey": plan.results.key,

@@ -87,6 +87,17 @@ def test_a_judge_is_asked_for_its_steps_once_and_for_each_answer_once(serve, tmp
     assert "raw mean 4.75 on 1 to 5" in metric.note
 
 
+def test_a_run_that_begins_again_asks_a_judge_nothing_twice(serve, tmp_path):
+    panel = serve(judging(lambda i, _: "5"))
+    target, first = run(serve, tmp_path, [judge_of(panel)])
+    asked = (len(panel.bodies), len(target.bodies))
+    run_to_end(*places(tmp_path))
+    again = results(tmp_path / "report")
+    assert (len(panel.bodies), len(target.bodies)) == asked
+    assert (again.metrics, again.steps) == (first.metrics, first.steps)
+    assert again.resumed == 2 * len(ROWS)
+
+
 def test_a_judge_without_logprobs_is_read_by_what_it_writes(serve, tmp_path):
     panel = serve(judging(lambda i, _: "2" if i < 6 else "4", refuse=True))
     _, found = run(serve, tmp_path, [judge_of(panel)])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Arms = dict[str, Answers]
 LIKELIHOOD = "likelihood"
+MOST_STEPS = 2000  # characters: the results must fit a ConfigMap, with 32 judges too
 _RELEASE = "a prompt release renders its own messages, so a text's probability cannot be asked of it: name its service"
 
 
@@ -103,7 +104,7 @@ def _second(
 
 def _said(log: EvalLog) -> str:
     """A judge's evaluation steps; nothing where it could not be asked."""
-    return next((sample.output.completion.strip()[:8000] for sample in log.samples or [] if not sample.error), "")
+    return next((sample.output.completion.strip()[:MOST_STEPS] for sample in log.samples or [] if not sample.error), "")
 
 
 def _silent(log: EvalLog) -> str:

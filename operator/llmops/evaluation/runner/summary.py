@@ -53,6 +53,7 @@ def summarise(
         tokens=sum(arm.tokens for arm in arms.values()),
         resumed=resumed,
         steps={name: one.steps for name, one in told.items() if one.steps},
+        questions=run.questions,
     )
 
 
