@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from llmops.evaluation.reconcile import CONTROLLER
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, POD, Resource
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, LLM_SERVICE, POD, Resource
 
 pytestmark = pytest.mark.cluster
 
@@ -222,3 +223,88 @@ async def test_a_pod_that_is_lost_resumes_from_the_kept_log(client: Client, worl
     assert found["metrics"][0]["n"] == 1500
     text = world.get(CONFIG_MAP, namespace, found["results"])["data"]["results.json"]  # type: ignore[index]
     assert 0 < json.loads(text)["resumed"] < 1500
+
+
+JUDGE = """
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Judge(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        said = "4" if "Evaluation form" in asked["messages"][-1]["content"] else "1. Read the answer."
+        tops = [{"token": "4", "logprob": -0.6931}, {"token": "5", "logprob": -0.6931}]
+        told = {"content": [{"token": said, "logprob": -0.6931, "top_logprobs": tops}]}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+        choice["logprobs"] = told if asked.get("logprobs") and said == "4" else None
+        body = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": asked["model"],
+                           "choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+ThreadingHTTPServer(("", 8080), Judge).serve_forever()
+"""
+"""A judge that is always between 4 and 5; the tiny model has no opinions."""
+
+
+async def judge(client: Client, cluster: Cluster, namespace: str) -> str:
+    """A pod that judges; its address once it listens."""
+    await client.create(POD, {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "judge", "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "test"}},
+        "spec": {
+            "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "judge", "image": "llmops/evaluate:dev", "imagePullPolicy": "IfNotPresent",
+                "command": ["python", "-c", JUDGE],
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+            }],
+        },
+    })  # fmt: skip
+
+    def ready() -> str | None:
+        status = (cluster.get(POD, namespace, "judge") or {}).get("status") or {}
+        conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
+        return str(status["podIP"]) if conditions.get("Ready") == "True" else None
+
+    return f"http://{await until(ready)}:8080/v1"
+
+
+async def test_a_judge_scores_the_answers_and_an_edited_rubric_runs_again(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    good, address = await asyncio.gather(model(client, world, namespace, "good"), judge(client, world, namespace))
+    world.settings = replace(world.settings, gateway_url=address)  # in the door's place
+    await client.create(CONFIG_MAP, dataset(namespace, ROWS[:40]))
+    rubric = {"name": "politeness", "type": "Judge", "serviceRef": {"name": "judge"}, "rubric": "Is it polite?"}
+    await client.create(EVAL_JOB, evaljob(
+        namespace, target={"url": good, "model": "support"},
+        metrics=[{"name": "exact_match"}, {"name": "latency"}, {"name": "cost"}, rubric],
+        thresholds=[{"metric": "politeness", "min": "0.80"}, {"metric": "latency", "max": "20"}]))  # fmt: skip
+    await until(lambda: f"LLMService {namespace}/judge does not exist" in said(world, namespace, "Ready")[1], 10)
+
+    await client.create(LLM_SERVICE, {
+        "apiVersion": LLM_SERVICE.api_version, "kind": LLM_SERVICE.kind,
+        "metadata": {"name": "judge", "namespace": namespace},
+        "spec": {"model": {"uri": "file:///models/judge.gguf"}, "engine": {"type": "LlamaCpp"}},
+    })  # fmt: skip
+    available = {"type": "Available", "status": "True", "reason": "AsWanted", "message": "",
+                 "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+    await client.patch(LLM_SERVICE, namespace, "judge", {"status": {"conditions": [available]}}, sub="status")
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s)
+    told = {one["name"]: one for one in found["metrics"]}
+    assert (found["verdict"], told["politeness"]["value"], told["politeness"]["n"]) == ("Pass", "0.8750", 40)
+    assert "raw mean 4.50 on 1 to 5" in told["politeness"]["note"]
+    assert 0 < float(told["latency"]["p50"]) <= float(told["latency"]["p95"])
+    assert "value" not in told["cost"]
+    assert "is an address" in told["cost"]["note"]
+    text = world.get(CONFIG_MAP, namespace, found["results"])["data"]["results.json"]  # type: ignore[index]
+    assert json.loads(text)["steps"] == {"politeness": "1. Read the answer."}
+
+    jobs = names_of(world, JOB, namespace)
+    kinder = [{"name": "exact_match"}, {**rubric, "rubric": "Is it kind?"}]
+    await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"thresholds": [], "metrics": kinder}})
+    await until(lambda: names_of(world, JOB, namespace) - jobs)
