@@ -295,6 +295,10 @@ class Threshold(Model):
             "has(self.maxDrop) == has(self.against)",
             "maxDrop needs against: Baseline, and min and max take no against",
         ),
+        Rule(
+            "!self.confidence.matches('^0*1([.]0*)?$')",
+            'no interval is certain: write a confidence below 1, such as "0.99"',
+        ),
     )
     metric: MetricName
     """Which metric."""

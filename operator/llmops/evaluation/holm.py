@@ -8,21 +8,37 @@ nineteenth; the first that does not hold ends it, and what is left is undecided 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
+
+from llmops.evaluation.intervals import Interval, z
 
 LEAST = 0.001
-"""What a bootstrap of 2000 draws can show at all (two-sided)."""
+"""What the quantiles of a bootstrap can show at all (two-sided)."""
 HALVINGS = 25
 
 
-def chance(fails: Callable[[float], bool]) -> float:
-    """The p-value of a failure: what is left of the highest confidence at which the interval still says so."""
+def chance(good: Callable[[float], Interval | None]) -> float:
+    """The p-value of a failure: what is left of the highest confidence at which the whole interval is below 0."""
+
+    def fails(confidence: float) -> bool:
+        interval = good(confidence)
+        return interval is not None and interval.high < 0
+
     low, high = LEAST, 1.0
     if fails(1 - low):
-        return low
+        return _beyond(good(0.95))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if fails(1 - middle) else (middle, high)
     return high
+
+
+def _beyond(interval: Interval | None) -> float:
+    """Where the quantiles end, by the normal curve of the interval's width: a metric at 0.1 of 0.9 is sure to miss."""
+    if interval is None or interval.high <= interval.value:
+        return LEAST
+    deviations = -interval.value / ((interval.high - interval.value) / z(0.95))
+    return min(LEAST, 2 * NormalDist().cdf(-deviations))
 
 
 def kept(chances: Mapping[int, float], thresholds: int) -> frozenset[int]:

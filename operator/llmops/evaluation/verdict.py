@@ -76,7 +76,7 @@ def judge(results: Results, thresholds: Sequence[Threshold]) -> Judged:
 def _corrected(lines: Sequence[_Line], thresholds: Sequence[Threshold]) -> list[Judged]:
     """Failures that could be due to the number of thresholds alone are undecided."""
     chances = {
-        place: holm.chance(lambda c, line=line: _side(line.good(c)) is Verdict.FAIL) / (1 - threshold.confidence)  # type: ignore[misc]
+        place: holm.chance(line.good) / (1 - threshold.confidence)
         for place, (line, threshold) in enumerate(zip(lines, thresholds, strict=True))
         if line.judged.verdict is Verdict.FAIL
     }

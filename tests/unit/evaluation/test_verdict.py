@@ -181,6 +181,13 @@ def test_one_miss_among_many_thresholds_must_be_surer_than_one_alone(passed, ver
     assert ("may be chance (Holm)" in judged.sentence) is (82 in passed and len(passed) > 1)
 
 
+def test_a_hopeless_metric_fails_among_any_number_of_thresholds_at_any_confidence():
+    hopeless = [metric_of(f"m{at}", 0.1) for at in range(32)]
+    judged = judge(results_of(*hopeless), [Threshold(one.name, 0.9, confidence=0.999) for one in hopeless])
+    assert judged.verdict is Verdict.FAIL
+    assert "Holm" not in judged.sentence
+
+
 def test_passing_all_of_many_thresholds_needs_no_correction():
     found = results_of(*proportions([97] * 20))
     assert judge(found, [Threshold(metric.name, 0.9) for metric in found.metrics]).verdict is Verdict.PASS

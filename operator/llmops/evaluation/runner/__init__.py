@@ -2,9 +2,13 @@
 
     main.py       the story: read the run, check the rows, ask, summarise, report; and the exit status
     door.py       Inspect's model provider: an unmodified OpenAI client towards the gateway, with bounded patience
-    task.py       Inspect's task: rows -> samples, how a row is asked, how its answer is marked
-    marks.py      a row's answer -> its marks (exact_match, includes, f1, rouge_l, bleu); pure
-    summary.py    Inspect's logs -> results.Results, with bootstrap quantiles for means and BLEU
+    asking.py     the requests themselves: a chat, a stream, a text's probability, how near two texts are
+    ask.py        tasks through Inspect, resumed from their logs, and what became of their samples
+    task.py       Inspect's task for an arm: rows -> samples, how a row is asked, how its answer is marked
+    marks.py      a row's answer -> its marks; pure. corpus.py: BLEU, chrF and TER, which add up before they are scored
+    panel.py      what other models say of the answers, after all of them are there; seats.py: their Inspect tasks
+    judge.py      G-Eval: rubric -> steps -> form -> score; pure. pairwise.py, kappa.py, echo.py: its like
+    summary.py    answers with their marks -> results.Results. draws.py: the bootstrap; groups.py: paired groups
     report.py     where progress and results are written: the run's ConfigMap, or a folder
 
 Asking, retries, concurrency, logs and resuming are Inspect's. A run whose log folder survives (spec.keep puts it on a
