@@ -49,7 +49,7 @@ def test_a_pattern_that_re2_cannot_do_is_refused_before_a_run(pattern):
         # ours: an answer is JSON and nothing else
         ({"type": "object"}, 'Here it is: {"foo": 1}', False),
         ({"type": "object"}, '```json\n{"foo": 1}\n```', False),
-        ({"type": "number"}, "NaN", False),
+        ({}, "NaN", False),
         ({"type": "array"}, "[" * 100_000, False),
     ],
 )
