@@ -51,7 +51,8 @@ def judged(
     for one in run.of_type("Pairwise"):
         log = second.get(f"{one.name} of both")
         if log is None:
-            told[one.name] = Told(why="there is no baseline to compare with: write spec.baseline")
+            lacks = "no row was answered by both" if run.baseline else "there is no baseline: write spec.baseline"
+            told[one.name] = Told(why=lacks)
         else:
             found["target"] = _marked(found["target"], one.name, log)
             told[one.name] = _told_of_pairs(log)
