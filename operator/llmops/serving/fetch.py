@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llmops import s3
 from llmops.serving import bucket, headers, hub, progress, registry, room
 from llmops.serving.refused import Refused
 from llmops.serving.transfer import fetch
@@ -71,7 +72,7 @@ def _fetch(given: argparse.Namespace) -> str:
         token = os.environ.get("HF_TOKEN", "")
         return hub.fetch_model(given.uri, given.path, given.hub, given.revision, given.sha256, token)
     if given.uri.startswith(bucket.SCHEMES):
-        keys = bucket.Keys.of(os.environ)
+        keys = s3.Keys.of(os.environ)
         return bucket.fetch_model(given.uri, given.path, given.hub, given.revision, given.sha256, keys)
     if given.uri.startswith(registry.SCHEME):
         logins = os.environ.get("OCI_LOGINS", "")

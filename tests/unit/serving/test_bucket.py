@@ -1,4 +1,4 @@
-"""s3:// and gs://: signatures as Amazon publishes them, and a store over real sockets that checks them itself."""
+"""s3:// and gs://: a store over real sockets that checks them itself."""
 
 from __future__ import annotations
 
@@ -8,35 +8,15 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.e2e.store import ID, SECRET, SESSION, Store
 
-from llmops.serving import bucket, fetch
-from llmops.serving.bucket import Keys
+from llmops.serving import fetch
 from llmops.serving.progress import PORT
 
 WEIGHTS = bytes(range(256)) * 4000
-EXAMPLE = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-
-
-PUBLISHED = {
-    "lifecycle=": "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
-    "max-keys=2&prefix=J": "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
-}
-
-
-@pytest.mark.parametrize("query", PUBLISHED)
-def test_requests_are_signed_as_in_amazons_documentation(query: str) -> None:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "Examples"."""
-    address = f"https://examplebucket.s3.amazonaws.com/?{query}"
-    headers = bucket.signed(address, "us-east-1", EXAMPLE, datetime(2013, 5, 24, tzinfo=UTC))
-    assert headers["Authorization"] == (
-        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
-        f"SignedHeaders=host;x-amz-content-sha256;x-amz-date,Signature={PUBLISHED[query]}"
-    )
 
 
 @pytest.fixture
