@@ -111,7 +111,7 @@ Cron = Annotated[
     str,
     Field(max_length=100),
     matches(
-        r"@(hourly|daily|weekly|monthly)|([-0-9*/,]+ +){2}[-0-9*/,?LW]+ +[-0-9A-Za-z*/,]+ +[-0-9A-Za-z*/,?L#]+",
+        r"@(hourly|daily|weekly|monthly)|([-0-9*/,]+ +){2}[-0-9*/,?]+ +[-0-9A-Za-z*/,]+ +[-0-9A-Za-z*/,?]+",
         'write a schedule of five fields (minute hour day month weekday), such as "0 3 * * *", or @daily',
     ),
 ]

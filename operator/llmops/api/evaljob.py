@@ -99,7 +99,7 @@ class Target(Model):
 
 
 class DatasetConfigMap(Model):
-    """JSON Lines in a ConfigMap."""
+    """A data key of a ConfigMap."""
 
     name: Word
     """Its name; label it llmops.dev/watch: "true" to have changes followed."""
@@ -108,14 +108,14 @@ class DatasetConfigMap(Model):
 
 
 class DatasetHttp(Model):
-    """JSON Lines on the web."""
+    """A file on the web, read without any credential."""
 
     url: Url
-    """Its address."""
+    """Its address, as pods of this namespace reach it."""
 
 
 class DatasetPvc(Model):
-    """JSON Lines on a volume."""
+    """A file on a volume, which the run's pod mounts read-only."""
 
     claim: Word
     """The PersistentVolumeClaim."""
@@ -123,19 +123,23 @@ class DatasetPvc(Model):
         str,
         Field(max_length=1024),
         Rule("self.startsWith('/')", "write a path from the volume's root, such as /qa.jsonl"),
+        Rule("!self.matches('(^|/)[.][.](/|$)')", "write the path without .."),
     ]
     """The file."""
 
 
 class DatasetS3(Model):
-    """JSON Lines in a bucket."""
+    """An object in a bucket."""
 
     uri: Annotated[Uri, matches("s3://[^/ ]+/[^ ]+", "write s3://bucket/key")]
     """The object."""
+    version_id: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """One version of it, in a bucket that keeps versions; without, the newest at the time of the run."""
     endpoint: Url | None = None
-    """The store's address, where it is not AWS."""
+    """The store's address, where it is not the one that models come from (LLMOPS_S3_URL)."""
     credentials_secret_ref: SecretRef | None = None
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN of temporary keys), which only
+    the run's pod sees; without, the object is public."""
 
 
 class DatasetTraffic(Model):
@@ -175,21 +179,28 @@ class Dataset(Model):
             " has(self.labelStudio)].filter(x, x).size() == 1",
             "write exactly one of configMapRef, inline, http, pvc, s3, traffic and labelStudio as dataset",
         ),
+        Rule(
+            "!has(self.format) || !has(self.inline)",
+            "inline rows are objects already: remove format",
+        ),
     )
     config_map_ref: DatasetConfigMap | None = None
-    """JSON Lines in a ConfigMap."""
+    """A data key of a ConfigMap."""
     inline: Annotated[list[_ROW], Field(min_length=1, max_length=1000)] | None = None
     """The rows themselves."""
     http: DatasetHttp | None = None
-    """JSON Lines on the web."""
+    """A file on the web."""
     pvc: DatasetPvc | None = None
-    """JSON Lines on a volume."""
+    """A file on a volume of yours."""
     s3: DatasetS3 | None = None
-    """JSON Lines in a bucket."""
+    """An object in a bucket."""
     traffic: DatasetTraffic | None = None
     """Recent real requests."""
     label_studio: DatasetLabelStudio | None = None
     """A Label Studio project."""
+    format: Literal["JSONL", "CSV", "Parquet"] | None = None
+    """How the rows are written: JSON Lines, or CSV with a header. Without it by the file's name: .csv and .parquet, and
+    everything else is JSON Lines. Parquet is not read yet."""
     fields: DatasetFields = DatasetFields()
     """Which fields mean what."""
     slices: Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=8)] = []
@@ -371,7 +382,7 @@ class EvalJobSpec(Model):
     target: Target | None = None
     """What answers; without it this is a template that rollouts fill in."""
     schedule: Cron | None = None
-    """When to run again; otherwise when the inputs change."""
+    """When to run again, in UTC, though nothing changed. Changed inputs are measured at once, with it or without."""
     baseline: Target | None = None
     """What to compare with, on the same rows."""
     dataset: Dataset | None = None
@@ -460,6 +471,35 @@ class Slice(Model):
     """Rows."""
 
 
+class DatasetStatus(Model):
+    """The rows that were asked."""
+
+    sha256: Annotated[str, Field(max_length=64)]
+    """Of the bytes of the file."""
+    rows: int
+    """How many, spec.dataset.limit taken into account."""
+
+
+class TrendValue(Model):
+    """A metric that has a threshold."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """The metric."""
+    value: Annotated[str, Field(max_length=32)] | None = None
+    """What was measured."""
+
+
+class TrendPoint(Model):
+    """One run of the schedule."""
+
+    finished_at: Annotated[str, Field(max_length=40)]
+    """When it ended."""
+    verdict: Literal["Pass", "Fail", "Inconclusive", "Error"]
+    """By today's thresholds."""
+    metrics: Annotated[list[TrendValue], Field(max_length=32)] = []
+    """What the thresholds speak of."""
+
+
 class EvalJobStatus(Status):
     """What the run found."""
 
@@ -477,8 +517,14 @@ class EvalJobStatus(Status):
     """When the run began."""
     finished_at: Annotated[str, Field(max_length=40)] | None = None
     """When it ended."""
+    last_schedule_time: Annotated[str, Field(max_length=40)] | None = None
+    """The time of the schedule that the present run belongs to."""
     next_run: Annotated[str, Field(max_length=40)] | None = None
     """When the schedule runs it next."""
+    dataset: DatasetStatus | None = None
+    """The rows that were asked."""
+    trend: Annotated[list[TrendPoint], Field(max_length=10)] = []
+    """The last runs of the schedule whose results are kept, oldest first."""
     metrics: Annotated[list[MetricValue], Field(max_length=64)] = []
     """What was measured."""
     comparisons: Annotated[list[Comparison], Field(max_length=64)] = []
