@@ -1,9 +1,9 @@
 """A dataset's text -> rows, or the problems with the numbers of the rows that have them. Pure; both sides use it.
 
-A dataset is JSON Lines: an object a line, blank lines between them allowed. `fields` says which field is the input,
-which the target (one text, or a list of acceptable ones) and which the id; other fields are kept, for slices and for
-a prompt's variables. Everything wrong is found before the first call is made, as a run with bad rows costs the same
-as a good one and tells less.
+A dataset is JSON Lines (an object a line, blank lines between them allowed) or CSV (table.py). `fields` says which
+field is the input, which the target (one text, or a list of acceptable ones) and which the id; other fields are kept,
+for slices and for a prompt's variables. Everything wrong is found before the first call is made, as a run with bad rows
+costs the same as a good one and tells less.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from llmops.evaluation import table
 
 SHOWN = 5  # problems told at once; the rest are counted
+JSONL, CSV, PARQUET = "JSONL", "CSV", "Parquet"
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,22 @@ class _Wrong(ValueError):
     """What is wrong with one row."""
 
 
-def parse(text: str, fields: Fields, limit: int | None = None, needs: Sequence[str] = ()) -> Rows:
+def form_of(name: str, given: str | None = None) -> str:
+    """How a file's rows are written: as the spec says, else by the file's name or address."""
+    ending = PurePosixPath(urlsplit(name).path).suffix.lower()
+    return given or {".csv": CSV, ".parquet": PARQUET}.get(ending, JSONL)
+
+
+def parse(text: str, fields: Fields, limit: int | None = None, needs: Sequence[str] = (), form: str = JSONL) -> Rows:
     """Read `text`; rows beyond `limit` are neither read nor judged. `needs` are fields that every row must have."""
     rows: list[Row] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in _numbered(text):
+    for number, line in table.rows(text) if form == CSV else _numbered(text):
         if limit is not None and len(rows) + len(problems) >= limit:
             break
         try:
-            row = _row(number, line, fields, needs)
+            row = _row(number, _values(line, form), fields, needs)
             if row.id in seen:
                 raise _Wrong(f"its id {row.id!r} is already that of row {seen[row.id]}")
         except _Wrong as wrong:
@@ -91,13 +102,21 @@ def _numbered(text: str) -> Iterable[tuple[int, str]]:
             yield number, line
 
 
-def _row(number: int, line: str, fields: Fields, needs: Sequence[str]) -> Row:
+def _values(line: str | Mapping[str, str], form: str) -> Mapping[str, Any]:
+    if not isinstance(line, str):
+        return line
+    if form == CSV:
+        raise _Wrong(line)
     try:
         values = json.loads(line)
     except ValueError as error:
         raise _Wrong(f"not JSON ({error})") from None
     if not isinstance(values, dict):
         raise _Wrong(f"a JSON object is expected, not {type(values).__name__}")
+    return values
+
+
+def _row(number: int, values: Mapping[str, Any], fields: Fields, needs: Sequence[str]) -> Row:
     asked = _value(values, fields.input, "input")
     if not isinstance(asked, str) or not asked.strip():
         raise _Wrong(f"field {fields.input!r} must be a text that is not empty")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from llmops.evaluation.rows import Fields, parse
+from llmops.evaluation.rows import CSV, JSONL, PARQUET, Fields, form_of, parse
 
 QA = Fields("question", "answer", "id")
 GOOD = '{"id": "a", "question": "Why?", "answer": "Because."}'
@@ -83,3 +83,65 @@ def test_a_row_has_no_right_answer_only_where_the_metrics_know_what_that_means(m
     found = parse(f'{{"question": "Why?", {answer}}}', Fields("question", "answer", "id", may))
     assert ([row.targets for row in found.rows] or [None]) == [targets]
     assert bool(found.problems) is (targets is None)
+
+
+TABLE = "id,question,answer,topic\r\na,Why?,Because.,x\r\n"
+
+
+def test_a_table_has_line_breaks_and_quotes_in_its_cells_and_a_mark_before_its_header():
+    text = "\ufeff" + TABLE + '"b","Two\nlines, with ""quotes""?",Yes.,"x"\r\n\r\nc,Née Müller?,"10,5",\r\n'
+    found = parse(text, QA, form=CSV)
+    assert found.problems == ()
+    assert [row.id for row in found.rows] == ["a", "b", "c"]
+    assert found.rows[1].input == 'Two\nlines, with "quotes"?'
+    assert found.rows[2].targets == ("10,5",)
+    assert dict(found.rows[1].values)["topic"] == "x"
+    assert "topic" not in found.rows[2].values
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("b,How?\r\n", "row 3: 2 cells, where the header has 4"),
+        ("b,How?,So.,x,more\r\n", "row 3: 5 cells, where the header has 4"),
+        ('b,"a\nb","c\nd",x\r\nc,How?\r\n', "row 4: 2 cells"),  # as a spreadsheet counts, not as an editor does
+        ('b,"How?,So.,x\r\n', "row 3: not CSV ("),
+        ('b,"How"?,So.,x\r\n', "row 3: not CSV ("),
+        ("b,How?,,x\r\n", "row 3: no field 'answer', the target by spec.dataset.fields.target"),
+        ("a,How?,So.,x\r\n", "row 3: its id 'a' is already that of row 2"),
+    ],
+)
+def test_a_broken_row_of_a_table_is_told_as_a_spreadsheet_numbers_it(more, said):
+    assert parse(TABLE + more, QA, form=CSV).told.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,question,question\na,b,c\n", "row 1: the header names 'question' twice"),
+        ("id,,answer\na,b,c\n", "row 1: the header's cell 2 is empty: name every column"),
+        ("id;question;answer\na;b;c\n", "row 2: no field 'question', the input by spec.dataset.fields.input "
+         "(its fields: id;question;answer)"),
+        ("id,question,answer\n", "the dataset has no rows"),
+        ("", "the dataset has no rows"),
+    ],
+)  # fmt: skip
+def test_a_table_without_a_proper_header_is_refused(text, said):
+    assert parse(text, QA, form=CSV).told == said
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "form"),
+    [
+        ("qa.jsonl", None, JSONL),
+        ("data", None, JSONL),
+        ("/a.csv/qa", None, JSONL),
+        ("/folder/QA.CSV", None, CSV),
+        ("https://example.org/qa.csv?version=3#top", None, CSV),
+        ("s3://bucket/qa.parquet", None, PARQUET),
+        ("qa.txt", CSV, CSV),
+        ("qa.csv", JSONL, JSONL),
+    ],
+)
+def test_the_format_is_the_given_one_or_that_of_the_name(name, given, form):
+    assert form_of(name, given) == form
