@@ -110,7 +110,7 @@ class DatasetConfigMap(Model):
 class DatasetHttp(Model):
     """A file on the web, read without any credential."""
 
-    url: Url
+    url: Annotated[Url, Rule("!self.matches('^https?://[^/]*@')", "write the address without a user and password")]
     """Its address, as pods of this namespace reach it."""
 
 

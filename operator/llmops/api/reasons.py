@@ -111,6 +111,7 @@ class Reason(_Told):
         "The dataset is missing, or rows in it are broken; the message has their numbers.",
     )
     RUN_FAILED = "RunFailed", "The Job failed for good; the message has its words."
+    RUN_SKIPPED = "RunSkipped", "A time of the schedule came while the run before it was still going; it was left out."
     RUN_ERRORS = "RunErrors", "More than 2% of the requests failed, or of the answers got no mark: nothing was judged."
     THRESHOLDS_MET = "ThresholdsMet", "Every threshold's interval is on the good side."
     THRESHOLD_MISSED = "ThresholdMissed", "A threshold's whole interval is on the bad side."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmops.api import Settings, names
 from llmops.evaluation import run as runs
 from llmops.evaluation.run import Run
+from llmops.s3 import VARIABLES
 
 Object = dict[str, Any]
 
@@ -40,14 +43,18 @@ def account_name(job: str) -> str:
     return child(job, "-eval")
 
 
-def build_input(job: str, namespace: str, run: Run, rows: str) -> Object:
-    """The run and its rows, frozen: what is edited while it runs belongs to the next run."""
+def build_input(job: str, namespace: str, run: Run, rows: str, known: Mapping[str, Any]) -> Object:
+    """The run and its rows, frozen: what is edited while it runs belongs to the next run.
+
+    Of a source the rows are not known; then `known` results come along, by the SHA-256 of the rows that they are of.
+    """
+    more = {runs.KNOWN_FILE: json.dumps(known)} if run.source else {runs.ROWS_FILE: rows}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": input_name(job, run), "namespace": namespace},
         "immutable": True,
-        "data": {runs.RUN_FILE: run.dumps(), runs.ROWS_FILE: rows},
+        "data": {runs.RUN_FILE: run.dumps(), **more},
     }
 
 
@@ -56,11 +63,27 @@ def build_results(job: str, namespace: str, run: Run) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": run_name(job, run), "namespace": namespace, "annotations": {RUN_KEY: run.key}},
+        "metadata": {
+            "name": run_name(job, run),
+            "namespace": namespace,
+            "annotations": {RUN_KEY: run.key, **({TURN: run.turn, INPUTS: inputs(run)} if run.turn else {})},
+        },
     }
 
 
 RUN_KEY = f"{names.GROUP}/run-key"
+TURN, INPUTS = f"{names.GROUP}/schedule-time", f"{names.GROUP}/run-inputs"
+
+
+def inputs(run: Run) -> str:
+    """The key that the run has in every turn of a schedule."""
+    return runs.run_key(replace(run, turn=""))
+
+
+def inputs_of(config_map: Mapping[str, Any]) -> str:
+    """That of the run whose results these are."""
+    annotations = config_map["metadata"]["annotations"]
+    return str(annotations.get(INPUTS) or annotations[RUN_KEY])
 
 
 def build_account(job: str, namespace: str) -> Object:
@@ -142,6 +165,7 @@ def build_job(job: str, namespace: str, run: Run, settings: Settings) -> Object:
 
 def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object:
     logs: Mapping[str, Any] = {"emptyDir": {}}
+    claim = run.source.claim if run.source else ""
     if run.keep_seconds is not None:
         logs = {"persistentVolumeClaim": {"claimName": child(job, "-eval-logs")}}
     return {
@@ -172,7 +196,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     "--report",
                     names.qualified(namespace, run_name(job, run)),
                 ],
-                "env": [{"name": "HOME", "value": "/tmp"}],
+                "env": [{"name": "HOME", "value": "/tmp"}, *_build_credentials(run)],
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -186,10 +210,12 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     {"name": "tmp", "mountPath": "/tmp"},
                     {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
                     {"name": "token", "mountPath": "/var/run/llmops", "readOnly": True},
+                    *([{"name": "dataset", "mountPath": "/dataset", "readOnly": True}] if claim else []),
                 ],
             }
         ],
         "volumes": [
+            *([{"name": "dataset", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}] if claim else []),
             {"name": "run", "configMap": {"name": input_name(job, run)}},
             {"name": "logs", **logs},
             {"name": "tmp", "emptyDir": {}},
@@ -223,3 +249,22 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             },
         ],
     }
+
+
+def _build_credentials(run: Run) -> list[Object]:
+    """Read by the kubelet: the operator never sees them, and no other pod does."""
+    if run.source is None or not run.source.secret:
+        return []
+    return [
+        {
+            "name": one,
+            "valueFrom": {
+                "secretKeyRef": {
+                    "name": run.source.secret,
+                    "key": one,
+                    **({"optional": True} if one == "AWS_SESSION_TOKEN" else {}),
+                }
+            },
+        }
+        for one in VARIABLES
+    ]

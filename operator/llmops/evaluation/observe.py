@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from llmops.api import EvalJob, Settings, names
@@ -12,9 +13,11 @@ from llmops.api.evaljob import Dataset, Metric, Target
 from llmops.api.quantities import seconds
 from llmops.control import Key
 from llmops.evaluation import children, measures
-from llmops.evaluation.rows import Fields, Rows, parse
+from llmops.evaluation.rows import JSONL, Fields, Rows, form_of, parse
 from llmops.evaluation.run import RESULTS, Run, Typed, run_key
+from llmops.evaluation.source import Source, source_of
 from llmops.evaluation.targets import Missing, Resolved, resolve
+from llmops.evaluation.turns import Turns, turns
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, POD
 
@@ -24,12 +27,14 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class DatasetSeen:
-    """The dataset's text and rows, or why there are none (`problem`)."""
+    """The dataset's text and rows, why there are none (`problem`), or where the Job reads them (`source`)."""
 
     text: str = ""
     rows: Rows | None = None
     problem: str | None = None
     followed: bool = True  # whether a change reaches us by itself
+    form: str = JSONL
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Seen:
     trouble: str | None = None  # what keeps that Job's pod from starting
     last: Raw | None = None  # the ConfigMap of the run that the status speaks of
     others: tuple[Raw, ...] = ()  # ConfigMaps of former runs that have results, newest first
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def name(self) -> str:
@@ -62,7 +68,7 @@ class Seen:
         return self.spec.metadata.namespace
 
 
-async def observe(key: Key, cluster: Cluster) -> Seen | None:
+async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     """Read it all; None when the EvalJob is gone."""
     raw = cluster.get(EVAL_JOB, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
@@ -81,21 +87,30 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
         for metric in job.spec.metrics
         if metric.service_ref is not None
     }
-    seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel)
+    when = turns(job.spec.schedule, job.spec.suspend, raw.get("status") or {}, now)
+    seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel, turns=when)
+    seen = await _with_run(seen, cluster, build_run(seen))
+    if not when.due:
+        return seen
+    if seen.batch is not None and not ended(seen.batch):
+        return replace(seen, turns=when.skip())
+    seen = replace(seen, turns=when.begin())
     return await _with_run(seen, cluster, build_run(seen))
 
 
 def build_run(seen: Seen) -> Run | None:
     """What should be run now; None while rows or targets are missing."""
     spec, rows = seen.spec.spec, seen.dataset.rows
-    if spec.dataset is None or rows is None or rows.problems or not isinstance(seen.target, Resolved):
+    if spec.dataset is None or not isinstance(seen.target, Resolved):
+        return None
+    if seen.dataset.source is None and (rows is None or rows.problems):
         return None
     if isinstance(seen.baseline, Missing) or any(isinstance(one, Missing) for one in seen.panel.values()):
         return None
     run = Run(
         job=names.qualified(seen.namespace, seen.name),
-        dataset_sha256=rows.sha256,
-        rows=len(rows.rows),
+        dataset_sha256=rows.sha256 if rows else "",
+        rows=len(rows.rows) if rows else 0,
         metrics=tuple(metric.name for metric in spec.metrics),
         target=seen.target.arm,
         baseline=seen.baseline.arm if seen.baseline else None,
@@ -106,6 +121,10 @@ def build_run(seen: Seen) -> Run | None:
         timeout_seconds=seconds(spec.timeout),
         keep_seconds=seconds(spec.keep.samples) if spec.keep else None,
         typed=tuple(_typed(metric, seen.panel) for metric in spec.metrics if metric.type),
+        form=seen.dataset.form,
+        source=seen.dataset.source,
+        needs=_needs(seen.target, seen.baseline),
+        turn=seen.turns.now,
     )
     return replace(run, key=run_key(run))
 
@@ -143,6 +162,8 @@ async def _dataset(
     if dataset.inline is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.inline)
         return DatasetSeen(text, parse(text, fields, dataset.limit, needs))
+    if source := source_of(dataset, cluster.settings.s3_url):
+        return DatasetSeen(source=source, form=form_of(source.address, dataset.format))
     if dataset.config_map_ref is None:
         return DatasetSeen()
     reference, where = dataset.config_map_ref, f"ConfigMap {namespace}/{dataset.config_map_ref.name}"
@@ -158,8 +179,9 @@ async def _dataset(
     if reference.key not in data:
         has = ", ".join(sorted(data)) or "none"
         return DatasetSeen(problem=f"{where} has no data key {reference.key!r} (its keys: {has})", followed=followed)
-    rows = parse(data[reference.key], fields, dataset.limit, needs)
-    return DatasetSeen(data[reference.key], rows, followed=followed)
+    form = form_of(reference.key, dataset.format)
+    rows = parse(data[reference.key], fields, dataset.limit, needs, form)
+    return DatasetSeen(data[reference.key], rows, followed=followed, form=form)
 
 
 async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:

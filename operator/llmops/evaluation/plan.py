@@ -7,7 +7,7 @@ before a missing target (the rows are the user's to mend), and a result that exi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,8 +16,10 @@ from llmops.evaluation import children, forms
 from llmops.evaluation import run as runs
 from llmops.evaluation.observe import Object, Seen, ended
 from llmops.evaluation.results import Results, loads
+from llmops.evaluation.rows import PARQUET
 from llmops.evaluation.run import Run
 from llmops.evaluation.targets import Missing
+from llmops.evaluation.verdict import erring
 
 KEEP_RESULTS = 10
 LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at a dataset that carries no llmops.dev/watch label
@@ -46,6 +48,7 @@ class Plan:
     children: tuple[Object, ...] = ()
     keep: tuple[Object, ...] = ()  # besides children: objects that are left as they are
     results: Results | None = None
+    before: Results | None = None  # of the same inputs, told until a schedule's next run has its own
     progress: Mapping[str, Any] | None = None
     look_after: float | None = None
 
@@ -55,7 +58,7 @@ def plan(seen: Seen) -> Plan:
     told = unsupported(seen)
     if told:
         return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told, keep=former(seen))
-    mistaken = misspelt(seen)
+    mistaken = misspelt(seen) or seen.turns.problem
     if mistaken:
         return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, mistaken, keep=former(seen))
     broken = bad_dataset(seen)
@@ -100,10 +103,11 @@ def _run(seen: Seen, run: Run) -> Plan:
         )
     failed = _failure(seen.batch)
     if failed and seen.results is not None:
+        broken = runs.dataset(data).get("problem")
         return Plan(
             State.FAILED,
-            Reason.RUN_FAILED,
-            data.get(runs.FAILURE) or failed,
+            Reason.DATASET_INVALID if broken else Reason.RUN_FAILED,
+            f"{broken}; {_again(seen, run)}" if broken else data.get(runs.FAILURE) or failed,
             keep=(*former(seen), *_present(seen.batch, seen.results)),
             look_after=_later(seen),
         )
@@ -123,6 +127,7 @@ def _run(seen: Seen, run: Run) -> Plan:
         _told(seen, run),
         children=wanted(seen, run),
         keep=(*former(seen), *_present(seen.batch, seen.input)),
+        before=_before(seen, run),
         progress=runs.progress(data),
         look_after=LOOK_AT_RUNNING,
     )
@@ -131,7 +136,21 @@ def _run(seen: Seen, run: Run) -> Plan:
 def _told(seen: Seen, run: Run) -> str:
     if seen.trouble:
         return f"pod of Job {seen.namespace}/{children.run_name(seen.name, run)} does not start: {seen.trouble}"
+    found = runs.dataset((seen.results or {}).get("data") or {})
+    if run.source is not None and "rows" not in found:
+        return found.get("problem") or f"reading the dataset: {run.source.told}"
+    run = replace(run, rows=found.get("rows") or run.rows)
     return f"asking {run.questions} questions, {run.concurrency} at a time"
+
+
+def _again(seen: Seen, run: Run) -> str:
+    return f"then delete ConfigMap {seen.namespace}/{children.run_name(seen.name, run)} to have it read again"
+
+
+def _before(seen: Seen, run: Run) -> Results | None:
+    """What the last run of the same inputs found, where it was a time of the schedule that began this one."""
+    same = (one for one in seen.others if children.inputs_of(one) == children.inputs(run))
+    return _results(next(same, None)) if run.turn else None
 
 
 def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
@@ -146,10 +165,22 @@ def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
     if run.keep_seconds is not None:
         built.append(children.build_logs(name, namespace))
     if seen.input is None:
-        built.append(children.build_input(name, namespace, run, seen.dataset.text))
+        built.append(children.build_input(name, namespace, run, seen.dataset.text, known(seen, run)))
     if seen.batch is None:
         built.append(children.build_job(name, namespace, run, seen.settings))
     return tuple(built)
+
+
+def known(seen: Seen, run: Run) -> dict[str, Any]:
+    """Results to take over if the rows behind the address turn out to be theirs; a schedule means to pay again."""
+    found: dict[str, Any] = {}
+    for one in seen.others if run.source and not run.turn else ():
+        told, results = runs.dataset(one["data"]), _results(one)
+        if results is None or erring(results) or "sha256" not in told:
+            continue
+        if told.get("content") == runs.content_key(run, told["sha256"]):
+            found.setdefault(told["sha256"], {"name": one["metadata"]["name"], "results": one["data"][runs.RESULTS]})
+    return found
 
 
 def former(seen: Seen) -> tuple[Object, ...]:
@@ -161,13 +192,10 @@ def unsupported(seen: Seen) -> str | None:
     """What this version cannot do, named; nothing is ignored in silence."""
     spec = seen.spec.spec
     asked = ["spec.benchmark"] if spec.benchmark else []
-    asked += ["spec.schedule"] if spec.schedule else []
     if spec.dataset is not None:
-        asked += [
-            f"spec.dataset.{name}"
-            for name in ("http", "pvc", "s3", "traffic", "labelStudio")
-            if name in spec.dataset.wire()
-        ]
+        asked += [f"spec.dataset.{name}" for name in ("traffic", "labelStudio") if name in spec.dataset.wire()]
+    if seen.dataset.form == PARQUET:
+        asked += ["a dataset in Parquet (write the rows as JSONL or CSV)"]
     return f"not available yet: {', '.join(asked)}" if asked else None
 
 

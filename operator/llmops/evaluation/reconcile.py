@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from llmops import control
-from llmops.api import names
+from llmops.api import Reason, names
 from llmops.control import Clock, Key, LookAgain
-from llmops.evaluation.observe import observe
+from llmops.evaluation.observe import Seen, observe
 from llmops.evaluation.plan import Plan, plan
 from llmops.evaluation.status import status
 from llmops.kube.cluster import Cluster
@@ -30,7 +31,7 @@ from llmops.kube.resources import (
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     """Observe, plan, apply, report."""
-    seen = await observe(key, cluster)
+    seen = await observe(key, cluster, clock.now())
     if seen is None:
         return LookAgain.never()
     wanted = plan(seen)
@@ -39,7 +40,8 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.job, told):
         await _tell(seen.job, told, cluster)
-    return _look_again(wanted)
+        await _tell_skipped(seen, cluster)
+    return _look_again(wanted, seen.turns.next, clock.now())
 
 
 async def _tell(job: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> None:
@@ -47,13 +49,24 @@ async def _tell(job: dict[str, Any], told: dict[str, Any], cluster: Cluster) -> 
     old = job.get("status") or {}
     if (old.get("phase"), old.get("verdict")) == (told.get("phase"), told.get("verdict")):
         return
+    if told.get("verdict") and told.get("phase") in ("Pending", "Running"):
+        return  # a time of the schedule: what it finds is told
     ready = next(one for one in told["conditions"] if one["type"] == "Ready")
     well = told.get("phase") != "Failed" and told.get("verdict") not in ("Fail", "Error")
     await cluster.event(job, ready["reason"], ready["message"], "Normal" if well else "Warning")
 
 
-def _look_again(wanted: Plan) -> LookAgain:
-    return LookAgain.never() if wanted.look_after is None else LookAgain.after(wanted.look_after)
+async def _tell_skipped(seen: Seen, cluster: Cluster) -> None:
+    """Once a time that was left out, since its promise is gone from the status that was just written."""
+    if seen.turns.skipped:
+        sentence = f"the run of {seen.turns.skipped} was skipped: the one before it is still going"
+        await cluster.event(seen.job, Reason.RUN_SKIPPED, sentence, "Warning")
+
+
+def _look_again(wanted: Plan, following: datetime | None, now: datetime) -> LookAgain:
+    due = [wanted.look_after] if wanted.look_after is not None else []
+    due += [(following - now).total_seconds()] if following else []
+    return LookAgain.after(min(due)) if due else LookAgain.never()
 
 
 def _by_dataset(config_map: dict[str, Any], cluster: Cluster) -> Iterable[Key]:

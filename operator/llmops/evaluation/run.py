@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llmops.api import digest
 from llmops.evaluation import measures
 from llmops.evaluation.measures import About
-from llmops.evaluation.rows import Fields
+from llmops.evaluation.rows import JSONL, Fields
+from llmops.evaluation.source import Source
 
 CONFIG_ERROR = 64
 """The runner's exit status when no retry can help (the Job's podFailurePolicy fails the Job at once)."""
 
-RUN_FILE, ROWS_FILE = "run.json", "rows.jsonl"
+RUN_FILE, ROWS_FILE, KNOWN_FILE = "run.json", "rows.jsonl", "known.json"
 PROGRESS, RESULTS, FAILURE = "progress.json", "results.json", "failure.txt"
+DATASET, FINISHED = "dataset.json", "finished.txt"
 """The data keys of a run's ConfigMaps: what the operator hands over, and what the runner hands back."""
 
 
@@ -67,7 +69,11 @@ class Typed:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `key` is set by `with_key`."""
+    """One run. `key` is set by `with_key`.
+
+    With `source` the Job reads the rows itself, and their digest and number are not known beforehand. `turn` is the
+    time of the schedule that it is for.
+    """
 
     job: str  # namespace/name, for people who read the log
     dataset_sha256: str
@@ -83,6 +89,10 @@ class Run:
     keep_seconds: float | None = None
     key: str = field(default="")
     typed: tuple[Typed, ...] = ()
+    form: str = JSONL
+    source: Source | None = None
+    needs: tuple[str, ...] = ()  # fields that the prompts' variables require; only the Job checks those of a source
+    turn: str = ""
 
     @property
     def short(self) -> str:
@@ -129,6 +139,9 @@ def run_key(run: Run) -> str:
             "target": run.target.identity,
             "baseline": run.baseline.identity if run.baseline else None,
             "dataset": run.dataset_sha256,
+            "source": asdict(run.source) if run.source else None,
+            "form": run.form if run.form != JSONL else None,
+            "turn": run.turn,
             "fields": {name: getattr(run.fields, name) for name in ("input", "target", "id")},
             "limit": run.limit,
             "slices": list(run.slices),
@@ -150,12 +163,26 @@ def _typed_key(one: Typed) -> Mapping[str, Any]:
     }
 
 
+def content_key(run: Run, sha256: str) -> str:
+    """The key of the same run over the same rows, wherever they come from and whenever: what is not paid for twice."""
+    return run_key(replace(run, dataset_sha256=sha256, source=None, turn=""))
+
+
 def progress(data: Mapping[str, str]) -> Mapping[str, Any] | None:
     """How far the run is by its ConfigMap's data; None before the first word of it."""
     try:
         told: Mapping[str, Any] = json.loads(data[PROGRESS])
     except (KeyError, ValueError):
         return None
+    return told
+
+
+def dataset(data: Mapping[str, str]) -> Mapping[str, Any]:
+    """What a run's ConfigMap says of its rows: sha256, rows, content (key) and sameAs, or its problem."""
+    try:
+        told: Mapping[str, Any] = json.loads(data[DATASET])
+    except (KeyError, ValueError):
+        return {}
     return told
 
 
@@ -170,6 +197,8 @@ def loads(text: str) -> Run:
         raw["typed"] = tuple(
             Typed(**{**one, "arm": _arm(one["arm"]) if one["arm"] else None}) for one in raw.get("typed", ())
         )
+        raw["source"] = Source(**raw["source"]) if raw.get("source") else None
+        raw["needs"] = tuple(raw.get("needs", ()))
         return Run(**raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"a run that cannot be read: {error!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from math import floor, log10
 from typing import Any
@@ -10,11 +11,14 @@ from llmops.api import ConditionType, Reason
 from llmops.api.evaljob import Threshold as ThresholdSpec
 from llmops.control import conditions
 from llmops.control.conditions import Condition
+from llmops.evaluation import run as runs
+from llmops.evaluation import turns
 from llmops.evaluation.children import run_name
 from llmops.evaluation.intervals import Interval
-from llmops.evaluation.observe import Seen
-from llmops.evaluation.plan import Plan, State
+from llmops.evaluation.observe import Raw, Seen
+from llmops.evaluation.plan import KEEP_RESULTS, Plan, State
 from llmops.evaluation.results import MetricResult, Results
+from llmops.evaluation.trend import finished, trend
 from llmops.evaluation.verdict import Judged, Threshold, Verdict, erring, judge
 
 PHASES = {State.FINISHED: "Succeeded", State.FAILED: "Failed", State.RUNNING: "Running"}
@@ -33,7 +37,8 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         "verdict": judged.verdict.value if judged else None,
         "conditions": conditions.merge(old, _conditions(seen, plan, judged), seen.spec.metadata.generation, now),
         **_run_fields(seen, plan),
-        **_measured(plan.results),
+        **_schedule(seen),
+        **_measured(plan.results or plan.before),
     }
     return {name: value for name, value in told.items() if value is not None}
 
@@ -56,23 +61,59 @@ def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
             "runKey": plan.results.key,
             "results": name,
             "progress": {"done": total, "total": total, "errors": sum(arm.errors for arm in arms), "etaSeconds": 0},
+            **_times(seen.results or seen.last or {}),
+            **_dataset(seen, seen.results or seen.last or {}),
         }
     if seen.run is None or plan.state not in (State.RUNNING, State.FAILED):
         return {}
-    progress = plan.progress or {"done": 0, "total": seen.run.questions, "errors": 0}
+    rows = seen.run.rows or _told(seen.results or {}).get("rows") or 0
+    questions = replace(seen.run, rows=rows).questions
+    progress = plan.progress or {"done": 0, "total": questions, "errors": 0}
     return {
+        **_times(seen.results or {}),
+        **_dataset(seen, seen.results or {}),
         "runKey": seen.run.key,
         "results": run_name(seen.name, seen.run),
         "progress": {name: value for name, value in progress.items() if value is not None},
     }
 
 
+def _told(config_map: Raw) -> Raw:
+    return runs.dataset(config_map.get("data") or {})
+
+
+def _times(config_map: Raw) -> dict[str, str]:
+    """Of a run, by the ConfigMap that was made for it."""
+    began, ended = config_map.get("metadata", {}).get("creationTimestamp"), finished(config_map)
+    return {**({"startedAt": began} if began else {}), **({"finishedAt": ended} if ended else {})}
+
+
+def _dataset(seen: Seen, config_map: Raw) -> dict[str, Any]:
+    """As the run found it; before that, as the operator reads it."""
+    told, rows = _told(config_map), seen.dataset.rows
+    if "sha256" in told:
+        return {"dataset": {"sha256": told["sha256"], "rows": told["rows"]}}
+    return {"dataset": {"sha256": rows.sha256, "rows": len(rows.rows)}} if rows and not rows.problems else {}
+
+
+def _schedule(seen: Seen) -> dict[str, Any]:
+    thresholds = seen.spec.spec.thresholds
+    return {
+        **({"lastScheduleTime": seen.turns.now} if seen.turns.now else {}),
+        **({"nextRun": turns.write(seen.turns.next)} if seen.turns.next else {}),
+        "trend": trend(
+            seen.others[:KEEP_RESULTS],
+            lambda results: judge(results, [_threshold(one) for one in thresholds]).verdict,
+            tuple(dict.fromkeys(one.metric for one in thresholds)),
+        ),
+    }
+
+
 def _judged(seen: Seen, plan: Plan) -> Judged | None:
     if plan.state is State.FAILED:
         return Judged(Verdict.ERROR, plan.sentence)
-    if plan.results is None:
-        return None
-    return judge(plan.results, [_threshold(one) for one in seen.spec.spec.thresholds])
+    results = plan.results or plan.before
+    return judge(results, [_threshold(one) for one in seen.spec.spec.thresholds]) if results else None
 
 
 def _threshold(spec: ThresholdSpec) -> Threshold:
@@ -88,7 +129,7 @@ def _conditions(seen: Seen, plan: Plan, judged: Judged | None) -> list[Condition
         *_summary(plan, judged),
         _dataset_valid(seen, plan),
         _target_reachable(plan),
-        _complete(plan),
+        _complete(seen, plan),
         _thresholds_met(judged),
     ]
 
@@ -98,7 +139,7 @@ def _summary(plan: Plan, judged: Judged | None) -> list[Condition]:
     well = plan.state is State.TEMPLATE or (judged is not None and judged.verdict is not Verdict.ERROR)
     stuck = plan.state in STUCK or (judged is not None and judged.verdict is Verdict.ERROR)
     reason, sentence = plan.reason, plan.sentence
-    if plan.state is State.FINISHED and judged is not None:
+    if (plan.state is State.FINISHED or plan.before) and judged is not None:
         reason, sentence = VERDICT_REASONS[judged.verdict], judged.sentence
     working = not well and not stuck
     return [
@@ -117,8 +158,11 @@ VERDICT_REASONS = {
 
 
 def _dataset_valid(seen: Seen, plan: Plan) -> Condition:
-    if plan.state is State.BAD_DATASET:
+    if plan.reason is Reason.DATASET_INVALID:
         return Condition(ConditionType.DATASET_VALID, "False", Reason.DATASET_INVALID, plan.sentence)
+    told = _told(seen.results or {})
+    if seen.dataset.source is not None and "rows" in told:
+        return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, f"{told['rows']} rows")
     if seen.dataset.rows is None:
         return Condition(ConditionType.DATASET_VALID, "Unknown", plan.reason, "no rows were read")
     return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, f"{len(seen.dataset.rows.rows)} rows")
@@ -127,15 +171,19 @@ def _dataset_valid(seen: Seen, plan: Plan) -> Condition:
 def _target_reachable(plan: Plan) -> Condition:
     if plan.reason is Reason.REFERENCE_NOT_READY:
         return Condition(ConditionType.TARGET_REACHABLE, "False", plan.reason, plan.sentence)
-    if plan.results is None:
+    results = plan.results or plan.before
+    if results is None:
         return Condition(ConditionType.TARGET_REACHABLE, "Unknown", plan.reason, "nothing was asked yet")
-    told = erring(plan.results)
+    told = erring(results)
     if told:
         return Condition(ConditionType.TARGET_REACHABLE, "False", Reason.RUN_ERRORS, told)
     return Condition(ConditionType.TARGET_REACHABLE, "True", Reason.AS_WANTED, "the questions were answered")
 
 
-def _complete(plan: Plan) -> Condition:
+def _complete(seen: Seen, plan: Plan) -> Condition:
+    if plan.results is not None and (same := _told(seen.results or {}).get("sameAs")):
+        sentence = f"nobody was asked: the same rows were measured before, and the results are those of {same}"
+        return Condition(ConditionType.COMPLETE, "True", Reason.AS_WANTED, sentence)
     if plan.results is not None:
         return Condition(ConditionType.COMPLETE, "True", Reason.AS_WANTED, f"in {plan.results.seconds:g} s")
     return Condition(ConditionType.COMPLETE, "False", plan.reason, plan.sentence)

@@ -20,6 +20,7 @@ import pytest
 
 from llmops.evaluation.rows import Fields, sha256
 from llmops.evaluation.run import Arm, Run, run_key
+from llmops.evaluation.source import Source
 
 Answer = Callable[[dict[str, Any], int], tuple[int, "str | dict[str, Any]"]]
 """(request body, how often this question was asked before) -> (HTTP status, the answer's text, or the reply whole)."""
@@ -156,8 +157,19 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], target: Arm, **ch
     return run
 
 
+def write_sourced(folder: Path, source: Source, target: Arm, known: Mapping[str, Any], **changes: Any) -> Run:
+    """The folder of a run whose rows the Job reads itself."""
+    run = Run("shop/quality", "", 0, ("exact_match",), target, fields=Fields("question", "answer", "id"), source=source)
+    run = replace(run, **changes)
+    run = replace(run, key=run_key(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(run.dumps())
+    (folder / "known.json").write_text(json.dumps(known))
+    return run
+
+
 def start_runner(folder: Path, logs: Path, report: Path) -> subprocess.Popen[str]:
-    """The Job's process."""
+    """The Job's process; what is on its claim is beside its folder."""
     source = str(Path(__file__).parents[3] / "operator")
     environment = {
         **os.environ,
@@ -175,6 +187,8 @@ def start_runner(folder: Path, logs: Path, report: Path) -> subprocess.Popen[str
             str(logs),
             "--report",
             str(report),
+            "--dataset",
+            str(folder.parent / "dataset"),
         ],
         env=environment,
         stderr=subprocess.PIPE,

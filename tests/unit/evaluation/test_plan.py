@@ -98,8 +98,8 @@ def test_a_broken_row_stops_everything_before_the_first_call():
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        ({"schedule": "0 3 * * *"}, "spec.schedule"),
-        ({"dataset": {"http": {"url": "https://example.org/qa.jsonl"}}}, "spec.dataset.http"),
+        ({"dataset": {"labelStudio": {"project": 1}}}, "spec.dataset.labelStudio"),
+        ({"benchmark": {"tasks": ["mmlu"]}}, "spec.benchmark"),
         ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),
     ],
 )

@@ -1,7 +1,7 @@
 """`llmops evaluate`: one run from its folder to its report.
 
-Exit status 0: the summary is written (whatever the verdict will be). CONFIG_ERROR: the run itself is wrong and no
-retry helps. 143: told to stop; the log keeps what was answered. Anything else: try again.
+Exit status 0: the summary is written (whatever the verdict will be). CONFIG_ERROR: the run itself or its dataset is
+wrong and no retry helps. 143: told to stop; the log keeps what was answered. Anything else: try again.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from llmops.evaluation import rows as dataset
 from llmops.evaluation import run as runs
-from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Run
+from llmops.evaluation.runner.data import read
 from llmops.evaluation.runner.report import Folder, InConfigMap, Report
 from llmops.evaluation.runner.stop import STOPPED, stop
-
-
-class Wrong(Exception):
-    """The run cannot be done as it is written."""
+from llmops.evaluation.runner.web import Passing, Wrong
 
 
 def main(argv: list[str]) -> int:
@@ -32,12 +28,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--run", type=Path, required=True, help=f"the folder with {runs.RUN_FILE} and {runs.ROWS_FILE}")
     parser.add_argument("--logs", type=Path, required=True, help="the folder of Inspect's logs; a run resumes from it")
     parser.add_argument("--report", required=True, help="a ConfigMap's namespace/name, or a folder (/… or .…)")
+    parser.add_argument("--dataset", type=Path, default=Path("/dataset"), help="where the dataset's claim is mounted")
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
     folder = given.report.startswith(("/", "."))
     report = Folder(Path(given.report)) if folder else InConfigMap(*given.report.split("/", 1))
     try:
-        return evaluate(given.run, given.logs, report)
+        return evaluate(given.run, given.logs, report, given.dataset)
+    except Passing as problem:
+        print(f"the dataset could not be read: {problem}", file=sys.stderr)
+        return 1
     except Wrong as wrong:
         print(f"cannot be evaluated: {wrong}", file=sys.stderr)
         report.write(runs.FAILURE, str(wrong))
@@ -47,39 +47,37 @@ def main(argv: list[str]) -> int:
         return STOPPED
 
 
-def evaluate(folder: Path, logs: Path, report: Report) -> int:
-    """Read, ask, have the answers judged, summarise, report."""
-    run, rows = read(folder)
+def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
+    """Read, ask, have the answers judged, summarise, report; what was measured over the same rows is not asked again."""
+    run, data = read(folder, logs, report, mount)
     started = time.monotonic()
     forget_old(logs, run)
+    if data.known is not None:
+        return _finish(report, data.known)
     # heavy, and of no use to a run that is wrong
     from llmops.evaluation.runner import ask, panel
     from llmops.evaluation.runner.progress import Progress, Ticker
     from llmops.evaluation.runner.summary import summarise
 
-    logs = logs / run.short
+    logs = _log_folder(logs, run)
     progress = Progress(run.questions, ask.answered_before(logs))
     with Ticker(progress, lambda text: report.write(runs.PROGRESS, text)):
-        answers = ask.ask(run, rows, logs / "arms", progress)
-        answers, told = panel.judged(run, rows, answers, logs, progress)
-    summary = summarise(run, rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
-    report.write(runs.RESULTS, summary.dumps())
+        answers = ask.ask(run, data.rows, logs / "arms", progress)
+        answers, told = panel.judged(run, data.rows, answers, logs, progress)
+    summary = summarise(run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
+    return _finish(report, summary.dumps())
+
+
+def _finish(report: Report, results: str) -> int:
+    report.write(runs.FINISHED, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    report.write(runs.RESULTS, results)  # last: it ends the run
     return 0
 
 
-def read(folder: Path) -> tuple[Run, Sequence[Row]]:
-    """The run and its rows, checked against each other."""
-    try:
-        run = runs.loads((folder / runs.RUN_FILE).read_text())
-        text = (folder / runs.ROWS_FILE).read_text()
-    except (OSError, ValueError) as error:
-        raise Wrong(str(error)) from None
-    read_rows = dataset.parse(text, run.fields, run.limit)
-    if read_rows.problems:
-        raise Wrong(read_rows.told)
-    if read_rows.sha256 != run.dataset_sha256:
-        raise Wrong(f"the rows are not those of the run: SHA-256 {read_rows.sha256}, expected {run.dataset_sha256}")
-    return run, read_rows.rows
+def _log_folder(logs: Path, run: Run) -> Path:
+    """Of these rows only: what stands behind an address may be another by the time that a lost pod is replaced, and
+    Inspect would go on with the answers to the rows of before."""
+    return logs / run.short / run.dataset_sha256[:10] if run.source else logs / run.short
 
 
 def forget_old(logs: Path, run: Run) -> None:

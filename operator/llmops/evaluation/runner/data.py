@@ -1,0 +1,82 @@
+"""The run's rows: those that the operator handed over, or those behind the address that it named; checked, and told.
+
+What was read is told before the first question (DATASET): its SHA-256 and number of rows, or what is wrong with it. If
+the same rows were measured before, with all else alike, that result is taken over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmops.evaluation import results
+from llmops.evaluation import rows as dataset
+from llmops.evaluation import run as runs
+from llmops.evaluation.rows import Row
+from llmops.evaluation.run import Run
+from llmops.evaluation.runner import reading
+from llmops.evaluation.runner.report import Report
+from llmops.evaluation.runner.web import Passing, Wrong
+from llmops.evaluation.source import Source
+
+CACHE = "dataset"  # beside the logs; no run's short key looks like it
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is asked. `known`: the results of the same rows, which an earlier run has brought."""
+
+    sha256: str
+    rows: Sequence[Row]
+    known: str | None = None
+
+
+def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Data]:
+    """The run and its rows, checked against each other."""
+    try:
+        run = runs.loads((folder / runs.RUN_FILE).read_text())
+        if run.source is None:
+            return run, _handed(run, (folder / runs.ROWS_FILE).read_bytes().decode(), report)
+        known = json.loads((folder / runs.KNOWN_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise Wrong(str(error)) from None
+    try:
+        return run, _fetched(run, run.source, known, logs, report, mount)
+    except (Wrong, Passing) as problem:
+        report.write(runs.DATASET, json.dumps({"problem": str(problem)}))
+        raise
+
+
+def _handed(run: Run, text: str, report: Report) -> Data:
+    parsed = dataset.parse(text, run.fields, run.limit, form=run.form)
+    if parsed.problems:
+        raise Wrong(parsed.told)
+    if parsed.sha256 != run.dataset_sha256:
+        raise Wrong(f"the rows are not those of the run: SHA-256 {parsed.sha256}, expected {run.dataset_sha256}")
+    _tell(report, run, parsed.sha256, len(parsed.rows))
+    return Data(parsed.sha256, parsed.rows)
+
+
+def _fetched(run: Run, source: Source, known: Mapping[str, Any], logs: Path, report: Report, mount: Path) -> Data:
+    kept = reading.Kept(logs / CACHE if run.keep_seconds is not None else None)
+    content = reading.read(source, mount, kept)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Wrong(f"{source.told} is not UTF-8 (byte {error.start + 1}): save it as {run.form} in UTF-8") from None
+    parsed = dataset.parse(text, run.fields, run.limit, run.needs, run.form)
+    if parsed.problems:
+        raise Wrong(f"{source.told}: {parsed.told}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    same = known.get(sha256)
+    _tell(report, run, sha256, len(parsed.rows), same["name"] if same else "")
+    return Data(sha256, parsed.rows, replace(results.loads(same["results"]), key=run.key).dumps() if same else None)
+
+
+def _tell(report: Report, run: Run, sha256: str, rows: int, same_as: str = "") -> None:
+    told = {"sha256": sha256, "rows": rows, "content": runs.content_key(run, sha256)}
+    report.write(runs.DATASET, json.dumps({**told, **({"sameAs": same_as} if same_as else {})}))
