@@ -47,7 +47,8 @@ class Settings:
         "https://huggingface.co", "Where hf:// models come from: the hub, or a mirror that speaks its HTTP API."
     )
     s3_url: str = _setting(
-        "https://s3.{region}.amazonaws.com", "Where s3:// models come from: Amazon S3, or a store that speaks its API."
+        "https://s3.{region}.amazonaws.com",
+        "Where s3:// models come from, and datasets that name no endpoint: Amazon S3, or a store that speaks its API.",
     )
     gs_url: str = _setting(
         "https://storage.googleapis.com", "Where gs:// models come from: Google Cloud Storage's S3 interoperability."
