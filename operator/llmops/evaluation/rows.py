@@ -73,7 +73,7 @@ def parse(text: str, fields: Fields, limit: int | None = None, needs: Sequence[s
     rows: list[Row] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in table.rows(text) if form == CSV else _numbered(text):
+    for number, line in table.rows(text, fields.target) if form == CSV else _numbered(text):
         if limit is not None and len(rows) + len(problems) >= limit:
             break
         try:

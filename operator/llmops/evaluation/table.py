@@ -1,7 +1,7 @@
 """CSV with a header -> a row's fields by its number, or what is wrong with it. Pure.
 
 Rows are numbered as a spreadsheet shows them: the header is row 1, and a cell with line breaks does not count twice. An
-empty cell is a field that the row does not have. All cells are texts: one target a row.
+empty cell is a field that the row does not have, but for the target, which is then an empty one. All cells are texts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 
-def rows(text: str) -> Iterable[tuple[int, Mapping[str, str] | str]]:
+def rows(text: str, target: str) -> Iterable[tuple[int, Mapping[str, str] | str]]:
     """(the row's number, its fields, or the sentence that says why it has none)."""
     read = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     header: list[str] | None = None
@@ -36,7 +36,7 @@ def rows(text: str) -> Iterable[tuple[int, Mapping[str, str] | str]]:
         elif len(cells) != len(header):
             yield number, f"{len(cells)} cells, where the header has {len(header)}"
         else:
-            yield number, {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
+            yield number, {name: cell for name, cell in zip(header, cells, strict=True) if cell or name == target}
 
 
 def _header(names: list[str]) -> str | None:

@@ -107,7 +107,11 @@ def test_a_table_has_line_breaks_and_quotes_in_its_cells_and_a_mark_before_its_h
         ('b,"a\nb","c\nd",x\r\nc,How?\r\n', "row 4: 2 cells"),  # as a spreadsheet counts, not as an editor does
         ('b,"How?,So.,x\r\n', "row 3: not CSV ("),
         ('b,"How"?,So.,x\r\n', "row 3: not CSV ("),
-        ("b,How?,,x\r\n", "row 3: no field 'answer', the target by spec.dataset.fields.target"),
+        (
+            "b,,So.,x\r\n",
+            "row 3: no field 'question', the input by spec.dataset.fields.input (its fields: answer, id, topic)",
+        ),
+        ("b,How?,,x\r\n", "row 3: field 'answer' must be a text, a number, or a list of them, and not empty"),
         ("a,How?,So.,x\r\n", "row 3: its id 'a' is already that of row 2"),
     ],
 )
