@@ -36,7 +36,7 @@ class Data:
 
 
 def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Data]:
-    """The run and its rows, checked against each other."""
+    """The run, which knows its rows from now on, and the rows."""
     try:
         run = runs.loads((folder / runs.RUN_FILE).read_text())
         if run.source is None:
@@ -45,7 +45,8 @@ def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Da
     except (OSError, ValueError) as error:
         raise Wrong(str(error)) from None
     try:
-        return run, _fetched(run, run.source, known, logs, report, mount)
+        data = _fetched(run, run.source, known, logs, report, mount)
+        return replace(run, dataset_sha256=data.sha256, rows=len(data.rows)), data
     except (Wrong, Passing) as problem:
         report.write(runs.DATASET, json.dumps({"problem": str(problem)}))
         raise
