@@ -19,7 +19,7 @@ from llmops.evaluation.results import Results, loads
 from llmops.evaluation.rows import PARQUET
 from llmops.evaluation.run import Run
 from llmops.evaluation.targets import Missing
-from llmops.evaluation.verdict import erring
+from llmops.evaluation.verdict import Verdict, judge
 
 KEEP_RESULTS = 10
 LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at a dataset that carries no llmops.dev/watch label
@@ -176,7 +176,7 @@ def known(seen: Seen, run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in seen.others if run.source and not run.turn else ():
         told, results = runs.dataset(one["data"]), _results(one)
-        if results is None or erring(results) or "sha256" not in told:
+        if results is None or judge(results, ()).verdict is Verdict.ERROR or "sha256" not in told:
             continue
         if told.get("content") == runs.content_key(run, told["sha256"]):
             found.setdefault(told["sha256"], {"name": one["metadata"]["name"], "results": one["data"][runs.RESULTS]})
