@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 
 
 def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
-    """Read, ask, have the answers judged, summarise, report; what was measured over the same rows is not asked again."""
+    """Read, ask, have the answers judged, summarise, report; rows that were measured before are not asked again."""
     run, data = read(folder, logs, report, mount)
     started = time.monotonic()
     forget_old(logs, run)
