@@ -144,7 +144,9 @@ def _told(seen: Seen, run: Run) -> str:
 
 
 def _again(seen: Seen, run: Run) -> str:
-    return f"then delete ConfigMap {seen.namespace}/{children.run_name(seen.name, run)} to have it read again"
+    return (
+        f"mend that, then delete ConfigMap {seen.namespace}/{children.run_name(seen.name, run)} to have it read again"
+    )
 
 
 def _before(seen: Seen, run: Run) -> Results | None:

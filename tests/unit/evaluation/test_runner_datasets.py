@@ -7,12 +7,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from llmops.evaluation import rows
 from llmops.evaluation.results import Results, loads
 from llmops.evaluation.rows import Fields
 from llmops.evaluation.run import CONFIG_ERROR, Arm, Run, content_key
 from llmops.evaluation.runner.data import read
 from llmops.evaluation.runner.report import Folder
+from llmops.evaluation.runner.web import Wrong
 from llmops.evaluation.source import Source
 
 from .conftest import question, start_runner, write_sourced
@@ -105,6 +108,18 @@ def test_a_field_that_the_prompt_requires_and_another_encoding_are_told_before_t
     run_to_end(tmp_path, expected=CONFIG_ERROR)
     assert "is not UTF-8 (byte 24): save it as CSV in UTF-8" in told(tmp_path)["problem"]
     assert model.bodies == []
+
+
+def test_rows_that_the_pod_has_no_room_for_are_refused_by_their_number(tmp_path, monkeypatch):
+    claim(tmp_path)
+    monkeypatch.setattr("llmops.evaluation.runner.data.MOST_ROWS", 19)
+    places = tmp_path / "run", tmp_path, Folder(tmp_path / "report"), tmp_path / "dataset"
+    write_sourced(tmp_path / "run", SOURCE, Arm("http://x/v1", "m", "1"), {}, form="CSV")
+    with pytest.raises(Wrong, match=r"data has 20 rows: write a spec\.dataset\.limit of at most 19"):
+        read(*places)
+    write_sourced(tmp_path / "run", SOURCE, Arm("http://x/v1", "m", "1"), {}, form="CSV", limit=19)
+    run, _ = read(*places)
+    assert run.rows == 19
 
 
 def test_rows_that_were_handed_over_with_windows_line_ends_are_those_of_the_run(tmp_path):

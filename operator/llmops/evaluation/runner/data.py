@@ -23,6 +23,7 @@ from llmops.evaluation.runner.report import Report
 from llmops.evaluation.runner.web import Passing, Wrong
 from llmops.evaluation.source import Source
 
+MOST_ROWS = 50_000  # 200,000 samples take 0.5 GiB before the first answer, of the 2 that the pod may have
 CACHE = "dataset"  # beside the logs; no run's short key looks like it
 
 
@@ -72,6 +73,8 @@ def _fetched(run: Run, source: Source, known: Mapping[str, Any], logs: Path, rep
     parsed = dataset.parse(text, run.fields, run.limit, run.needs, run.form)
     if parsed.problems:
         raise Wrong(f"{source.told}: {parsed.told}")
+    if len(parsed.rows) > MOST_ROWS:
+        raise Wrong(f"{source.told} has {len(parsed.rows)} rows: write a spec.dataset.limit of at most {MOST_ROWS}")
     sha256 = hashlib.sha256(content).hexdigest()
     same = known.get(sha256)
     _tell(report, run, sha256, len(parsed.rows), same["name"] if same else "")
