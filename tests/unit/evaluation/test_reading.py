@@ -62,7 +62,7 @@ def web() -> Iterator[Web]:
             if fault == "again" or self.path == "/moved":
                 return self.answer(302, b"", Location="/again" if fault else "/qa.jsonl")
             if self.headers.get("If-None-Match") == told.etag:
-                return self.answer(304, b"")
+                return self.answer(304, b"", length=len(told.body))
             if fault == "cut":
                 return self.answer(200, told.body[:50], length=len(told.body))
             if fault == "slow":

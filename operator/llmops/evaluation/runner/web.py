@@ -100,7 +100,8 @@ def _once(url: str, headers: Mapping[str, str], limits: Limits, end: float) -> R
         path = quote(where.path or "/", safe=SAFE) + (f"?{quote(where.query, safe=SAFE)}" if where.query else "")
         connection.request("GET", path, headers={"Host": where.netloc.rpartition("@")[2], **headers})
         reply = connection.getresponse()
-        body = _body(url, reply, limits, end) if reply.status not in REDIRECTS else b""
+        bare = reply.status in (*REDIRECTS, 304)  # which may well have the Content-Length of what they do not bring
+        body = b"" if bare else _body(url, reply, limits, end)
         return Reply(reply.status, reply.reason, body, reply.headers)
     finally:
         connection.close()
