@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.e2e.store import ID, SECRET, Store
 
 from llmops.evaluation.runner.reading import Kept, read
@@ -36,9 +43,12 @@ class Web:
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who does not trust us hangs up
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -195,6 +205,53 @@ def test_the_pod_itself_is_not_asked(web: Web) -> None:
 def test_what_is_not_the_tenant_s_is_refused_and_its_network_is_not(address: str, why: str | None) -> None:
     told = refused(address)
     assert (why in told if told and why else told) == (True if why else None)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Of 127.0.0.1, by nobody: a file with it, and one with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "crt").write_bytes(made.public_bytes(pem))
+    (tmp_path / "key").write_bytes(key.private_bytes(pem, private, plain))
+    return tmp_path / "crt", tmp_path / "key"
+
+
+def test_https_is_read_from_who_is_trusted_and_leads_to_nothing_less(
+    web: Web, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("Location", web.url)
+            self.send_header("Content-Length", str(len(ROWS)))
+            self.end_headers()
+            self.wfile.write(ROWS)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with serving(Handler, context) as url:
+        secure = Web(url.replace("http://", "https://"))
+        with pytest.raises(Wrong, match="its certificate is not trusted"):
+            look(secure)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert look(secure) == ROWS
+        with pytest.raises(Wrong, match="only https, or http from http, is followed"):
+            look(secure, "/moved")
+        with pytest.raises(Wrong, match="a loopback address"):
+            look(secure, limits=Limits())
 
 
 def test_nobody_home_and_no_such_name_may_pass() -> None:
