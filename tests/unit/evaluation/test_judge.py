@@ -132,6 +132,7 @@ def test_only_the_tokens_of_the_target_count(begin_token):
         ({"text": "", "offsets": [], "logprobs": [], "tokens": [], "tops": []}, "does not echo"),
         ({"text": " no", "offsets": [0], "logprobs": [-0.1], "tokens": [" no"], "tops": [{" no": -0.1}]}, "not echo"),
         ({**echoed("a b c", [-1.0, -1.0]), "logprobs": [None, None, None]}, "no logprobs"),
+        ({**echoed("a b c", [-1.0, -1.0]), "logprobs": [None, -1.0, -math.inf]}, "no logprobs"),
         ({**echoed("a b c", [-1.0, -1.0]), "tops": []}, "most likely"),
     ],
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 
+import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from llmops.evaluation.results import LEVELS, MAX_BYTES
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Arm, Run
+from llmops.evaluation.runner import draws
 from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.runner.marks import marks
 from llmops.evaluation.runner.summary import summarise
@@ -95,6 +98,14 @@ def test_only_rows_that_both_arms_answered_are_compared():
     metric = found.metric("exact_match")
     assert (metric.target.n, metric.baseline.n, metric.paired.n) == (50, 45, 45)
     assert (found.arms["baseline"].errors, found.arms["baseline"].first_error) == (5, "HTTP 500")
+
+
+def test_a_perplexity_without_bounds_is_still_a_number():
+    found = draws.measured(np.array([[-9999.0, 1.0], [-20.0, 10.0]]), draws.perplexity, "ab" * 8, bounded=False)
+    assert all(math.isfinite(one) for one in (found.value, *found.quantiles))
+    even = draws.measured(np.array([[-20.0, 10.0]] * 3), draws.perplexity, "ab" * 8, bounded=False)
+    assert even.value == pytest.approx(math.exp(2), abs=1e-4)
+    assert even.interval(0.95).low < 5 < 9 < even.interval(0.95).high  # three rows alike prove little
 
 
 def test_the_same_run_summarises_to_the_same_bytes_and_fits_a_config_map():

@@ -17,6 +17,7 @@ from llmops.evaluation.intervals import Pairs, tango, wilson
 from llmops.evaluation.results import LEVELS, Measured, Paired
 
 DRAWS = 2000
+MOST_EXPONENT = 700.0
 AT_ONCE = 4_000_000  # numbers in memory at a time
 
 Array = NDArray[np.float64]
@@ -30,8 +31,8 @@ def mean(sums: Array) -> Array:
 
 
 def perplexity(sums: Array) -> Array:
-    """The exponential of minus the mean log-probability of a token."""
-    return np.exp(-sums[:, 0] / sums[:, 1])
+    """The exponential of minus the mean log-probability of a token; finite, though a server may say -9999 for never."""
+    return np.exp(np.minimum(-sums[:, 0] / sums[:, 1], MOST_EXPONENT))
 
 
 def measured(numbers: Array, statistic: Statistic, key: str, bounded: bool) -> Measured:

@@ -7,6 +7,7 @@ disorder; what does not echo both, or finds both equally likely, is not measured
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -48,7 +49,7 @@ def read(echo: Mapping[str, Any], prompt: str, begin: int) -> Read:
         raise NoEcho("the server does not echo the prompt with its logprobs, so the target's probability is not known")
     ours = [at for at, offset in enumerate(offsets) if begin <= offset < len(prompt)]
     found = [logprobs[at] for at in ours]
-    if not found or any(number is None or number > 0 for number in found):
+    if not found or any(number is None or number > 0 or not math.isfinite(number) for number in found):
         raise NoEcho("the server gives no logprobs for the tokens of the prompt")
     return Read(sum(found), sum(_is_best(echo, at) for at in ours), len(ours))
 

@@ -18,6 +18,7 @@ from llmops.evaluation.run import Run
 from llmops.evaluation.runner import echo, seats
 from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.runner.ask import through
+from llmops.evaluation.runner.draws import MOST_EXPONENT
 from llmops.evaluation.runner.judge import Judge, agreement
 from llmops.evaluation.runner.progress import Progress
 from llmops.evaluation.runner.summary import Told
@@ -150,7 +151,7 @@ def _likely(arm: Answers, reads: Sequence[str], log: EvalLog | None, refused: st
             return answer.with_marks({}, dict.fromkeys(reads, str(why)))
         logprob, tokens = sums["perplexity"]
         marks = {
-            "perplexity": math.exp(-logprob / tokens),
+            "perplexity": math.exp(min(-logprob / tokens, MOST_EXPONENT)),
             "next_token_accuracy": sums["next_token_accuracy"][0] / tokens,
         }
         return answer.with_marks({one: marks[one] for one in reads}, {}, {one: sums[one] for one in reads})
