@@ -89,6 +89,9 @@ class Reason(_Told):
     OUT_OF_MEMORY = "OutOfMemory", "A container was ended because it needed more memory than its limit."
     IMAGE_NOT_PULLED = "ImageNotPulled", "A node cannot get an image; the message names it."
     CRASHING = "Crashing", "A container ends again and again; the message has its last words."
+    ADAPTER_NOT_LOADED = (
+        "AdapterNotLoaded", "A running pod did not take an adapter; the message has its words. It is tried again."
+    )  # fmt: skip
     STARTING = "Starting", "Pods are starting or loading the model."
     NO_REPLICAS = "NoReplicas", "spec.replicas is 0: nothing serves."
     ASLEEP = "Asleep", "Nobody asked for spec.autoscaling.idleAfter: no pod runs, and the next request wakes one."

@@ -79,6 +79,7 @@ FEATURES: dict[str, Callable[[Engine], str]] = {
     "a start may take, s": lambda one: f"{one.startup_seconds}, more for large weights",
     "a stream may take to end, s": lambda one: str(one.drain_seconds),
     "one replica on several nodes": lambda one: "yes, by LeaderWorkerSet" if one.joined else "no",
+    "adapters into pods that run": lambda one: "yes" if one.teaching else "no",
     "/dev/shm": lambda one: one.shared_memory or "no",
     "scaled on, by HPA": lambda one: ", ".join(f"{kind} (`{gauge}`)" for kind, gauge in one.metrics.items()),
 }

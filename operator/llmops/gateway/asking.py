@@ -21,12 +21,12 @@ async def ask(
         _within_budget(door, service.external)
         return await door.upstream.abroad(service, caller, path, body, stream)
     # what every revision's engine calls itself; another service has no such adapter
-    taught = adapter and adapter in service.adapters
+    taught = bool(adapter) and adapter in service.adapters
     body["model"] = f"{service.name}:{adapter}" if taught else service.name
     data = orjson.dumps(body)
     if stream:
-        return await door.upstream.stream(service, caller, path, data)
-    return await door.upstream.whole(service, caller, path, data)
+        return await door.upstream.stream(service, caller, path, data, taught)
+    return await door.upstream.whole(service, caller, path, data, taught)
 
 
 def _within_budget(door: Door, abroad: External) -> None:

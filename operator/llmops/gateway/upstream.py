@@ -26,6 +26,7 @@ from llmops.telemetry import metrics
 T = TypeVar("T")
 AVOID = 2.0
 PAUSE = 0.05
+NOT_LOADED = b"not loaded"
 RETRIED = frozenset({502, 503, 504})
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 
@@ -77,13 +78,25 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
         self._turn = 0
 
-    async def whole(self, service: Service, caller: str, path: str, body: bytes) -> Whole:
-        """The complete answer, whatever its status below 500."""
-        return await self._within(service, caller, lambda one: self._whole(one, one.url + path, _HEADERS, body))
+    async def whole(self, service: Service, caller: str, path: str, body: bytes, taught: bool = False) -> Whole:
+        """The complete answer, whatever its status below 500. `taught`: an adapter is asked that pods have, or get."""
 
-    async def stream(self, service: Service, caller: str, path: str, body: bytes) -> Opened | Whole:
+        async def once(one: Endpoint) -> Whole:
+            answer = await self._whole(one, one.url + path, _HEADERS, body)
+            return _known(answer) if taught else answer
+
+        return await self._within(service, caller, once)
+
+    async def stream(
+        self, service: Service, caller: str, path: str, body: bytes, taught: bool = False
+    ) -> Opened | Whole:
         """An open stream, or the complete answer if it is an error."""
-        return await self._within(service, caller, lambda one: self._opened(one, one.url + path, _HEADERS, body))
+
+        async def once(one: Endpoint) -> Opened | Whole:
+            answer = await self._opened(one, one.url + path, _HEADERS, body)
+            return _known(answer) if taught and isinstance(answer, Whole) else answer
+
+        return await self._within(service, caller, once)
 
     async def abroad(self, service: Service, caller: str, path: str, body: Object, stream: bool) -> Whole | Opened:
         """The same of somebody's API."""
@@ -208,6 +221,13 @@ def _all_endpoints(service: Service) -> tuple[Endpoint, ...]:
 def _retry_after(response: aiohttp.ClientResponse) -> bytes | None:
     told = response.headers.get("retry-after")
     return told.encode() if told and response.status >= 400 else None
+
+
+def _known(answer: Whole) -> Whole:
+    """A pod that just came may not have been given the adapter yet (vLLM says 404, SGLang 400)."""
+    if answer.status == 404 or (answer.status == 400 and NOT_LOADED in answer.body):
+        raise _TryAgain("its pods have not loaded this adapter", avoid=False)
+    return answer
 
 
 def _judge(status: int) -> None:

@@ -13,7 +13,7 @@ from llmops.api import LLMService, Reason, short
 from llmops.api.llmservice import Accelerator, Engine, ModelSource
 from llmops.rollout.state import State
 from llmops.rollout.world import Problem
-from llmops.serving import loan, podspec
+from llmops.serving import loan, podspec, revision
 from llmops.serving import plan as planning
 from llmops.serving import status as stating
 from llmops.serving.observe import Seen, last_words
@@ -24,7 +24,6 @@ from llmops.serving.sources import download_name
 Object = dict[str, Any]
 AFTER = ("Released", "Rejected")
 """Phases in which a candidate, if there is one in the state, has no pods."""
-NOTE = "llmops.dev/revision"
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def home_of(seen: Seen, digest: str, taken: set[str]) -> str:
     """
     moves_in = not taken and loan.lends(seen.service) and seen.home in seen.family.workloads
     for name, one in seen.family.workloads.items():
-        if noted(one) == digest[:10] and name not in taken:
+        if noted(one) == revision.note(seen.revisions, digest) and name not in taken:
             return seen.home if moves_in and loan.count(one) < seen.service.spec.replicas else name
     if moves_in:
         return seen.home
@@ -140,9 +139,9 @@ def home_of(seen: Seen, digest: str, taken: set[str]) -> str:
 
 
 def noted(workload: Object) -> str | None:
-    """The first ten digits of the digest that its pods are made of."""
+    """Whose pods these are (revision.note)."""
     template = workload["spec"].get("template") or workload["spec"]["leaderWorkerTemplate"]["leaderTemplate"]
-    found: str | None = (template["metadata"].get("annotations") or {}).get(NOTE)
+    found: str | None = (template["metadata"].get("annotations") or {}).get(revision.NOTE)
     return found
 
 

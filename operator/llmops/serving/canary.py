@@ -153,7 +153,8 @@ def superfluous(seen: Seen, arms: Arms, state: State, gateways: Iterable[Gateway
     others = left(seen, arms)
     if arms.stable is None or state.stable is None:
         return others
-    lent = {name for name in others if noted(seen.family.workloads[name]) == state.stable.digest[:10]}
+    note = revision.note(seen.revisions, state.stable.digest)
+    lent = {name for name in others if noted(seen.family.workloads[name]) == note}
     waited = now - state.stable.since > LEASE
     known = tuple(gateways)
     told = bool(known) and all(one.stable == state.stable.digest for one in known)
@@ -181,7 +182,8 @@ def status(seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Out
 def _taught(arm: Seen) -> Object:
     """While one moves in where another's pods are, the door is promised only adapters that both have."""
     told, stable = stating.taught(arm), arm.service.status.stable if arm.service.status else None
-    moved_in = arm.workload is not None and noted(arm.workload) == arm.digest[:10] and stating.complete(arm)
+    note = revision.note(arm.revisions, arm.digest)
+    moved_in = arm.workload is not None and noted(arm.workload) == note and stating.complete(arm)
     if not loan.lends(arm.service) or stable is None or stable.service != arm.home or moved_in:
         return told
     both = [one for one in told.get("adapters", []) if one in stable.adapters]

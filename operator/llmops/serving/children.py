@@ -19,7 +19,7 @@ from llmops.serving.podspec import (
     build_volumes,
     selector,
 )
-from llmops.serving.revision import Resolved
+from llmops.serving.revision import NOTE, Resolved
 from llmops.serving.sources import ADAPTERS, MOUNT, Source
 
 Object = dict[str, Any]
@@ -53,7 +53,7 @@ def build_template(seen: Seen, source: Source, resolved: Resolved) -> Object:
     engine = ENGINES[seen.engine.type]
     fetchers = [build_fetcher(seen, source, resolved)] if source.downloads and not source.shared else []
     return {
-        "metadata": {"labels": selector(seen), "annotations": {"llmops.dev/revision": seen.digest[:10]}},
+        "metadata": {"labels": selector(seen), "annotations": {NOTE: resolved.note or seen.digest[:10]}},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -110,14 +110,14 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         devices = {spec.accelerator.resource: str(resolved.sized.a_pod)}
     needs = resolved.sized.host_memory if engine.shared_memory else None
     host: Object = {"memory": needs} if needs else {}
-    env = [{"name": key, "value": value} for key, value in (engine.env or {}).items()]
+    env = [{"name": key, "value": value} for key, value in _environment(engine, resolved).items()]
     stop = {"lifecycle": {"preStop": {"sleep": {"seconds": engine.pre_stop_seconds}}}}
     return {
         "name": CONTAINER,
         "image": resolved.image,
         "imagePullPolicy": seen.settings.image_pull_policy,
         **({"command": list(engine.command)} if engine.command else {}),
-        "args": engine.args(seen.service, source.path, resolved.sized, source.adapters),
+        "args": build_arguments(seen, source, resolved),
         "env": [*env, *(one.wire() for one in seen.engine.env)],
         "ports": [{"name": "http", "containerPort": engine.port}],
         "startupProbe": _probe(engine.health, periodSeconds=1, failureThreshold=_startup(seen, resolved)),
@@ -132,6 +132,19 @@ def build_container(seen: Seen, source: Source, resolved: Resolved) -> Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }
+
+
+def build_arguments(seen: Seen, source: Source, resolved: Resolved) -> list[str]:
+    """What people write comes last: of two the engine takes the second."""
+    engine, known = ENGINES[seen.engine.type], source.adapters
+    room = engine.teaching.args(resolved.slots) if engine.teaching and resolved.slots else []
+    own = engine.args(seen.service, source.path, resolved.sized, {} if resolved.slots else known)
+    return [*own, *room, *seen.engine.args]
+
+
+def _environment(engine: Engine, resolved: Resolved) -> Object:
+    more = engine.teaching.env if engine.teaching and resolved.slots else {}
+    return {**(engine.env or {}), **more}
 
 
 def _probe(path: str, **times: int) -> Object:

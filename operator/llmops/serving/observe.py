@@ -34,6 +34,14 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """Adapters that running pods were given: what all of them have, and the words of one that did not take it."""
+
+    adapters: Sequence[str] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Seen:
     """One LLMService and what its children say."""
 
@@ -57,6 +65,7 @@ class Seen:
     progress: Mapping[str, str] = field(default_factory=dict)  # how far downloads are, by pod
     told: str = ""  # what the download said of the model as it ended (JSON)
     homed: str = ""  # where its pods are, if not where a first revision's are
+    taught: Taught | None = None  # where adapters are loaded into pods that run
     family: Family = field(default_factory=lambda: Family())
 
     @property

@@ -210,7 +210,16 @@ def _resolved(seen: Seen) -> Resolved:
     accelerator = seen.service.spec.accelerator
     offered = devices.candidates(accelerator, seen.nodes) if accelerator else []
     joins = ENGINES[seen.engine.type].joined is not None
-    return revision.resolve(seen.service, seen.settings, size(seen.service.spec, found, offered, joins))
+    resolved = revision.resolve(seen.service, seen.settings, size(seen.service.spec, found, offered, joins))
+    return revision.taught(seen.service, resolved, seen.revisions) if _teaches(seen) else resolved
+
+
+def _teaches(seen: Seen) -> bool:
+    """Whether adapters are loaded into pods that run. Not where they are rolled out by steps, in pods of their own, nor
+    where each pod brings its own."""
+    where = source(seen.model, podspec.claim_name(seen))
+    able = ENGINES[seen.engine.type].teaching is not None
+    return able and seen.service.spec.rollout is None and (where.shared or not where.more)
 
 
 def _asks_files(seen: Seen) -> bool:

@@ -28,7 +28,7 @@ from llmops.kube.resources import (
     SERVICE,
     Resource,
 )
-from llmops.serving import devices, downloads, load, roll
+from llmops.serving import devices, downloads, load, roll, teach
 from llmops.serving.observe import Seen, observe, workloads
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -64,6 +64,7 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
         wanted = await _apply(seen, wanted, cluster)
         # as it is after our write: the counts of before would call the new spec served
         seen = replace(seen, workload=workloads(key.namespace, key.name, cluster).get(seen.home))
+        seen = await teach.teach(seen, wanted, cluster)
     told = status(seen, wanted, clock.now())
     if await cluster.report(seen.raw, told):
         await _tell(seen.raw, told, cluster)
@@ -77,7 +78,7 @@ def look_again(seen: Seen, wanted: Plan) -> LookAgain:
     """What no event tells: the load of pods, how far a download is, and who has the accelerators that are missing."""
     if wanted.advice and wanted.advice.count:
         return LookAgain.after(load.SECONDS)
-    if seen.holders:  # who holds them is no news of this service's
+    if seen.holders or (seen.taught is not None and seen.taught.problem):  # who holds them is no news of this service's
         return LookAgain.after(RETRY_SECONDS)
     return LookAgain.after(downloads.SECONDS) if any(map(downloads.downloads, seen.pods)) else LookAgain.never()
 

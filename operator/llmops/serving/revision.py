@@ -8,18 +8,20 @@ operator with other defaults rolls nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.api import LLMService, Settings, names
 from llmops.api.digest import digest, short
 from llmops.kube.resources import LLM_SERVICE, REVISION
 from llmops.serving.engines import ENGINES
-from llmops.serving.sizing import Sized
+from llmops.serving.sizing import Sized, slots
 from llmops.serving.sources import scheme
 
 Object = dict[str, Any]
 
+NOTE = "llmops.dev/revision"
+"""Annotation of pods: which revision's they are; revisions that differ in adapters only may have the same pods."""
 HISTORY = 10
 """Retired revisions kept of a service."""
 
@@ -34,6 +36,8 @@ class Resolved:
     hub: str = ""  # the address behind hf://, s3:// or gs://, where the model comes from there
     hubs: Mapping[str, str] = field(default_factory=dict)  # the same of adapters, by scheme
     image_volume: bool = False  # the kubelet mounts the model's image; else its files are downloaded
+    slots: int = 0  # adapters that pods have room for; they are loaded into them as they run
+    note: str = ""  # what its pods are noted as, if not as its own
 
     @property
     def accelerators(self) -> int:
@@ -43,6 +47,7 @@ class Resolved:
         hub: Object = {"hub": self.hub} if self.hub else {}
         hub |= {"hubs": dict(self.hubs)} if self.hubs else {}
         hub |= {"imageVolume": True} if self.image_volume else {}
+        hub |= {"slots": self.slots, "note": self.note} if self.slots else {}
         decided = {"image": self.image, "fetchImage": self.fetch_image, "accelerators": self.accelerators}
         return {**decided, "sizing": self.sized.wire(), **hub}
 
@@ -51,8 +56,9 @@ class Resolved:
         """Revisions of before sizing was frozen have the count alone: their pods stay as they were made."""
         count = frozen["accelerators"]
         sized = Sized.of(frozen["sizing"]) if "sizing" in frozen else Sized(count, "as it was made", tensor=count)
-        hubs = frozen.get("hub", ""), frozen.get("hubs", {})
-        return Resolved(frozen["image"], frozen["fetchImage"], sized, *hubs, frozen.get("imageVolume", False))
+        hub, hubs, mounted = frozen.get("hub", ""), frozen.get("hubs", {}), frozen.get("imageVolume", False)
+        taught = frozen.get("slots", 0), frozen.get("note", "")
+        return Resolved(frozen["image"], frozen["fetchImage"], sized, hub, hubs, mounted, *taught)
 
 
 def content_digest(service: LLMService) -> str:
@@ -87,6 +93,31 @@ def resolve(service: LLMService, settings: Settings, sized: Sized) -> Resolved:
     hubs = {name: behind[name] for name in {scheme(one) for one in model.adapters} if name in behind}
     mounted = settings.image_volumes and scheme(model) == "oci" and model.cache is None
     return Resolved(image, settings.image_operator, sized, behind.get(scheme(model), ""), hubs, mounted)
+
+
+def note(revisions: Iterable[Object], digest: str) -> str:
+    """What the pods of the revision with this digest are noted as."""
+    kept = next((one for one in revisions if one["spec"]["digest"] == digest), None)
+    return str(frozen(kept).get("note") or digest[:10])
+
+
+def taught(service: LLMService, resolved: Resolved, revisions: Iterable[Object]) -> Resolved:
+    """With adapters that are loaded as pods run: the pods of a revision that differs in nothing else are kept."""
+    whole, model = _pods_digest(_content(service)), service.spec.model
+    assert model is not None
+    for one in sorted(revisions, key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True):
+        has = frozen(one)
+        if has.get("slots") and has["slots"] >= len(model.adapters) and _pods_digest(one["spec"]["content"]) == whole:
+            before = Resolved.of(has)
+            return replace(before, hubs={**resolved.hubs, **before.hubs})
+    room = slots(len(model.adapters))
+    return replace(resolved, slots=room, note=short(whole)) if room else resolved
+
+
+def _pods_digest(content: Object) -> str:
+    model = {key: value for key, value in content.get("model", {}).items() if key != "adapters"}
+    rest = {key: value for key, value in content.items() if key not in ("model", "resolved")}
+    return digest({"kind": "pods with adapters", "model": model, **rest})
 
 
 def build(service: LLMService, resolved: Resolved | None) -> Object:

@@ -40,7 +40,7 @@ from llmops.rollout.ledger import Tally
 from llmops.rollout.machine import look
 from llmops.rollout.state import State, read
 from llmops.rollout.world import Outcome, Problem, Wanted, World
-from llmops.serving import canary, downloads, groups, keda, load, loan, scaling
+from llmops.serving import canary, downloads, groups, keda, load, loan, revision, scaling, teach
 from llmops.serving import plan as planning
 from llmops.serving.arms import Arms, family
 from llmops.serving.canary import Rolling
@@ -77,6 +77,7 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         for name in old:
             await cluster.delete(EVAL_JOB, key.namespace, name)
         arms = family(_again(seen, cluster), outcome.state, waits)
+        arms = replace(arms, stable=await _taught(arms.stable, cluster))
     told = canary.status(seen, rolling, arms, planned, outcome, now)
     if _due(seen, told, now):
         await cluster.report(seen.raw, told)
@@ -87,6 +88,13 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         await cluster.apply([saved], owner=seen.raw)
     load.keep(key, cluster, planned.advice.kept if planned.advice else None)
     return _again_after(seen, outcome, planned, leaving=bool(canary.left(seen, arms)))
+
+
+async def _taught(arm: Seen | None, cluster: Cluster) -> Seen | None:
+    """Of a revision from before there was a rollout: its pods learn their adapters as they run."""
+    if arm is None or not revision.frozen(arm.revision).get("slots"):
+        return arm
+    return await teach.teach(arm, planning.plan(arm), cluster)
 
 
 def forget(key: Key, cluster: Cluster) -> None:

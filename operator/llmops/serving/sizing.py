@@ -47,6 +47,7 @@ SOLVED_BY = {"fp8": "engine.quantization: fp8", "awq": "a model quantized by awq
 EMBEDDINGS = 0.13, 2_200_000_000
 """Their share of the weights where nobody says, and how many at most."""
 ADAPTER = 0.02
+SLOTS = 4
 SHORTEST = 2048  # tokens: less than this is no context
 READ = 200e6  # bytes a second from disk to device, assumed: a network volume
 SETTLE = 600  # seconds for everything else of a start: pulling the image, compiling, graphs
@@ -197,8 +198,14 @@ def _need(spec: LLMServiceSpec, known: Known) -> _Need:
     assert spec.model is not None
     context = min(spec.engine.context_length or known.context_length, known.context_length)
     a_weight = BYTES.get(spec.engine.quantization or "", UNQUANTIZED)
-    weights = _weights(known, a_weight) + len(spec.model.adapters) * ADAPTER * known.parameters * UNQUANTIZED
+    adapters = slots(len(spec.model.adapters)) * ADAPTER * known.parameters * UNQUANTIZED
+    weights = _weights(known, a_weight) + adapters
     return _Need(known, weights, context, a_weight, budget(spec.engine))
+
+
+def slots(adapters: int) -> int:
+    """Room for adapters comes by fours: so many more can be loaded before a pod must be made anew."""
+    return math.ceil(adapters / SLOTS) * SLOTS
 
 
 def _weights(known: Known, a_weight: float) -> float:

@@ -59,7 +59,10 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
         return whole | {key: old[key] for key in ("sizing", "stable", "scaling") if key in old}
     scaling = measured(seen, plan.advice, old, now)
     whole |= {"scaling": scaling} if scaling else {}
-    return whole | {"sizing": _sizing(plan), "stable": _stable(seen, pods, old.get("stable") or {}, now)}
+    return whole | {
+        "sizing": _sizing(plan),
+        "stable": _stable(seen, pods, plan, old.get("stable") or {}, now),
+    }
 
 
 def _pods(seen: Seen) -> _Pods:
@@ -96,9 +99,11 @@ def _sizing(plan: Plan) -> Object:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
-    """What users are served: the revision before, until this one's pods have all taken over."""
-    if old.get("digest") == seen.digest or (old and not pods.complete):
+def _stable(seen: Seen, pods: _Pods, plan: Plan, old: Object, now: datetime) -> Object:
+    """What users are served: the revision before, until this one's files are there and its pods have taken all over."""
+    if old.get("digest") == seen.digest and seen.taught is not None:
+        return {key: value for key, value in old.items() if key != "adapters"} | taught(seen)
+    if old.get("digest") == seen.digest or (old and (plan.downloading or not pods.complete)):
         return old
     since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     revision = {"revision": f"{seen.child}-{seen.digest[:10]}", "digest": seen.digest, "since": since}
@@ -107,7 +112,7 @@ def _stable(seen: Seen, pods: _Pods, old: Object, now: datetime) -> Object:
 
 def taught(seen: Seen) -> Object:
     """The adapters that these pods answer as."""
-    names = [one.name for one in seen.model.adapters]
+    names = [one.name for one in seen.model.adapters] if seen.taught is None else list(seen.taught.adapters)
     return {"adapters": names} if names else {}
 
 
@@ -160,6 +165,8 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
     for part in others:
         if part.status is False:
             return False, part.reason, part.message, False
+    if seen.taught is not None and seen.taught.problem:
+        return False, Reason.ADAPTER_NOT_LOADED, seen.taught.problem, False
     if not pods.complete:
         # no count of updated pods here: each step would be a write, for every service of a large cluster
         return False, Reason.STARTING, f"{pods.ready} of {pods.wanted} pods are ready; a rollout is on its way", False

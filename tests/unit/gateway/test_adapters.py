@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
+from aiohttp import web
 from tests.unit.gateway.test_revisions import NEW, OLD, ask, new, roll
 from tests.unit.gateway.world import Engine, World
 
@@ -36,6 +39,32 @@ async def test_an_adapter_is_asked_for_by_its_name_after_the_models(world: World
     await ask(world, "ann", model)
     await ask(world, "ann", "support")
     assert [one["model"] for one in world.engine.asked] == ["shop/support:tone", "shop/support"]
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "The model does not exist."), (400, "adapters are not loaded: x")])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_pod_that_has_not_loaded_it_yet_is_passed_over(
+    world: World, status: int, words: str, stream: bool
+) -> None:
+    async def not_yet(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": words}}, status=status)
+
+    untaught = await world.new_engine()
+    untaught.answer = not_yet
+    world.point("support", untaught, world.engine)
+    teach(world, "tone")
+    for _ in range(3):
+        messages: Any = [{"role": "user", "content": "hello"}]
+        await world.client().chat.completions.create(model="support:tone", messages=messages, stream=stream)
+    assert [one["model"] for one in world.engine.asked] == ["shop/support:tone"] * 3
+
+
+async def test_what_the_model_itself_says_of_a_request_is_passed_on(world: World) -> None:
+    async def refuses(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no such thing"}}, status=404)
+
+    world.engine.answer = refuses
+    assert (await refused(world, "support")).status_code == 404
 
 
 async def test_models_are_listed_with_their_adapters(world: World) -> None:

@@ -29,6 +29,7 @@ SPECS["bento"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": 
 SPECS["openllm"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "OpenLLM", "contextLength": 2048}}
 SPECS["vllm-with-adapters"] = {
     **SPECS["vllm-on-gpus"],
+    "rollout": {},
     "model": {"uri": "pvc://weights/llama", "adapters": [{"name": "tone", "uri": "pvc://weights/tone"}]},
 }
 SPECS["vllm-from-the-hub"] = {

@@ -94,9 +94,9 @@ def test_keys_of_two_stores_may_lack_since_one_may_be_public() -> None:
         ("SGLang", ["--enable-lora", "--lora-paths", "tone=/models/lora"]),
     ],
 )
-def test_engines_know_adapters_by_the_name_that_requests_ask_for(engine: str, told: list[str]) -> None:
+def test_engines_that_are_rolled_out_know_adapters_from_their_start(engine: str, told: list[str]) -> None:
     adapter = {"name": "tone", "uri": "pvc://weights/lora"}
-    spec = {**model("pvc://weights/m", adapter), "engine": {"type": engine}, "accelerator": GPU}
+    spec = {**model("pvc://weights/m", adapter), "engine": {"type": engine}, "accelerator": GPU, "rollout": {}}
     args = pod(spec)["containers"][0]["args"]
     at = args.index(told[0])
     assert args[at : at + len(told)] == told

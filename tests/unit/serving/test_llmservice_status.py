@@ -258,6 +258,13 @@ def test_who_holds_the_accelerators_is_named_but_not_in_other_namespaces() -> No
     assert said(seen)["Scheduled"][2].endswith(f"insufficient nvidia.com/gpu; {told}")
 
 
+def test_what_is_still_downloaded_serves_nobody_yet() -> None:
+    old = {"stable": {"revision": "support-llm-old", "digest": "old"}}
+    seen = see(CACHED, status=old, workload=deployment())
+    assert plan(seen).downloading
+    assert status(seen, plan(seen), NOW)["stable"] == old["stable"]
+
+
 def test_how_far_a_download_is_stands_in_the_status() -> None:
     seen = see(CACHED, pods=[pod("support-llm-fetch-1")], progress={"support-llm-fetch-1": "1.0 of 2.0 GiB"})
     assert said(seen)["ModelCached"][2] == "downloading https://weights.example/v1/model.gguf: 1.0 of 2.0 GiB"

@@ -29,7 +29,6 @@ def args(service: LLMService, model: str, sized: Sized, _: Adapters) -> list[str
         f"--arg=name={service.metadata.namespace}/{service.metadata.name}",
         f"--arg=task={spec.task}",
         *context,
-        *spec.engine.args,
     ]
 
 

@@ -15,11 +15,24 @@ Adapters = Mapping[str, str]
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """How an engine takes adapters while it runs: POST to `load` {lora_name, lora_path}, to `unload` {lora_name}; what
+    it has it lists at /v1/models, the path as `root`."""
+
+    args: Callable[[int], list[str]]  # that leave room for so many
+    load: str
+    unload: str
+    called: Callable[[str, str], str]  # of a service's and an adapter's name: its name in the engine
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Engine:
     """One engine. Times are in seconds."""
 
     port: int
-    args: Callable[[LLMService, str, Sized, Adapters], list[str]]  # of the model's path, and what a replica gets
+    args: Callable[[LLMService, str, Sized, Adapters], list[str]]  # of the model's path, and what a replica gets;
+    # those of spec.engine.args come after them
     health: str  # startup and liveness
     ready: str
     requests: Mapping[str, str]  # CPU and memory where the spec has none
@@ -32,4 +45,5 @@ class Engine:
     shared_memory: str | None = None  # size of /dev/shm
     env: Mapping[str, str] | None = None
     joined: Callable[[int], tuple[list[str], list[str]]] | None = None  # a leader's and a worker's, of so many nodes
+    teaching: Teaching | None = None
     metrics: Mapping[str, str] = field(default_factory=dict)  # spec.autoscaling.metric.type -> its gauge, of each pod

@@ -32,7 +32,6 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         f"--drain-seconds={ENGINE.drain_seconds}",
         *embeds,
         *taught,
-        *spec.engine.args,
     ]
 
 

@@ -25,7 +25,6 @@ def args(service: LLMService, model: str, sized: Sized, _: Adapters) -> list[str
         f"--env=NAME={service.metadata.namespace}/{service.metadata.name}",
         f"--env=TASK={spec.task}",
         *context,
-        *spec.engine.args,
     ]
 
 

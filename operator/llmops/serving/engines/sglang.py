@@ -9,12 +9,13 @@ whether it may. The image has no entrypoint that serves.
 from __future__ import annotations
 
 from llmops.api.llmservice import LLMService
-from llmops.serving.engines.container import Adapters, Engine
+from llmops.serving.engines.container import Adapters, Engine, Teaching
 from llmops.serving.sizing import Sized
 
 PORT = 30000
 DRAIN = 60
 LOOKS = 10
+RANK = 64  # of adapters; higher ones by spec.engine.args
 MEETS = 20000  # where a group's processes find one another
 METRICS = {
     "QueueDepth": "sglang:num_queue_reqs",
@@ -44,8 +45,13 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         *quantization,
         *embeds,
         *(["--enable-lora", "--lora-paths", *taught] if taught else []),
-        *engine.args,
     ]
+
+
+def room(slots: int) -> list[str]:
+    """Without adapters to look at, it must be told which weights they change; the model as it is takes a place too."""
+    size = [f"--max-loras-per-batch={slots + 1}", f"--max-lora-rank={RANK}"]
+    return ["--enable-lora", *size, "--lora-target-modules", "all"]
 
 
 def joined(nodes: int) -> tuple[list[str], list[str]]:
@@ -70,5 +76,8 @@ ENGINE = Engine(
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "sglang"},
     joined=joined,
+    teaching=Teaching(
+        args=room, load="/load_lora_adapter", unload="/unload_lora_adapter", called=lambda _, adapter: adapter
+    ),
     metrics=METRICS,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from llmops.api.llmservice import LLMService
-from llmops.serving.engines.container import Adapters, Engine
+from llmops.serving.engines.container import Adapters, Engine, Teaching
 from llmops.serving.sizing import Sized
 
 PORT = 8000
@@ -43,7 +43,6 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         *quantization,
         *embeds,
         *_taught(own, adapters),
-        *engine.args,
     ]
 
 
@@ -53,6 +52,10 @@ def _taught(own: str, adapters: Adapters) -> list[str]:
         return []
     modules = [json.dumps({"name": f"{own}:{name}", "path": path}) for name, path in adapters.items()]
     return ["--enable-lora", f"--max-loras={len(adapters)}", f"--max-lora-rank={RANK}", "--lora-modules", *modules]
+
+
+def room(slots: int) -> list[str]:
+    return ["--enable-lora", f"--max-loras={slots}", f"--max-lora-rank={RANK}"]
 
 
 def joined(nodes: int) -> tuple[list[str], list[str]]:
@@ -80,5 +83,12 @@ ENGINE = Engine(
     shared_memory="8Gi",
     env={"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", "USER": "vllm", "VLLM_NO_USAGE_STATS": "1"},
     joined=joined,
+    teaching=Teaching(
+        args=room,
+        load="/v1/load_lora_adapter",
+        unload="/v1/unload_lora_adapter",
+        called=lambda service, adapter: f"{service}:{adapter}",
+        env={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"},
+    ),
     metrics=METRICS,
 )
