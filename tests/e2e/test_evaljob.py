@@ -284,7 +284,7 @@ async def test_a_judge_scores_the_answers_and_an_edited_rubric_runs_again(
         namespace, target={"url": good, "model": "support"},
         metrics=[{"name": "exact_match"}, {"name": "latency"}, {"name": "cost"}, rubric],
         thresholds=[{"metric": "politeness", "min": "0.70"}, {"metric": "latency", "max": "20"}]))  # fmt: skip
-    await until(lambda: f"LLMService {namespace}/judge does not exist" in said(world, namespace, "Ready")[1], 10)
+    await until(lambda: f"LLMService {namespace}/judge does not exist" in said(world, namespace, "Ready")[1])
 
     await client.create(LLM_SERVICE, {
         "apiVersion": LLM_SERVICE.api_version, "kind": LLM_SERVICE.kind,
