@@ -20,6 +20,7 @@ LAST = (
     "test_keda",
     "test_canary",
     "test_adapters",
+    "test_recreate",
     "test_ci",
     "test_external",
     "test_faults",
