@@ -58,6 +58,7 @@ def ask(show: acts.Show, **more: Any) -> Any:
 def test_a_team_uses_what_the_admin_offers_and_nobody_sees_the_credential(show: acts.Show) -> None:
     apply(*[one for one in load("services.yaml") if one["metadata"]["name"] == "support"], service())
     until_true("llmservice", "support", timeout=240)
+    kubectl("delete", "llmprov", PROVIDER, "-n", install.SYSTEM, "--ignore-not-found")  # of a run that was cut off
     until("no Provider yet", lambda: ready("llmservice", "far", NAMESPACE) == ("False", "ReferenceMissing"), 30)
     apply(provider())
     until("offered", lambda: ready("llmprov", PROVIDER, install.SYSTEM) == ("True", "AsWanted"), 30)
