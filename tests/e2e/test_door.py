@@ -23,6 +23,7 @@ from tests.cluster.access import Access
 
 from llmops.api import Settings
 from llmops.control import SystemClock
+from llmops.control.follow import find_by
 from llmops.control.loop import Loop
 from llmops.desk.keys import manifest, new_key
 from llmops.kube.cache import Cache
@@ -158,6 +159,7 @@ async def door(cluster: Access, namespace: str, tmp_path: Path) -> AsyncIterator
         client = await stack.enter_async_context(await Client.connect())
         cache = Cache(client)
         loop = Loop([CONTROLLER], Cluster(client, cache, Settings()), SystemClock())
+        find_by(cache, [CONTROLLER])
         cache.subscribe(loop.changed)
         for resource in {LLM_SERVICE, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             cache.follow(resource, namespace if resource.namespaced else None)

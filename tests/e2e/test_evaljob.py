@@ -13,6 +13,7 @@ import pytest
 
 from llmops.api import Settings
 from llmops.control import SystemClock
+from llmops.control.follow import find_by
 from llmops.control.loop import Loop
 from llmops.evaluation.reconcile import CONTROLLER
 from llmops.kube.cache import Cache
@@ -39,6 +40,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
     cache = Cache(client)
     seen = Cluster(client, cache, Settings())
     loop = Loop([CONTROLLER], seen, SystemClock())
+    find_by(cache, [CONTROLLER])
     cache.subscribe(loop.changed)
     for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
         cache.follow(resource, namespace)

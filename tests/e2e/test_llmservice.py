@@ -21,6 +21,7 @@ from tests.e2e import store
 
 from llmops.api import Settings
 from llmops.control import SystemClock
+from llmops.control.follow import find_by
 from llmops.control.loop import Loop
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
@@ -123,6 +124,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
     cache = Cache(client)
     seen = Cluster(client, cache, Settings())
     loop = Loop([CONTROLLER], seen, SystemClock())
+    find_by(cache, [CONTROLLER])
     cache.subscribe(loop.changed)
     for resource in (CONTROLLER.resource, *CONTROLLER.owns):
         cache.follow(resource, namespace)

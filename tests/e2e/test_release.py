@@ -17,6 +17,7 @@ import pytest
 from llmops.api import PromptRelease, Settings
 from llmops.api.report import Report, Unit
 from llmops.control import Key, SystemClock
+from llmops.control.follow import find_by
 from llmops.control.loop import Loop
 from llmops.control.reports import Reports
 from llmops.desk.explain import explained
@@ -43,6 +44,7 @@ class Operator:
         self.seen = Cluster(self.client, self.cache, Settings())
         loop = Loop([CONTROLLER], self.seen, SystemClock())
         self.seen.reports = Reports(Settings(), changed=lambda kind, name: loop.turn(Key(kind, *name.split("/", 1))))
+        find_by(self.cache, [CONTROLLER])
         self.cache.subscribe(loop.changed)
         for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             self.cache.follow(resource, self.namespace)

@@ -13,6 +13,7 @@ import pytest
 
 from llmops.api import Settings
 from llmops.control import SystemClock
+from llmops.control.follow import find_by
 from llmops.control.loop import Loop
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
@@ -40,6 +41,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
     cache = Cache(client)
     seen = Cluster(client, cache, Settings())
     loop = Loop([CONTROLLER, SERVING], seen, SystemClock())
+    find_by(cache, [CONTROLLER, SERVING])
     cache.subscribe(loop.changed)
     both = (CONTROLLER, SERVING)
     followed = {
@@ -158,7 +160,8 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     await given(client, namespace)
     await until(lambda: ready(world, namespace), 180)
     first = status(world, namespace)
-    assert (first["rows"], first["embedding"]["dimensions"], first["generation"]["active"]) == (100, 384, 1)
+    assert (first["rows"], first["embedding"]["dimensions"]) == (100, 384)
+    begun = first["generation"]["active"]  # a try that was cut off has used up a number
     assert float(first["measured"]["retrievalRecallAt4"]) >= 0.80
     found = await until_found(world, namespace, QUESTION, "faq/q001#0")
     assert (found["index"], found["passages"][0]["source"]) == (f"{namespace}/faq", "faq/q001")
@@ -167,7 +170,8 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     more = [{"id": "snow", "text": "Snow shoes are rented out for nine euros a day."}]
     await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents(more)))
     await until_found(world, namespace, "Can I rent snow shoes?", "faq/snow#0")
-    await until(lambda: status(world, namespace)["generation"]["active"] == 2 and ready(world, namespace))
+    await until(lambda: status(world, namespace)["generation"]["active"] > begun and ready(world, namespace))
+    grown = status(world, namespace)["generation"]["active"]
     assert "1 of 101 passages were embedded" in said(world, namespace, "Built")[1]
 
     # a bad index misses its gate; what was served goes on
@@ -178,13 +182,13 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     assert "101 passages, less than the wanted 500" in said(world, namespace, "GatesPassed")[1]
     assert said(world, namespace, "Stalled")[0] == "True"
     assert said(world, namespace, "Available")[0] == "True"
-    assert (await search(world, namespace, QUESTION))["generation"] == 2
+    assert (await search(world, namespace, QUESTION))["generation"] == grown
 
     # taken back, it costs nothing
     taken_back = {"index": {"parameters": None}, "rollout": index(namespace)["spec"]["rollout"]}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": taken_back})
     await until(lambda: ready(world, namespace), 20)
-    assert status(world, namespace)["generation"]["active"] == 2
+    assert status(world, namespace)["generation"]["active"] == grown
 
     # the engine's pod is lost: what it comes back with is loaded again without anybody's help
     (pod,) = [one for one in world.list(POD, namespace) if one["metadata"]["labels"].get("llmops.dev/part") == "engine"

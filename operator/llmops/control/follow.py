@@ -23,12 +23,17 @@ Keep = Callable[[Object], Object] | None
 
 def follow(cache: Cache, controllers: Sequence[Controller], namespaces: Sequence[str], settings: Settings) -> None:
     """Begins to follow, in these namespaces, or everywhere if there are none."""
-    for one in (one for controller in controllers for one in controller.indexes):
-        cache.index(one.resource, one.name, one.keys)
+    find_by(cache, controllers)
     for (resource, selector), keep in streams(controllers).items():
         for namespace in namespaces if resource.namespaced and namespaces else [None]:
             cache.follow(resource, namespace, selector, keep)
     cache.follow(ENDPOINT_SLICE, settings.system_namespace, f"kubernetes.io/service-name={settings.gateway_service}")
+
+
+def find_by(cache: Cache, controllers: Sequence[Controller]) -> None:
+    """Lets the cache find objects by what the controllers ask for."""
+    for one in (one for controller in controllers for one in controller.indexes):
+        cache.index(one.resource, one.name, one.keys)
 
 
 def slim_pod(pod: Object) -> Object:
