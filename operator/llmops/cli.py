@@ -63,6 +63,13 @@ def validate(options: argparse.Namespace) -> int:
     return judge(options.files)
 
 
+def revision(options: argparse.Namespace) -> int:
+    """What the contents in these files will be called: kind, name, Revision, digest."""
+    from llmops.desk.revision import revision as tell
+
+    return tell(options.files)
+
+
 def status(options: argparse.Namespace) -> int:
     """A line an object."""
     from llmops.desk import look, objects
@@ -118,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=f"process: {told}", add_help=False)
     _command(commands, "crds", crds)
     _command(commands, "validate", validate).add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
+    _command(commands, "revision", revision).add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
     _looking(commands)
     for verb, told in (("approve", "let the step go on"), ("retry", "try it again"), ("abort", "take it back")):
         _of_object(_command(commands, verb, decide, told))

@@ -25,6 +25,7 @@ LAST = (
     "test_external",
     "test_faults",
     "test_signals",
+    "test_joint",
 )  # they install the operator, which would join in whatever follows
 
 

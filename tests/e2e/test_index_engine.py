@@ -208,6 +208,31 @@ def test_generations_are_gated_reused_and_flipped_under_a_running_query_server(i
         assert index.search("snow", filter="bad (((")[0] == 400
 
 
+def test_a_generation_that_a_release_names_is_never_removed_and_is_searched_beside_the_active_one(index: Index) -> None:
+    index.questions = []
+    question, newest = "Can I rent snow shoes?", {"id": "new", "answer": "Snow shoes are rented out for nine euros."}
+    with index.serving():
+        first = index.build(keep_generations=1)
+        index.documents([*ROWS, newest])
+        second = index.build(copy_vectors=True, pinned=(first.generation,))
+        assert second.kept == (first.generation, second.generation)
+        until(lambda: index.found(question) == "faq/new#0", 10)
+        status, answer = index.search(question, generation=first.generation)
+        assert (status, answer["generation"]) == (200, first.generation)
+        assert answer["passages"][0]["id"] != "faq/new#0"
+        status, answer = index.search(question, generation=second.generation)
+        assert (status, answer["passages"][0]["id"]) == (200, "faq/new#0")
+
+        # nobody names it any more: the next build removes it, and whoever asks is told
+        index.documents([*ROWS, newest, {"id": "more", "answer": "Sledges are not rented out."}])
+        third = index.build(copy_vectors=True, pinned=())
+        assert third.kept == (third.generation,)
+        until(lambda: index.search(question, generation=first.generation)[0] == 503, 10)
+        status, answer = index.search(question, generation=first.generation)
+        assert "it is gone, or never passed its gates" in answer["error"]["message"]
+        assert index.search(question, generation=0)[0] == 400
+
+
 def test_ef_is_raised_until_the_recall_gate_passes(index: Index) -> None:
     index.questions = []
     index.documents([{"id": f"{row['id']}-{at}", "answer": f"{at} {row['answer']}"} for at in range(4) for row in ROWS])

@@ -133,13 +133,13 @@ def ready(cluster: Cluster, namespace: str) -> bool:
     return seen and said(cluster, namespace, "Ready")[0] == "True"
 
 
-async def search(cluster: Cluster, namespace: str, text: str) -> Object:
+async def search(cluster: Cluster, namespace: str, text: str, **more: Any) -> Object:
     """From this process, through the Service's address; {} where it was refused."""
     service = cluster.get(SERVICE, namespace, "faq-index")
     assert service is not None
     url = f"http://{service['spec']['clusterIP']}:8080/search"
     try:
-        async with aiohttp.request("POST", url, json={"text": text, "topK": 1}) as reply:
+        async with aiohttp.request("POST", url, json={"text": text, "topK": 1, **more}) as reply:
             return await reply.json() if reply.status == 200 else {}
     except aiohttp.ClientError:
         return {}
@@ -173,6 +173,12 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     await until(lambda: status(world, namespace)["generation"]["active"] > begun and ready(world, namespace))
     grown = status(world, namespace)["generation"]["active"]
     assert "1 of 101 passages were embedded" in said(world, namespace, "Built")[1]
+
+    # a release may have been made with the one of before, which is still there
+    kept = await search(world, namespace, "Can I rent snow shoes?", generation=begun)
+    assert (kept["generation"], kept["passages"][0]["id"] == "faq/snow#0") == (begun, False)
+    assert status(world, namespace)["generation"]["kept"] == [begun, grown]
+    assert await search(world, namespace, QUESTION, generation=grown + 7) == {}
 
     # a bad index misses its gate; what was served goes on
     bad = {"index": {"parameters": {"M": 2, "efConstruction": 4}},

@@ -396,6 +396,23 @@ class ScalingStatus(Model):
     """Creation of the newest pod whose start is among them."""
 
 
+class PinnedStatus(Model):
+    """A revision that prompts are released together with (PromptRelease.spec.serviceRef.revision)."""
+
+    revision: Annotated[str, Field(max_length=64)]
+    """As the release names it."""
+    digest: Annotated[str, Field(max_length=64)] | None = None
+    """Its identity, where there is such a revision."""
+    service: Annotated[str, Field(max_length=63)] | None = None
+    """The Service of its pods."""
+    adapters: Annotated[list[Name], Field(max_length=16)] = []
+    """The adapters it answers as."""
+    ready: bool = False
+    """Whether it can be asked."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why not, and what to do."""
+
+
 class LLMServiceStatus(Status):
     """What the service is doing."""
 
@@ -419,6 +436,8 @@ class LLMServiceStatus(Status):
     """The revision that users are served."""
     candidate: CandidateStatus | None = None
     """The revision on its way to them."""
+    pinned: Annotated[list[PinnedStatus], Field(max_length=16)] = []
+    """Revisions that prompts are released together with; they have pods for as long."""
     rejected: Annotated[list[RejectedStatus], Field(max_length=50)] = []
     """Revisions that are not tried again by themselves."""
     history: Annotated[list[HistoryEntry], Field(max_length=100)] = []

@@ -29,15 +29,32 @@ VariableName = Annotated[
 ]
 
 
+_REVISION = matches(
+    "([a-z0-9.-]+-llm-)?[0-9a-f]{10,64}",
+    "write the name of a Revision of the service, such as support-llm-6f2c9d01ab (`llmops revision FILE` tells it), or "
+    "at least the first ten characters of its digest",
+)
+
+
+def pin(revision: str) -> str:
+    """How a revision's digest begins, by its name or as much of the digest as was written."""
+    return revision.rpartition("-")[2]
+
+
 class ServiceRef(Model):
     """The LLMService that answers."""
 
     name: Annotated[str, Field(min_length=1, max_length=63)]
     """Its name."""
-    revision: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    revision: Annotated[str, Field(max_length=64), _REVISION] | None = None
     """A revision of it, moved with this release; without it the release follows the service's stable one."""
     adapter: Name | None = None
     """One of its adapters, which answers in its place."""
+
+    @property
+    def pin(self) -> str:
+        """How the digest of the revision begins; empty without one."""
+        return pin(self.revision or "")
 
 
 class IndexRef(Model):
@@ -54,7 +71,8 @@ class IndexRef(Model):
     query: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """A template for the question put to the index; the last user message if absent."""
     generation: Annotated[int, Field(ge=1)] | None = None
-    """A generation of it, moved with this release; without it the release follows the active one."""
+    """A generation of it that passed its gates, moved with this release; without it the release follows the active
+    one."""
 
 
 class Message(Model):

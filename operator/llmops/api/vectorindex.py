@@ -355,6 +355,8 @@ class Generation(Model):
     """The active collection's name in the engine."""
     previous: Annotated[str, Field(max_length=255)] | None = None
     """The collection kept for rollback."""
+    kept: Annotated[list[int], Field(max_length=100)] = []
+    """Those that passed their gates and are still there: a release may pin one (indexRef.generation)."""
     digest: Annotated[str, Field(max_length=64)] | None = None
     """The identity of what the active one was built from."""
     building_digest: Annotated[str, Field(max_length=64)] | None = None

@@ -26,7 +26,7 @@ def validate(files: list[str]) -> int:
     """1 when anything of ours would be refused."""
     judged, refused = 0, 0
     for name in files:
-        for place, given in _objects(name):
+        for place, given in read(name):
             if isinstance(given, str):
                 print(f"{place}: {given}")
                 refused += 1
@@ -47,7 +47,7 @@ def _say(place: str, given: dict[str, Any]) -> int:
     return len(refusals)
 
 
-def _objects(name: str) -> Iterator[tuple[str, Any]]:
+def read(name: str) -> Iterator[tuple[str, Any]]:
     """Each document with its place; a text instead of an object says what is wrong with the file."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")

@@ -160,6 +160,23 @@ def _revision(found: Service, wanted: str, caller: Caller) -> Service:
     return replace(split.candidate, fallbacks=())
 
 
+def answering(found: Service, version: Version) -> Service:
+    """What answers a version; where it was released with a revision, the service's own rollout has no say in it."""
+    return usable(_pinned_to(found, version.revision) if version.revision else found, GENERATE)
+
+
+def _pinned_to(found: Service, begins: str) -> Service:
+    for digest, one in found.pinned.items():
+        if digest.startswith(begins):
+            return one
+    raise NotReady(
+        f"LLMService {found.name} has no pods of its revision {begins}, which this prompt was released with: its "
+        "status.pinned says why",
+        code="revision_not_ready",
+        retry_after=5,
+    )
+
+
 def _begins(digest: str | None, wanted: str) -> bool:
     return digest is not None and len(wanted) >= SHORTEST_PREFIX and digest.startswith(wanted)
 

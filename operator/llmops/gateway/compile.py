@@ -19,6 +19,7 @@ from llmops.api import GatewayKey, LLMService, PromptRelease, Provider, Revision
 from llmops.api import common as api
 from llmops.api.common import Pricing
 from llmops.api.gatewaykey import GatewayKeyStatus
+from llmops.api.llmservice import PinnedStatus
 from llmops.api.provider import ProviderStatus
 from llmops.api.quantities import seconds
 from llmops.api.rollout import CandidateStatus
@@ -104,14 +105,21 @@ class Compiler:
             parsed = self._once(raw, _parse_service)
             if parsed is not None:
                 abroad = _external(parsed, providers, labels)
-                urls, new = (_answering(addresses, name, one) for one in _homes(parsed))
+                urls, new, *pinned = (_answering(addresses, name, one) for one in _homes(parsed))
                 urls = urls if abroad is None else (abroad.base_url,) if abroad.problem is None else ()
-                key = ("service", _version(raw), urls, new, abroad, *_selected(parsed.spec.access.from_, labels))
-                made[name] = self._memo(key, partial(self._service, parsed, urls, new, abroad, labels))
+                access = _selected(parsed.spec.access.from_, labels)
+                key = ("service", _version(raw), urls, new, *pinned, abroad, *access)
+                made[name] = self._memo(key, partial(self._service, parsed, urls, new, pinned, abroad, labels))
         return made
 
     def _service(
-        self, service: LLMService, urls: Sequence[str], new: Sequence[str], abroad: External | None, labels: Namespaces
+        self,
+        service: LLMService,
+        urls: Sequence[str],
+        new: Sequence[str],
+        pinned: Sequence[Sequence[str]],
+        abroad: External | None,
+        labels: Namespaces,
     ) -> Service:
         spec, namespace = service.spec, service.metadata.namespace
         pricing = spec.pricing
@@ -132,7 +140,17 @@ class Compiler:
             cold_start=_cold_start(service),
         )
         split = _split(service, whole, self._pods(new))
-        return replace(whole, split=split, adapters=_adapters(service, split))
+        return replace(
+            whole, split=split, adapters=_adapters(service, split), pinned=self._pinned(service, whole, pinned)
+        )
+
+    def _pinned(self, service: LLMService, whole: Service, pods: Sequence[Sequence[str]]) -> dict[str, Service]:
+        """Who is released with a revision is answered by it or, as a failure, by another service."""
+        return {
+            one.digest: replace(whole, endpoints=self._pods(urls), pin=one.digest, adapters=frozenset(one.adapters))
+            for one, urls in zip(_kept(service), pods, strict=True)
+            if one.digest is not None
+        }
 
     def _releases(
         self, raws: Sequence[Object], revisions: Mapping[str, list[Object]], labels: Namespaces
@@ -196,14 +214,20 @@ def _unpriced(provider: Provider, model: str, price: Pricing | None) -> str | No
     return f"Provider {name} has a budget in {budget.currency}, and {model} a price in {price.currency}: write one"
 
 
-def _homes(service: LLMService) -> tuple[str | None, str | None]:
-    """The Services of stable's pods and of the candidate's. Where revisions are rolled out, nobody meets the first one
-    before it was found good."""
+def _kept(service: LLMService) -> list[PinnedStatus]:
+    """Revisions that prompts are released together with, and that have pods."""
+    return [one for one in service.status.pinned if one.digest and one.service] if service.status else []
+
+
+def _homes(service: LLMService) -> tuple[str | None, ...]:
+    """The Services of stable's pods, of the candidate's and of revisions that prompts are released with. Where
+    revisions are rolled out, nobody meets the first one before it was found good."""
     status = service.status
     stable, moving = (status.stable, status.candidate) if status else (None, None)
     home = f"{service.metadata.name}-llm"
     first = stable is None and status is not None and status.phase is not None
-    return None if first else (stable.service if stable else None) or home, moving.service if moving else None
+    served = None if first else (stable.service if stable else None) or home
+    return served, moving.service if moving else None, *(one.service for one in _kept(service))
 
 
 def _answering(addresses: Mapping[Home, set[str]], service: str, home: str | None) -> tuple[str, ...]:

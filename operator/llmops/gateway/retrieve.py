@@ -37,7 +37,8 @@ class Retriever:
 
     async def search(self, retrieval: Retrieval, text: str) -> list[Passage]:
         """The best passages first; UpstreamFailed where the index does not answer."""
-        body = orjson.dumps({"text": text, "topK": retrieval.top_k})
+        pinned = {} if retrieval.generation is None else {"generation": retrieval.generation}
+        body = orjson.dumps({"text": text, "topK": retrieval.top_k, **pinned})
         problem = "it has no Ready query server"
         try:
             async with asyncio.timeout(SECONDS):
@@ -62,9 +63,16 @@ class Retriever:
             ) as response:
                 if response.status == 200:
                     return orjson.loads(await response.read()), ""
-                return None, f"status {response.status}"
+                return None, f"status {response.status}: {_said(await response.read())}"
         except (aiohttp.ClientError, ConnectionError) as problem:
             return None, type(problem).__name__
+
+
+def _said(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["error"]["message"])[:300]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "no word why"
 
 
 def _passages(found: dict[str, Any], retrieval: Retrieval) -> list[Passage]:

@@ -93,7 +93,7 @@ class Shadows:
             rendered = await render(choice, body, self._door.search)
             answer = await asking.ask(
                 self._door,
-                choose.usable(service, choose.GENERATE),
+                choose.answering(service, choice.version),
                 choice.version.adapter,
                 f"shadow:{choice.release.name}",
                 PATH,

@@ -113,9 +113,11 @@ class Service:
     """Seconds that a pod took to start, as the operator measured it."""
     split: Split | None = None
     pin: str = ""
-    """The digest of the revision that these pods are of, where they are a candidate's."""
+    """The digest of the revision that these pods are of, where they are a candidate's or a release asked for it."""
     adapters: frozenset[str] = frozenset()
     """Those that these pods answer as."""
+    pinned: Mapping[str, Service] = field(default_factory=dict)
+    """By digest: the same service as the pods of a revision answer it that prompts are released together with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Retrieval:
     min_score: float | None
     variable: str
     query: Template | None
+    generation: int | None = None
+    """The one that is asked; None: the active one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ class Version:
     broken: str | None
     form: Form | None = None
     """What its answers must be like, where it promises anything."""
+    revision: str = ""
+    """How the digest of the service's revision begins that answers; empty: whichever users get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +240,8 @@ class Snapshot:
         if not service.pin or found is None:
             return found
         split = found.split
-        return split.candidate if split is not None and split.digest == service.pin else None
+        moving = split.candidate if split is not None and split.digest == service.pin else None
+        return found.pinned.get(service.pin) or moving
 
     def rollouts(self) -> dict[str, Serving]:
         """What is done with the users of every rollout, by its subject."""

@@ -133,10 +133,10 @@ class Turn:
                 code="service_missing",
                 retry_after=5,
             )
-        self.service = choose.usable(found, choose.GENERATE)
+        self.service = choose.answering(found, choice.version)
         self.adapter = choice.version.adapter
         if self.adapter:
-            choose.has_adapter(found, self.adapter, NotReady, "adapter_not_ready")
+            choose.has_adapter(self.service, self.adapter, NotReady, "adapter_not_ready")
         self.body = rendered.body
         self.id = marks.new(choice.release.name, choice.version.digest, choice.variant, choice.share)
         if rendered.citations is not None:

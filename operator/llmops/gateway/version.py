@@ -45,6 +45,7 @@ def _compiled(release: str, namespace: str, revision: Revision) -> Version:
         retrieval=_retrieval(index, namespace) if index else None,
         broken=None,
         form=_form(release, content),
+        revision=service.pin,
     )
 
 
@@ -95,6 +96,7 @@ def _retrieval(index: IndexRef, namespace: str) -> Retrieval:
         min_score=float(index.min_score) if index.min_score is not None else None,
         variable=index.variable,
         query=query,
+        generation=index.generation,
     )
 
 

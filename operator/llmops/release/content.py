@@ -50,12 +50,8 @@ def _unsupported(release: PromptRelease) -> str | None:
     unknown = [one.signal for one in spec.rollout.online if one.signal not in WIRED]
     if unknown:
         return f"the online signal {unknown[0]} is not available in this version: write {_or(WIRED)}"
-    if spec.service_ref.revision:
-        return "serviceRef.revision is not available in this version: remove it to follow the service"
     if any(gate.adapter for gate in spec.rollout.offline):
         return "an offline gate's adapter is for an LLMService: write spec.serviceRef.adapter"
-    if spec.index_ref is not None and spec.index_ref.generation is not None:
-        return "indexRef.generation is not available in this version: remove it to follow the index"
     return None
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import PromptRelease, Reason, Revision, names
+from llmops.api.promptrelease import IndexRef, ServiceRef, pin
 from llmops.control import Key, evidence
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION, VECTOR_INDEX
@@ -60,8 +61,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     annotations = release.metadata.annotations
     world = World(
         now=now.timestamp(),
-        problem=content.problem(release, bool(cluster.settings.prometheus_url))
-        or _missing(release, cluster, templates),
+        problem=content.problem(release, bool(cluster.settings.prometheus_url)) or missing(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
         gateways=evidence.gateways(cluster, release.qualified, now.timestamp()),
@@ -89,7 +89,7 @@ def _templates(release: PromptRelease, cluster: Cluster) -> dict[str, Object]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def _missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
+def missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
     """The first thing it refers to that is not there, or not ready."""
     namespace, spec = release.metadata.namespace, release.spec
     wanted = [(LLM_SERVICE, spec.service_ref.name)]
@@ -103,8 +103,9 @@ def _missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, O
         task = ((found["spec"].get("model") or {}).get("task")) or "Generate"
         if resource == LLM_SERVICE and task != "Generate":
             return Problem(Reason.INVALID_SPEC, f"{what} has task {task}, not Generate: refer to one that generates")
-        if resource == LLM_SERVICE and ((found.get("status") or {}).get("candidate") or {}).get("weight"):
-            return Problem(Reason.REFERENCE_NOT_READY, f"{what} is being rolled out itself, and goes first")
+        pinned = _revision(found, spec.service_ref) if resource == LLM_SERVICE else _generation(found, spec.index_ref)
+        if pinned is not None:
+            return Problem(Reason.REFERENCE_NOT_READY, f"{what}: {pinned}")
         if not _available(found):
             return Problem(Reason.REFERENCE_NOT_READY, f"{what} is not available yet: see its conditions")
     for gate in spec.rollout.offline:
@@ -112,6 +113,29 @@ def _missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, O
             what = f"EvalJob {namespace}/{gate.eval_job_ref.name}"
             return Problem(Reason.REFERENCE_MISSING, f"{what} does not exist: create it, or correct rollout.offline")
     return None
+
+
+def _revision(service: Object, asked: ServiceRef) -> str | None:
+    """Why the service cannot be asked for this release now: the revision it pins, or the service's own rollout."""
+    status = service.get("status") or {}
+    if not asked.revision:
+        return (
+            "it is being rolled out itself, and goes first" if (status.get("candidate") or {}).get("weight") else None
+        )
+    found = next((one for one in status.get("pinned") or [] if pin(one["revision"]) == asked.pin), None)
+    if found is None:
+        return f"its operator has not seen yet that revision {asked.revision} is wanted"
+    return None if found.get("ready") else f"revision {asked.revision}: {found.get('message', 'not ready')}"
+
+
+def _generation(index: Object, asked: IndexRef | None) -> str | None:
+    """Why the generation that this release pins cannot be asked."""
+    told = (index.get("status") or {}).get("generation") or {}
+    there = sorted({*told.get("kept", []), *([told["active"]] if "active" in told else [])})
+    if asked is None or asked.generation is None or asked.generation in there:
+        return None
+    has = f"it has {', '.join(map(str, there))}" if there else "it has none yet"
+    return f"there is no generation {asked.generation} that passed its gates: {has}"
 
 
 def _available(raw: Object) -> bool:

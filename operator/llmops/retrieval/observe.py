@@ -12,7 +12,17 @@ from llmops.api import LLMService, Settings, VectorIndex, names
 from llmops.api.vectorindex import Source
 from llmops.control import Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, LLM_SERVICE, POD, VECTOR_INDEX, Object
+from llmops.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    LLM_SERVICE,
+    POD,
+    PROMPT_RELEASE,
+    REVISION,
+    VECTOR_INDEX,
+    Object,
+)
 from llmops.retrieval import outcome
 from llmops.retrieval.children import BUILD, WORK_KEY, server_name
 from llmops.retrieval.engines import ENGINES
@@ -91,6 +101,7 @@ class Seen:
     runs: tuple[Run, ...] = ()
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
     trouble: str | None = None  # why a pod of ours does not start
+    pinned: tuple[int, ...] = ()  # generations that releases name
 
     @property
     def served(self) -> Parts | None:
@@ -127,7 +138,7 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
         raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
         questions, _available(cluster, key.namespace, engine.deployment(index)) > 0,
         _available(cluster, key.namespace, server_name(index)), await _runs(index, cluster), _building(pods),
-        _trouble(pods),
+        _trouble(pods), _pinned(key, cluster),
     )  # fmt: skip
 
 
@@ -151,6 +162,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         auto_tune=spec.rollout.auto_tune_search,
         keep_generations=spec.rollout.keep_generations,
         max_delete_percent=spec.refresh.max_delete_percent,
+        pinned=seen.pinned,
     )
 
 
@@ -256,6 +268,33 @@ def _building(pods: list[Object]) -> frozenset[str]:
         if pod["metadata"]["labels"].get(PART) == BUILD
         and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
     )
+
+
+BY_INDEX = "generation"
+"""The Index of what follows: releases, and their contents, that pin a generation."""
+
+
+def of_release(raw: Object) -> list[tuple[str, str]]:
+    """The index of which a release's spec pins a generation."""
+    return _pins(raw, raw["spec"])
+
+
+def of_revision(raw: Object) -> list[tuple[str, str]]:
+    """The index of which a released content pins a generation."""
+    return _pins(raw, raw["spec"].get("content") or {})
+
+
+def _pins(raw: Object, content: Object) -> list[tuple[str, str]]:
+    reference = content.get("indexRef") or {}
+    return [(raw["metadata"]["namespace"], reference["name"])] if reference.get("generation") else []
+
+
+def _pinned(key: Key, cluster: Cluster) -> tuple[int, ...]:
+    """Of every content that is kept, so that a rollback by hand finds its passages too."""
+    here = key.namespace, key.name
+    contents = [one["spec"] for one in cluster.find(PROMPT_RELEASE, BY_INDEX, here)]
+    contents += [one["spec"]["content"] for one in cluster.find(REVISION, BY_INDEX, here)]
+    return tuple(sorted({int(one["indexRef"]["generation"]) for one in contents}))
 
 
 def _trouble(pods: list[Object]) -> str | None:

@@ -37,6 +37,7 @@ class Outcome:
     previous: str | None = None
     seconds: float = 0.0
     at: str = ""
+    kept: tuple[int, ...] = ()  # generations that passed their gates and are still there
 
     def dumps(self) -> str:
         """As JSON."""
@@ -54,6 +55,7 @@ def loads(text: str) -> Outcome:
     if raw.pop("format", None) != FORMAT:
         raise ValueError(f"an outcome of a format other than {FORMAT}")
     try:
-        return Outcome(gates=tuple(GateResult(**one) for one in raw.pop("gates")), **raw)
+        gates = tuple(GateResult(**one) for one in raw.pop("gates"))
+        return Outcome(gates=gates, kept=tuple(raw.pop("kept", ())), **raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an outcome that cannot be read: {error!r}") from None

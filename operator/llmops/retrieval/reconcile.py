@@ -17,7 +17,9 @@ from llmops.kube.resources import (
     LLM_SERVICE,
     NETWORK_POLICY,
     POD,
+    PROMPT_RELEASE,
     PVC,
+    REVISION,
     ROLE,
     ROLE_BINDING,
     SERVICE,
@@ -25,7 +27,7 @@ from llmops.kube.resources import (
     VECTOR_INDEX,
     Object,
 )
-from llmops.retrieval.observe import observe
+from llmops.retrieval.observe import BY_INDEX, observe, of_release, of_revision
 from llmops.retrieval.plan import Plan, State, plan
 from llmops.retrieval.status import status
 
@@ -103,6 +105,11 @@ def _by_config_map(config_map: Object, cluster: Cluster) -> Iterable[Key]:
             yield _key(one)
 
 
+def _nobody(_: Object, __: Cluster) -> Iterable[Key]:
+    """Which generations are pinned is asked when a build begins; a pin by itself is no work."""
+    return ()
+
+
 def _questions_of(index: Object) -> set[str]:
     gates = (index["spec"].get("rollout") or {}).get("gates") or []
     return {gate["evalJobRef"]["name"] for gate in gates if gate.get("evalJobRef")}
@@ -116,5 +123,11 @@ CONTROLLER = control.Controller(
         control.Refers(CONFIG_MAP, _by_config_map, labels=f"{names.WATCH}=true"),
         control.Refers(LLM_SERVICE, _by_embedder),
         control.Refers(EVAL_JOB, _by_questions),
+        control.Refers(PROMPT_RELEASE, _nobody),
+        control.Refers(REVISION, _nobody),
+    ),
+    indexes=(
+        control.Index(PROMPT_RELEASE, BY_INDEX, of_release),
+        control.Index(REVISION, BY_INDEX, of_revision),
     ),
 )

@@ -87,6 +87,7 @@ class Work:
     keep_generations: int = 2
     max_delete_percent: int = 30
     copy_vectors: bool = field(default=False)
+    pinned: tuple[int, ...] = ()  # generations that releases name: never removed
 
     @property
     def parts(self) -> Parts:
@@ -127,7 +128,11 @@ def loads(text: str) -> Work:
     try:
         sources = tuple(SourceWork(**one) for one in raw.pop("sources"))
         return Work(
-            sources=sources, embedding=EmbeddingWork(**raw.pop("embedding")), gates=tuple(raw.pop("gates")), **raw
+            sources=sources,
+            embedding=EmbeddingWork(**raw.pop("embedding")),
+            gates=tuple(raw.pop("gates")),
+            pinned=tuple(raw.pop("pinned", ())),
+            **raw,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"work that cannot be read: {error!r}") from None

@@ -38,14 +38,34 @@ class Arms:
     lost: str | None = None
     lent: bool = False
     unlent: Problem | None = None
+    others: tuple[Seen, ...] = ()  # that prompts are released together with (pins.py)
+
+    @property
+    def all(self) -> tuple[Seen, ...]:
+        return tuple(one for one in (self.stable, self.candidate, *self.others) if one is not None)
 
     @property
     def homes(self) -> set[str]:
-        return {one.home for one in (self.stable, self.candidate) if one is not None}
+        return {one.home for one in self.all}
 
 
 def family(seen: Seen, state: State, waits: Problem | None = None) -> Arms:
     """Whose pods there should be now; `waits` is what else is missing, for which nobody gives up a place."""
+    arms = _rolled(seen, state, waits)
+    if arms.lost is not None or loan.lends(seen.service):
+        return arms
+    many = max(1, wanted_count(arms.stable) if arms.stable else seen.service.spec.replicas)
+    taken, others = arms.homes, []
+    for digest in {one.digest for one in seen.pins if not one.idle} - {one.digest for one in arms.all}:
+        other = _arm(seen, digest, taken) if digest is not None else None
+        if other is not None:
+            others.append(_beside(other, many))
+            taken |= {other.home}
+    return replace(arms, others=tuple(others))
+
+
+def _rolled(seen: Seen, state: State, waits: Problem | None) -> Arms:
+    """Stable's and the candidate's."""
     stable = candidate = None
     taken: set[str] = set()
     if state.stable is not None:
@@ -60,7 +80,8 @@ def family(seen: Seen, state: State, waits: Problem | None = None) -> Arms:
     if stable is not None and state.candidate.weight == 0 and loan.lends(seen.service):
         return _in_a_lent_place(stable, candidate, state, waits)
     many = max(1, wanted_count(stable) if stable else candidate.service.spec.replicas)
-    return Arms(stable, _beside(candidate, many))
+    idle = any(one.idle and one.waiting for one in seen.pins if one.digest == candidate.digest)
+    return Arms(stable, _beside(candidate, 0 if idle else many))
 
 
 def _in_a_lent_place(stable: Seen, candidate: Seen, state: State, waits: Problem | None) -> Arms:
@@ -158,7 +179,7 @@ def restored(service: LLMService, kept: Object) -> LLMService:
     return service.model_copy(update={"spec": service.spec.model_copy(update=frozen)})
 
 
-def unready(arm: Seen, planned: Plan) -> Problem | None:
+def unready(arm: Seen, planned: Plan, whose: str = "the candidate's pods") -> Problem | None:
     """Why nobody can ask these pods."""
     ready, reason, message, _ = stating.readiness(arm, planned)
     if ready:
@@ -166,4 +187,4 @@ def unready(arm: Seen, planned: Plan) -> Problem | None:
     beside = not loan.lends(arm.service)
     if reason == Reason.UNSCHEDULABLE and arm.service.spec.accelerator is not None and beside:
         message += "; the candidate waits for room beside stable: free some, or write rollout.capacity: Recreate"
-    return Problem(reason if isinstance(reason, Reason) else Reason.STARTING, f"the candidate's pods: {message}")
+    return Problem(reason if isinstance(reason, Reason) else Reason.STARTING, f"{whose}: {message}")

@@ -10,7 +10,7 @@ What decides is llmops.rollout, as for a PromptRelease; what pods there are is p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -24,11 +24,12 @@ from llmops.kube.resources import PVC, REVISION
 from llmops.rollout import offline, tell
 from llmops.rollout.state import State
 from llmops.rollout.world import LEASE, Gateway, Outcome, Problem, Wanted, World
-from llmops.serving import loan, revision
+from llmops.serving import loan, pins, revision
 from llmops.serving import plan as planning
 from llmops.serving import status as stating
 from llmops.serving.arms import Arms, noted, unready
 from llmops.serving.observe import Seen
+from llmops.serving.pins import Pin
 from llmops.serving.plan import Plan
 
 Object = dict[str, Any]
@@ -45,6 +46,7 @@ class Rolling:
     templates: Mapping[str, Object]  # EvalJobs that gates name
     evaluations: Mapping[str, Object]  # EvalJobs that are children
     kept: evidence.Kept | None
+    pins: Sequence[Pin] = ()
 
 
 def version(service: LLMService) -> str:
@@ -69,7 +71,7 @@ def referred(rolling: Rolling, releases: Iterable[Object]) -> Problem | None:
         if ((one.get("status") or {}).get("candidate") or {}).get("weight"):
             told = f"PromptRelease {one['metadata']['name']} is being rolled out over it, and goes first"
             return Problem(Reason.REFERENCE_NOT_READY, told)
-    return None
+    return pins.held(rolling.pins, rolling.wanted.digest)
 
 
 def missing(arms: Arms, waits: Problem | None) -> Problem | None:
@@ -93,7 +95,7 @@ def plan(seen: Seen, rolling: Rolling, arms: Arms, state: State) -> tuple[Plan, 
     """The children of both arms, and the evaluations that are no longer needed."""
     if arms.lost is not None:
         return Plan(problem=planning.Problem(Reason.STABLE_UNKNOWN, arms.lost)), ()
-    planned = [planning.plan(one) for one in (arms.stable, arms.candidate) if one is not None]
+    planned = [planning.plan(one) for one in arms.all]
     jobs = _evaluations(seen, rolling, arms, state)
     applied = _merged((one for each in planned for one in each.children), state)
     kept = _merged((one for each in planned for one in each.keep), state)
@@ -164,6 +166,17 @@ def superfluous(seen: Seen, arms: Arms, state: State, gateways: Iterable[Gateway
 # --- how it stands
 
 
+def pinned(seen: Seen, rolling: Rolling, arms: Arms, cold: Mapping[str, str]) -> list[Object]:
+    """How the revisions stand that prompts are released together with; `cold`: by digest, what a warm-up said."""
+    if loan.lends(seen.service):
+        return pins.refused(rolling.pins, pins.IN_PLACE)
+    homes = {one.digest: {"service": one.home, **_taught(one)} for one in arms.all}
+    unready_ = {
+        one.digest: problem.message for one in arms.all if (problem := unready(one, planning.plan(one), "its pods"))
+    }
+    return pins.told(rolling.pins, homes, {**cold, **unready_})
+
+
 def status(seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Outcome, now: datetime) -> Object:
     arm = arms.stable or arms.candidate or seen
     whole = stating.status(arm, planned, now)
@@ -175,7 +188,8 @@ def status(seen: Seen, rolling: Rolling, arms: Arms, planned: Plan, outcome: Out
     told = _conditions(arm, arms, planned, rolling, outcome)
     old = (seen.raw.get("status") or {}).get("conditions")
     generation = seen.service.metadata.generation or 0
-    whole.pop("stable", None)
+    for field in ("stable", "pinned"):
+        whole.pop(field, None)
     return {**whole, **fields, "conditions": conditions.merge(old, told, generation, now)}
 
 

@@ -118,13 +118,14 @@ def _also(one: Download, resolved: Resolved) -> str:
 
 
 def _kept(seen: Seen, source: Source) -> list[str]:
-    """Whose weights stay on a shared volume: the newest revisions', and always those that users are served."""
+    """Whose weights stay on a shared volume: the newest revisions', and always those that somebody is served."""
     if not source.shared or seen.model.cache is None:
         return []
     stable = (((seen.raw.get("status") or {}).get("stable")) or {}).get("digest")
     newest = sorted(seen.revisions, key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True)
     last = newest[: seen.model.cache.keep_revisions - 1]
-    kept = [*last, *(one for one in newest if one["spec"]["digest"] == stable)]
+    served = {stable, *(one.digest for one in seen.pins)}
+    kept = [*last, *(one for one in newest if one["spec"]["digest"] in served)]
     models = [
         ModelSource.model_validate(one["spec"]["content"]["model"])
         for one in kept

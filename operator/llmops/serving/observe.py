@@ -11,10 +11,22 @@ from llmops.api.digest import short
 from llmops.api.llmservice import Engine, ModelSource
 from llmops.control import Clock, Key
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import DEPLOYMENT, HPA, JOB, LEADER_WORKER_SET, LLM_SERVICE, NODE, POD, PVC, REVISION
-from llmops.serving import devices, downloads, load
+from llmops.kube.resources import (
+    DEPLOYMENT,
+    HPA,
+    JOB,
+    LEADER_WORKER_SET,
+    LLM_SERVICE,
+    NODE,
+    POD,
+    PROMPT_RELEASE,
+    PVC,
+    REVISION,
+)
+from llmops.serving import devices, downloads, load, pins
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
+from llmops.serving.pins import Pin
 from llmops.serving.pods import unscheduled
 from llmops.serving.revision import content_digest
 from llmops.serving.sources import FETCHER, download_name, given_claim
@@ -67,6 +79,7 @@ class Seen:
     homed: str = ""  # where its pods are, if not where a first revision's are
     taught: Taught | None = None  # where adapters are loaded into pods that run
     family: Family = field(default_factory=lambda: Family())
+    pins: Sequence[Pin] = ()  # revisions that prompts are released together with
 
     @property
     def child(self) -> str:
@@ -102,6 +115,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
     family = Family(workloads(key.namespace, key.name, cluster), jobs, autoscalers)
     home = home_of(service, family)
     workload = family.workloads.get(home) or cluster.get(DEPLOYMENT, key.namespace, home)
+    revisions = cluster.list(REVISION, key.namespace, labels)
     pods = [one for one in cluster.list(POD, key.namespace, labels) if not one["metadata"].get("deletionTimestamp")]
     return Seen(
         raw=raw,
@@ -109,7 +123,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         settings=cluster.settings,
         digest=digest,
         revision=cluster.get(REVISION, key.namespace, f"{child}-{short(digest)}"),
-        revisions=cluster.list(REVISION, key.namespace, labels),
+        revisions=revisions,
         workload=workload,
         pods=pods,
         download=family.jobs.get(download_name(child, model)) if model else None,
@@ -125,7 +139,14 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         told=last_words(pods),
         homed=home,
         family=family,
+        pins=_pins(key, [*(one["spec"]["digest"] for one in revisions), digest], cluster),
     )
+
+
+def _pins(key: Key, known: Sequence[str], cluster: Cluster) -> Sequence[Pin]:
+    home = key.namespace, key.name
+    releases = cluster.find(PROMPT_RELEASE, pins.BY_SERVICE, home)
+    return pins.pins(known, releases, cluster.find(REVISION, pins.BY_SERVICE, home))
 
 
 def _holders(service: LLMService, pods: Sequence[Object], cluster: Cluster) -> str:

@@ -22,13 +22,14 @@ from llmops.kube.resources import (
     NODE,
     PDB,
     POD,
+    PROMPT_RELEASE,
     PROVIDER,
     PVC,
     REVISION,
     SERVICE,
     Resource,
 )
-from llmops.serving import devices, downloads, load, roll, teach
+from llmops.serving import devices, downloads, load, pins, roll, teach
 from llmops.serving.observe import Seen, observe, workloads
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -151,6 +152,16 @@ def _by_template(job: dict[str, Any], cluster: Cluster) -> list[Key]:
     return [Key(LLM_SERVICE.kind, one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
 
 
+def _by_release(release: dict[str, Any], cluster: Cluster) -> list[Key]:
+    """The service that it runs on."""
+    return [Key(LLM_SERVICE.kind, *home) for home in pins.of_release(release)]
+
+
+def _by_pin(revision: dict[str, Any], cluster: Cluster) -> list[Key]:
+    """The service that a released content pins a revision of."""
+    return [Key(LLM_SERVICE.kind, *home) for home in pins.of_revision(revision)]
+
+
 def _templates_of(raw: dict[str, Any]) -> list[tuple[str, str]]:
     gates = (raw["spec"].get("rollout") or {}).get("offline") or []
     return [(raw["metadata"]["namespace"], gate["evalJobRef"]["name"]) for gate in gates]
@@ -164,10 +175,14 @@ CONTROLLER = control.Controller(
         control.Refers(EVAL_JOB, _by_template),
         control.Refers(PROVIDER, _by_provider),
         control.Refers(NODE, _by_node, keep=devices.slim),
+        control.Refers(PROMPT_RELEASE, _by_release),
+        control.Refers(REVISION, _by_pin),
     ),
     indexes=(
         control.Index(LLM_SERVICE, "provider", _provider_of),
         control.Index(LLM_SERVICE, "misfit", _misfit),
         control.Index(LLM_SERVICE, "template", _templates_of),
+        control.Index(PROMPT_RELEASE, pins.BY_SERVICE, pins.of_release),
+        control.Index(REVISION, pins.BY_SERVICE, pins.of_revision),
     ),
 )

@@ -40,7 +40,7 @@ from llmops.rollout.ledger import Tally
 from llmops.rollout.machine import look
 from llmops.rollout.state import State, read
 from llmops.rollout.world import Outcome, Problem, Wanted, World
-from llmops.serving import canary, downloads, groups, keda, load, loan, revision, scaling, teach
+from llmops.serving import canary, downloads, groups, keda, load, loan, pins, revision, scaling, teach
 from llmops.serving import plan as planning
 from llmops.serving.arms import Arms, family
 from llmops.serving.canary import Rolling
@@ -52,7 +52,7 @@ Object = dict[str, Any]
 OF_HOME = (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, PDB, HPA, NETWORK_POLICY)
 BEFORE_EVIDENCE = ("Pending", "Validating", "Evaluating")
 WARM_UP_SECONDS = 30.0
-LEAVING_SECONDS = 5.0  # until gateways are asked again whether they left the pods of before
+AWAITED_SECONDS = 5.0  # until gateways are asked again whether they left the pods of before, and pinned pods too
 _WARM: WeakKeyDictionary[Cluster, set[str]] = WeakKeyDictionary()
 
 
@@ -66,7 +66,7 @@ def rolls(seen: Seen) -> bool:
 async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgain:
     now = clock.now()
     rolling = await _observe(key, seen, cluster, now)
-    waits = canary.referred(rolling, _releases_on(seen, cluster))
+    waits = canary.referred(rolling, cluster.find(PROMPT_RELEASE, pins.BY_SERVICE, (key.namespace, key.name)))
     before = family(seen, rolling.state, waits)
     world = replace(rolling.world, problem=await _missing(rolling, before, waits, cluster))
     outcome = look(rolling.state, rolling.wanted, world)
@@ -79,6 +79,7 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         arms = family(_again(seen, cluster), outcome.state, waits)
         arms = replace(arms, stable=await _taught(arms.stable, cluster))
     told = canary.status(seen, rolling, arms, planned, outcome, now)
+    told |= {"pinned": stand} if (stand := await _pinned(seen, rolling, arms, cluster)) else {}
     if _due(seen, told, now):
         await cluster.report(seen.raw, told)
     for event in outcome.events:
@@ -87,7 +88,8 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         saved = evidence.build_config_map(_memory(seen), rolling.kept, now.timestamp())
         await cluster.apply([saved], owner=seen.raw)
     load.keep(key, cluster, planned.advice.kept if planned.advice else None)
-    return _again_after(seen, outcome, planned, leaving=bool(canary.left(seen, arms)))
+    awaited = bool(canary.left(seen, arms)) or not all(one.get("ready") for one in stand)
+    return _again_after(seen, outcome, planned, awaited)
 
 
 async def _taught(arm: Seen | None, cluster: Cluster) -> Seen | None:
@@ -137,12 +139,12 @@ def not_installed(seen: Seen, wanted: Plan) -> str | None:
     return keda.MISSING if scaling.by_keda(seen.service) else None
 
 
-def _again_after(seen: Seen, outcome: Outcome, planned: Plan, leaving: bool) -> LookAgain:
+def _again_after(seen: Seen, outcome: Outcome, planned: Plan, awaited: bool) -> LookAgain:
     scaled = planned.advice is not None and planned.advice.count
     times = (
         tell.look_after(outcome),
         load.SECONDS if scaled else None,
-        LEAVING_SECONDS if leaving else None,
+        AWAITED_SECONDS if awaited else None,
         downloads.SECONDS if any(map(downloads.downloads, seen.pods)) else None,
     )
     known = [one for one in times if one is not None]
@@ -152,7 +154,7 @@ def _again_after(seen: Seen, outcome: Outcome, planned: Plan, leaving: bool) -> 
 def _due(seen: Seen, told: Object, now: datetime) -> bool:
     """Evidence is written at most every ten seconds, everything else at once."""
     old = seen.raw.get("status") or {}
-    others = ("url", "model", "replicas", "readyReplicas", "sizing", "scaling")
+    others = ("url", "model", "replicas", "readyReplicas", "sizing", "scaling", "pinned")
     changed = any(old.get(name) != told.get(name) for name in others)
     return changed or tell.due(old, told, seen.service.metadata.generation or 0, now)
 
@@ -189,7 +191,7 @@ async def _observe(key: Key, seen: Seen, cluster: Cluster, now: datetime) -> Rol
     )
     wanted = Wanted(seen.digest, canary.version(service), rollout, service.spec.suspend, loan.lends(service))
     known = {name: one for name, one in templates.items() if one is not None}
-    return Rolling(rollout, wanted, state, world, known, jobs, kept)
+    return Rolling(rollout, wanted, state, world, known, jobs, kept, seen.pins)
 
 
 def _labelled(one: Object) -> tuple[str, str]:
@@ -223,10 +225,15 @@ async def _missing(rolling: Rolling, arms: Arms, waits: Problem | None, cluster:
     return Problem(Reason.STARTING, f"the candidate's pods do not answer yet: {cold}") if cold else None
 
 
-def _releases_on(seen: Seen, cluster: Cluster) -> list[Object]:
-    metadata = seen.service.metadata
-    every = cluster.list(PROMPT_RELEASE, metadata.namespace)
-    return [one for one in every if (one["spec"].get("serviceRef") or {}).get("name") == metadata.name]
+async def _pinned(seen: Seen, rolling: Rolling, arms: Arms, cluster: Cluster) -> list[Object]:
+    """How the revisions stand that prompts are released together with. Nobody else has warmed them yet."""
+    wanted = {one.digest for one in rolling.pins}
+    stand = canary.pinned(seen, rolling, arms, {})
+    if not wanted:
+        return stand
+    ready = {one["digest"] for one in stand if one.get("ready")}
+    cold = {one.digest: problem for one in arms.all if one.digest in ready if (problem := await _warm_up(one, cluster))}
+    return canary.pinned(seen, rolling, arms, {digest: f"does not answer yet: {said}" for digest, said in cold.items()})
 
 
 # --- what is done
@@ -238,9 +245,8 @@ async def _apply(
     """The plan, or the problem that the API server had with it."""
     namespace = seen.service.metadata.namespace
     try:
-        for arm in (arms.stable, arms.candidate):
-            if arm is not None:
-                await let_go(arm, cluster)
+        for arm in arms.all:
+            await let_go(arm, cluster)
         await cluster.apply(planned.children, owner=seen.raw)
     except (NotOurs, Invalid, Forbidden) as refusal:
         reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmops.api.reasons import ConditionType, Reason
 from llmops.control import Condition, conditions
-from llmops.serving import external
+from llmops.serving import external, pins
 from llmops.serving import pods as said
 from llmops.serving.devices import GIB
 from llmops.serving.observe import Seen
@@ -43,7 +43,7 @@ class _Pods:
 def status(seen: Seen, plan: Plan, now: datetime) -> Object:
     if seen.offer is not None:
         trouble = (plan.problem.reason, plan.problem.message) if plan.problem else None
-        return external.status(seen, trouble, now)
+        return external.status(seen, trouble, now) | _pinned(seen, pins.ABROAD)
     pods = _pods(seen)
     old = seen.raw.get("status") or {}
     metadata = seen.service.metadata
@@ -55,6 +55,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
         "readyReplicas": pods.ready,
         "conditions": conditions.merge(old.get("conditions"), listed, metadata.generation or 0, now),
     }
+    whole |= _pinned(seen, pins.IN_PLACE)
     if plan.problem is not None:
         return whole | {key: old[key] for key in ("sizing", "stable", "scaling") if key in old}
     scaling = measured(seen, plan.advice, old, now)
@@ -63,6 +64,10 @@ def status(seen: Seen, plan: Plan, now: datetime) -> Object:
         "sizing": _sizing(plan),
         "stable": _stable(seen, pods, plan, old.get("stable") or {}, now),
     }
+
+
+def _pinned(seen: Seen, why_not: str) -> Object:
+    return {"pinned": pins.refused(seen.pins, why_not)} if seen.pins else {}
 
 
 def _pods(seen: Seen) -> _Pods:

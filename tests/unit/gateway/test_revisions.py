@@ -174,3 +174,47 @@ async def test_when_the_candidate_became_stable_its_pods_answer_everybody(world:
     await ask(world, "ann")
     assert (len(new.asked), len(world.engine.asked)) == (1, 0)
     assert (await report(world))["serving"][SUBJECT]["stable"] == NEW
+
+
+def pin(world: World, ready: bool = True) -> None:
+    """A prompt that was released with the new revision, while the service itself is still at the old one."""
+    reference = {"name": "support", "revision": f"support-llm-{NEW[:10]}"}
+    version = world.add_version("support-answer", "1.0.0", serviceRef=reference)
+    world.release("support-answer", version)
+    roll(world, 0)
+    [service] = [one for one in world.objects["services"] if one["metadata"]["name"] == "support"]
+    service["status"]["pinned"] = [{"revision": NEW[:10], "digest": NEW, "service": "support-llm-new"}] if ready else []
+    world.objects["services"] = [{**service} if one is service else one for one in world.objects["services"]]
+    world.apply()
+
+
+async def ask_prompt(world: World, user: str = "ann", **more: Any) -> Any:
+    prompt = {"prompt": {"id": "support-answer", "variables": {"question": "hello"}}}
+    client = world.client(default_headers={"x-user-id": user})
+    completions = client.chat.completions.with_raw_response
+    return await completions.create(model="-", messages=[], extra_body=prompt, **more)
+
+
+async def test_a_prompt_is_answered_by_the_revision_it_was_released_with_and_nobody_else_is(
+    world: World, new: Engine
+) -> None:
+    pin(world)
+    for n in range(5):
+        told = await ask_prompt(world, f"user-{n}")
+        assert "x-llmops-model-variant" not in told.headers
+        await ask(world, f"user-{n}")
+    assert (len(new.asked), len(world.engine.asked)) == (5, 5)
+    new.answer = fails(503)  # what another revision would say is no answer of this release
+    with pytest.raises(openai.APIStatusError):
+        await ask_prompt(world)
+    assert len(world.engine.asked) == 5
+
+
+async def test_a_prompt_whose_revision_has_no_pods_is_told_so(world: World, new: Engine) -> None:
+    pin(world, ready=False)
+    with pytest.raises(openai.APIStatusError) as refused:
+        await ask_prompt(world)
+    assert refused.value.status_code == 503
+    assert f"has no pods of its revision {NEW[:10]}" in str(refused.value)
+    assert not new.asked
+    assert not world.engine.asked

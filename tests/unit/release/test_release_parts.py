@@ -9,6 +9,7 @@ import pytest
 
 from llmops.api import EvalJob, PromptRelease, Reason
 from llmops.release import content
+from llmops.release import observe as observing
 from llmops.release.observe import Seen
 from llmops.release.plan import build_revision, plan, revision_name
 from llmops.release.status import status
@@ -16,7 +17,7 @@ from llmops.rollout import offline
 from llmops.rollout.machine import look
 from llmops.rollout.state import Candidate, Stable, State, freeze, read
 from llmops.rollout.tell import due, label
-from llmops.rollout.world import Gateway, Outcome, Wanted, World
+from llmops.rollout.world import Gateway, Outcome, Problem, Wanted, World
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 Object = dict[str, Any]
@@ -85,7 +86,6 @@ def test_what_users_could_notice_makes_a_new_version(change: Object) -> None:
         ({"indexRef": {"name": "faq", "query": "{{ nothing }}"}}, Reason.TEMPLATE_INVALID, "indexRef.query"),
         ({"rollout": {"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]}},
          Reason.UNSUPPORTED, "the online signal Judge is not available in this version: write Errors, Feedback,"),
-        ({"serviceRef": {"name": "a", "revision": "b"}}, Reason.UNSUPPORTED, "serviceRef.revision"),
         ({"messages": None, "steps": [{"name": "a", "messages": [{"role": "user", "content": "x"}]}]},
          Reason.UNSUPPORTED, "spec.steps"),
     ],
@@ -96,6 +96,59 @@ def test_what_is_wrong_is_said_with_its_place(spec: Object, reason: Reason, sent
     assert (problem.reason, problem.final) == (reason, reason is Reason.TEMPLATE_INVALID)
     assert sentence in problem.message
     assert "PromptRelease shop/answer" in problem.message
+
+
+STANDS = {"type": "Available", "status": "True"}
+PINNED = {"revision": "support-llm-" + "a" * 10, "ready": True}
+
+
+@pytest.mark.parametrize(
+    ("reference", "status", "sentence"),
+    [
+        ({}, {}, None),
+        ({}, {"candidate": {"weight": 10}}, "LLMService shop/support: it is being rolled out itself, and goes first"),
+        ({"revision": "a" * 12}, {}, f"its operator has not seen yet that revision {'a' * 12} is wanted"),
+        ({"revision": "a" * 10}, {"pinned": [PINNED]}, None),
+        ({"revision": "a" * 10}, {"pinned": [PINNED], "candidate": {"weight": 10}}, None),
+        ({"revision": "a" * 10}, {"pinned": [{**PINNED, "ready": False, "message": "no room"}]},
+         f"LLMService shop/support: revision {'a' * 10}: no room"),
+    ],
+)  # fmt: skip
+def test_a_release_waits_for_the_revision_that_it_is_released_with(
+    reference: Object, status: Object, sentence: str | None
+) -> None:
+    service = {"spec": {}, "status": {"conditions": [STANDS], **status}}
+    problem = missing(parsed(serviceRef={"name": "support", **reference}), {"support": service})
+    assert (problem.message if problem else None) == sentence or (problem and sentence and sentence in problem.message)
+    assert (problem is None) == (sentence is None)
+
+
+@pytest.mark.parametrize(
+    ("generation", "told", "sentence"),
+    [
+        (None, {"active": 3}, None),
+        (3, {"active": 3}, None),
+        (2, {"active": 3, "kept": [2, 3]}, None),
+        (1, {"active": 3, "kept": [2, 3]}, "no generation 1 that passed its gates: it has 2, 3"),
+        (1, {}, "no generation 1 that passed its gates: it has none yet"),
+    ],
+)
+def test_a_release_waits_for_a_generation_that_is_not_there(
+    generation: int | None, told: Object, sentence: str | None
+) -> None:
+    there = {"spec": {}, "status": {"conditions": [STANDS], "generation": told}}
+    pinned = {"generation": generation} if generation else {}
+    problem = missing(parsed(indexRef={"name": "faq", **pinned}), {"support": there, "faq": there})
+    assert (problem is None) == (sentence is None)
+    assert sentence is None or (problem is not None and sentence in problem.message)
+
+
+def missing(release: PromptRelease, objects: dict[str, Object]) -> Problem | None:
+    class Known:
+        def get(self, _: object, __: str, name: str) -> Object | None:
+            return objects.get(name)
+
+    return observing.missing(release, Known(), {})  # type: ignore[arg-type]
 
 
 def test_a_signal_that_asks_prometheus_waits_until_the_operator_knows_where_it_is() -> None:

@@ -191,26 +191,30 @@ def _decide(
             embedding=asdict(wanted.embedding),
         )  # fmt: skip
         store.point(built)
-    _prune(store, built, wanted.keep_generations, moved=served and before is not None)
+    kept = _prune(store, built, wanted, moved=served and before is not None)
     return Outcome(
         key=wanted.parts.key, generation=built.number, collection=built.collection, served=served, rows=found.rows,
         dimensions=space.dimensions, fingerprint=space.fingerprint, measured=found.told(), gates=results,
         parts=asdict(wanted.parts), embedded=embedded, seconds=round(time.monotonic() - started, 1),
         previous=before.collection if before and before.collection != built.collection else None,
-        at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
     )  # fmt: skip
 
 
-def _prune(store: Store, built: Generation, keep: int, moved: bool) -> None:
-    """Keep what queries see, the newest of what they saw, and the one just built; it may be looked at."""
-    active = store.active()
-    seen = sorted((one for one in store.generations() if one.served), key=lambda one: one.served, reverse=True)
-    kept = {built.collection, *(one.collection for one in seen[:keep]), active.collection if active else ""}
-    gone = [one for one in store.generations() if one.collection not in kept]
+def _prune(store: Store, built: Generation, wanted: Work, moved: bool) -> list[Generation]:
+    """Keep what queries see, the newest of what they saw, those that releases name, and the one just built; it may be
+    looked at."""
+    active, there = store.active(), store.generations()
+    seen = sorted((one for one in there if one.served), key=lambda one: one.served, reverse=True)
+    newest = {one.collection for one in seen[: wanted.keep_generations]}
+    kept = {built.collection, active.collection if active else "", *newest}
+    kept |= {one.collection for one in there if one.number in wanted.pinned}
+    gone = [one for one in there if one.collection not in kept]
     if gone and moved:
         time.sleep(LETTING_GO)
     for one in gone:
         store.drop(one)
+    return [one for one in there if one.collection in kept]
 
 
 async def _progress(report: Report, stage: str, generation: int, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""POST /search {text, topK?, filter?, minScore?}
+"""POST /search {text, topK?, filter?, minScore?, generation?}
 -> {generation, index, passages: [{id, text, score, source, metadata}]}."""
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pymilvus import AsyncMilvusClient
 from pymilvus.exceptions import MilvusException
 
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.server.live import Live, Served
+from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.served import Served
 from llmops.telemetry import metrics
 
 MAX_BODY = 256 * 1024
@@ -46,6 +47,8 @@ class Query:
     top_k: int = 4
     filter: str = ""
     min_score: float | None = None
+    generation: int | None = None
+    """The one to search; None: the active one."""
 
 
 class App:
@@ -75,11 +78,7 @@ class App:
         try:
             async with asyncio.timeout(SECONDS):
                 query = parse(await _body(receive))
-                served = self._live.served  # one look: collection and embedder of the same generation
-                why_not = self._live.why_not
-                if served is None or why_not:
-                    raise Refused(503, f"VectorIndex {self._index} cannot be searched: {why_not}")
-                return 200, orjson.dumps(await self._answer(served, query))
+                return 200, orjson.dumps(await self._answer(await self._searched(query), query))
         except Refused as refused:
             return refused.status, _error(str(refused))
         except NotEmbedded as problem:
@@ -88,16 +87,29 @@ class App:
             self._live.look_now()
             return 503, _error(f"VectorIndex {self._index} did not answer within {SECONDS:g} s")
 
+    async def _searched(self, query: Query) -> Served:
+        """One look: collection and embedder of the same generation."""
+        served, why_not = self._live.served, self._live.why_not
+        if served is None or query.generation in (None, served.generation):
+            if served is None or why_not:
+                raise Refused(503, f"VectorIndex {self._index} cannot be searched: {why_not}")
+            return served
+        assert query.generation is not None
+        pinned = await self._live.pinned(query.generation, served)
+        if isinstance(pinned, str):
+            raise Refused(503, f"generation {query.generation} of VectorIndex {self._index}: {pinned}")
+        return pinned
+
     async def _answer(self, served: Served, query: Query) -> dict[str, Any]:
         started = time.perf_counter()
         (vector,) = await served.embedder.embed([served.query_prefix + query.text])
         embedded = time.perf_counter()
         metrics.RETRIEVAL_SECONDS.labels("embed").observe(embedded - started)
         if len(vector) != served.space.dimensions:
-            self._live.mismatch = (
-                f"{served.embedder.model} gives {len(vector)} numbers where the passages have {served.space.dimensions}"
-            )
-            raise Refused(503, self._live.mismatch)
+            told = f"{served.embedder.model} gives {len(vector)} numbers where the passages have "
+            told += str(served.space.dimensions)
+            self._live.mismatch = told if served is self._live.served else self._live.mismatch
+            raise Refused(503, told)
         passages = await self._passages(served, query, vector)
         metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
         return {"generation": served.generation, "index": self._index, "passages": passages}
@@ -143,13 +155,16 @@ def parse(body: bytes) -> Query:
     top_k, filter_, least = given.get("topK", 4), given.get("filter") or "", given.get("minScore")
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
         raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
+    generation = given.get("generation")
+    if generation is not None and (isinstance(generation, bool) or not isinstance(generation, int) or generation < 1):
+        raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
     if not isinstance(filter_, str) or len(filter_) > 4096:
         raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
     if least is not None:
         with contextlib.suppress(TypeError, ValueError):
-            return Query(given["text"], top_k, filter_, float(least))
+            return Query(given["text"], top_k, filter_, float(least), generation)
         raise Refused(400, "minScore must be a number")
-    return Query(given["text"], top_k, filter_)
+    return Query(given["text"], top_k, filter_, None, generation)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -4,25 +4,20 @@ collection, embedder and search parameters are swapped in one assignment."""
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import time
 
 import aiohttp
 from pymilvus import AsyncMilvusClient
-from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from llmops.retrieval import space
-from llmops.retrieval.embedder import Embedder, NotEmbedded
-from llmops.retrieval.space import Space
+from llmops.retrieval.embedder import NotEmbedded
+from llmops.retrieval.server.pinned import Pinned
+from llmops.retrieval.server.served import Served, Table
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-PROPERTY = "llmops"
 EVERY = 1.0
 PROBE_EVERY = 10.0  # looks between two checks of the embedder
 
@@ -31,26 +26,12 @@ NO_ALIAS = frozenset({100, 1600})
 """The engine's codes where an alias is not there: Lite's, and Milvus's."""
 
 
-@dataclass(frozen=True)
-class Served:
-    """One generation, with everything a search in it needs."""
-
-    collection: str
-    told: Mapping[str, Any]
-    embedder: Embedder
-    space: Space
-    query_prefix: str
-
-    @property
-    def generation(self) -> int:
-        return int(self.told["generation"])
-
-
 class Live:
     """Follows one alias."""
 
     def __init__(self, client: AsyncMilvusClient, session: aiohttp.ClientSession, alias: str) -> None:
-        self._client, self._session, self._alias = client, session, alias
+        self._client, self._alias, self._table = client, alias, Table(client, session)
+        self._pinned = Pinned(self._table, time.monotonic)
         self.served: Served | None = None
         self.problem: str | None = "no generation has passed its gates yet"
         self.mismatch: str | None = None
@@ -64,7 +45,15 @@ class Live:
 
     def look_now(self) -> None:
         """A search failed: the engine may have been restarted, and have nothing loaded."""
+        self._pinned.forget()
         self._look_now.set()
+
+    async def pinned(self, generation: int, active: Served) -> Served | str:
+        """Another generation than the active one, or why it cannot be searched."""
+        try:
+            return await self._pinned.get(generation, active)
+        except (MilvusException, ValueError, KeyError) as problem:
+            return f"it cannot be looked at: {_told(problem)}"
 
     async def follow(self) -> None:
         """Until cancelled."""
@@ -85,6 +74,7 @@ class Live:
                 await self._check(served)
                 self._swap(served)
                 self.problem = None
+            await self._pinned.look(self.served)
         except (TimeoutError, MilvusException, NotEmbedded, ValueError, KeyError) as problem:
             told = f"the index cannot be looked at: {_told(problem)}"
             if told != self.problem:
@@ -99,15 +89,11 @@ class Live:
             if problem.code in NO_ALIAS:
                 return None
             raise
-        properties = (await self._client.describe_collection(collection)).get("properties") or {}
-        told = json.loads(properties[PROPERTY])
-        if (await self._client.get_load_state(collection))["state"] != LoadState.Loaded:
-            await self._client.load_collection(collection)
+        told = await self._table.told(collection)
+        await self._table.load(collection)
         if self.served is not None and (self.served.collection, self.served.told) == (collection, told):
             return self.served
-        embedding = told["embedding"]
-        embedder = Embedder(self._session, embedding["url"], embedding["model"])
-        return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"])
+        return self._table.served(collection, told)
 
     async def _check(self, served: Served) -> None:
         """Does the embedder still put sentences where it put the passages? Every few seconds, and before a flip."""
@@ -123,8 +109,8 @@ class Live:
         self._probed = now
         differs = served.space.differs(today)
         if differs and served is not self.served and self.served is not None:
-            raise ValueError(f"generation {served.generation} is not served: {_mismatch(served, differs)}")
-        self.mismatch = _mismatch(served, differs) if differs else None
+            raise ValueError(f"generation {served.generation} is not served: {served.mismatch(differs)}")
+        self.mismatch = served.mismatch(differs) if differs else None
         metrics.RETRIEVAL_EMBEDDING_MATCHES.set(0 if differs else 1)
 
     def _swap(self, served: Served) -> None:
@@ -132,10 +118,6 @@ class Live:
             log.info("serving generation %s (%s)", served.generation, served.collection)
             metrics.RETRIEVAL_GENERATION.set(served.generation)
             self.served = served
-
-
-def _mismatch(served: Served, differs: str) -> str:
-    return f"{served.embedder.model} no longer embeds as it did for generation {served.generation}: {differs}"
 
 
 def _told(problem: BaseException) -> str:
