@@ -31,7 +31,8 @@ def release(version: str, model: Object, **rollout: object) -> Object:
     made["metadata"]["name"] = "together"
     made["spec"] |= {"version": version, "serviceRef": {"name": "joint", "revision": revision(model)}}
     made["spec"]["messages"][0]["content"] = acts.BETTER
-    made["spec"]["rollout"] |= {"offline": [], "steps": [{"weight": 40, "minUnits": 40}], "bake": "4s", **rollout}
+    steps, online = [{"weight": 40, "minUnits": 40}], [{"signal": "Errors"}]
+    made["spec"]["rollout"] |= {"offline": [], "online": online, "steps": steps, "bake": "4s", **rollout}
     return made
 
 

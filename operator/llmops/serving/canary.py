@@ -67,11 +67,13 @@ def referred(rolling: Rolling, releases: Iterable[Object]) -> Problem | None:
         if gate.eval_job_ref.name not in rolling.templates:
             what = f"EvalJob {gate.eval_job_ref.name}"
             return Problem(Reason.REFERENCE_MISSING, f"{what} does not exist: create it, or correct rollout.offline")
+    if (moved := pins.held(rolling.pins, rolling.wanted.digest)) is not None:
+        return moved
     for one in releases:
         if ((one.get("status") or {}).get("candidate") or {}).get("weight"):
             told = f"PromptRelease {one['metadata']['name']} is being rolled out over it, and goes first"
             return Problem(Reason.REFERENCE_NOT_READY, told)
-    return pins.held(rolling.pins, rolling.wanted.digest)
+    return None
 
 
 def missing(arms: Arms, waits: Problem | None) -> Problem | None:
