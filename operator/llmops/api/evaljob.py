@@ -150,10 +150,14 @@ class DatasetTraffic(Model):
 
 
 class DatasetLabelStudio(Model):
-    """A Label Studio project."""
+    """A Label Studio project: its tasks are the rows, with what people labelled them as."""
 
+    url: Annotated[Url, Rule("!self.matches('^https?://[^/]*@')", "write the address without a user and password")]
+    """Label Studio's address, as pods of this namespace reach it."""
     project: Annotated[int, Field(ge=1)]
-    """Its number."""
+    """The project's number, as in its address."""
+    credentials_secret_ref: SecretRef
+    """A Secret with LABEL_STUDIO_API_KEY, a personal access token or a legacy one, which only the run's pod sees."""
 
 
 class DatasetFields(Model):
@@ -180,8 +184,8 @@ class Dataset(Model):
             "write exactly one of configMapRef, inline, http, pvc, s3, traffic and labelStudio as dataset",
         ),
         Rule(
-            "!has(self.format) || !has(self.inline)",
-            "inline rows are objects already: remove format",
+            "!has(self.format) || !(has(self.inline) || has(self.labelStudio))",
+            "the rows are objects already: remove format",
         ),
     )
     config_map_ref: DatasetConfigMap | None = None
@@ -197,10 +201,10 @@ class Dataset(Model):
     traffic: DatasetTraffic | None = None
     """Recent real requests."""
     label_studio: DatasetLabelStudio | None = None
-    """A Label Studio project."""
+    """The labelled tasks of a Label Studio project."""
     format: Literal["JSONL", "CSV", "Parquet"] | None = None
     """How the rows are written: JSON Lines, or CSV with a header. Without it by the file's name: .csv and .parquet, and
-    everything else is JSON Lines. Parquet is not read yet."""
+    everything else is JSON Lines. Parquet is read from pvc, http and s3."""
     fields: DatasetFields = DatasetFields()
     """Which fields mean what."""
     slices: Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=8)] = []

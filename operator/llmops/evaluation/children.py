@@ -11,7 +11,6 @@ from typing import Any
 from llmops.api import Settings, names
 from llmops.evaluation import run as runs
 from llmops.evaluation.run import Run
-from llmops.s3 import VARIABLES
 
 Object = dict[str, Any]
 
@@ -266,5 +265,5 @@ def _build_credentials(run: Run) -> list[Object]:
                 }
             },
         }
-        for one in VARIABLES
+        for one in run.source.credentials
     ]

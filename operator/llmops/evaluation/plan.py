@@ -195,9 +195,9 @@ def unsupported(seen: Seen) -> str | None:
     spec = seen.spec.spec
     asked = ["spec.benchmark"] if spec.benchmark else []
     if spec.dataset is not None:
-        asked += [f"spec.dataset.{name}" for name in ("traffic", "labelStudio") if name in spec.dataset.wire()]
-    if seen.dataset.form == PARQUET:
-        asked += ["a dataset in Parquet (write the rows as JSONL or CSV)"]
+        asked += [f"spec.dataset.{name}" for name in ("traffic",) if name in spec.dataset.wire()]
+    if seen.dataset.form == PARQUET and seen.dataset.source is None:
+        asked += ["Parquet in a ConfigMap, which holds texts (put the file on a volume, on the web or into a bucket)"]
     return f"not available yet: {', '.join(asked)}" if asked else None
 
 

@@ -1,4 +1,4 @@
-"""Where a run's Job reads rows that the operator cannot read: a volume, an address on the web, an object in a bucket.
+"""Where a run's Job reads rows that the operator cannot read: a volume, the web, a bucket, Label Studio.
 
 The operator may neither mount a claim nor see a key, so it hands over the address. All of it is in the run's key; what
 stands behind the address is not, until the Job has read it and told its SHA-256.
@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmops.api.evaljob import Dataset
+from llmops.s3 import VARIABLES
+
+TOKEN = "LABEL_STUDIO_API_KEY"
+"""The data key of the Secret: the name that Label Studio's own SDK reads."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """`address` is a path on the claim, a web address, or s3://bucket/key. `secret` is named so that another one is
-    another run: a key that was wrong is mended by naming the right one."""
+    """`address` is a path on the claim, a web address, s3://bucket/key, or a project's number. `secret` is named so
+    that another one is another run: a key that was wrong is mended by naming the right one."""
 
-    kind: Literal["pvc", "http", "s3"]
+    kind: Literal["pvc", "http", "s3", "labelStudio"]
     address: str
     claim: str = ""
     endpoint: str = ""
@@ -25,8 +29,15 @@ class Source:
     secret: str = ""
 
     @property
+    def credentials(self) -> tuple[str, ...]:
+        """The data keys of the Secret."""
+        return (TOKEN,) if self.kind == "labelStudio" else VARIABLES
+
+    @property
     def told(self) -> str:
         """For sentences."""
+        if self.kind == "labelStudio":
+            return f"project {self.address} of Label Studio at {self.endpoint}"
         return f"{self.address} on claim {self.claim}" if self.kind == "pvc" else self.address
 
 
@@ -45,4 +56,8 @@ def source_of(dataset: Dataset, s3_url: str) -> Source | None:
             version=dataset.s3.version_id or "",
             secret=secret.name if secret else "",
         )
+    if dataset.label_studio is not None:
+        labels = dataset.label_studio
+        secret = labels.credentials_secret_ref
+        return Source("labelStudio", str(labels.project), endpoint=labels.url.rstrip("/"), secret=secret.name)
     return None

@@ -150,14 +150,21 @@ def test_a_store_that_does_not_answer_is_said_while_the_job_tries_again():
     assert "answers 503 busy" in conditions(one)["Ready"]["message"]
 
 
-def test_parquet_is_refused_with_what_to_write_instead():
-    for dataset in (
-        {"pvc": {"claim": "data", "path": "/qa.parquet"}},
-        {"pvc": {"claim": "data", "path": "/qa"}, "format": "Parquet"},
-    ):
-        one = seen(dataset)
-        assert plan(one).state is State.UNSUPPORTED
-        assert "write the rows as JSONL or CSV" in conditions(one)["Ready"]["message"]
+def test_parquet_is_no_text_and_so_nothing_for_a_config_map():
+    one = replace(seen(), dataset=DatasetSeen(form="Parquet"))
+    assert plan(one).state is State.UNSUPPORTED
+    assert "put the file on a volume, on the web or into a bucket" in conditions(one)["Ready"]["message"]
+    assert plan(seen({"pvc": {"claim": "data", "path": "/qa.parquet"}})).state is not State.UNSUPPORTED
+
+
+def test_a_project_s_token_is_read_by_the_kubelet_and_stands_nowhere_else():
+    labels = {"url": "https://labels.example/", "project": 7, "credentialsSecretRef": {"name": "labels"}}
+    one = seen({"labelStudio": labels})
+    env = pod_of(one)["containers"][0]["env"]
+    reference = {"secretKeyRef": {"name": "labels", "key": "LABEL_STUDIO_API_KEY"}}
+    assert [each for each in env if "valueFrom" in each] == [{"name": "LABEL_STUDIO_API_KEY", "valueFrom": reference}]
+    source = Source("labelStudio", "7", endpoint="https://labels.example", secret="labels")
+    assert source_of(one.spec.spec.dataset, "") == source
 
 
 def known_to(one):

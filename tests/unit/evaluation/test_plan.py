@@ -98,7 +98,6 @@ def test_a_broken_row_stops_everything_before_the_first_call():
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        ({"dataset": {"labelStudio": {"project": 1}}}, "spec.dataset.labelStudio"),
         ({"benchmark": {"tasks": ["mmlu"]}}, "spec.benchmark"),
         ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),
     ],

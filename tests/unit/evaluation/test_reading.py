@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 import time
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.e2e.store import ID, SECRET, Store
 
+from llmops.evaluation.runner import labels
 from llmops.evaluation.runner.reading import Kept, read
 from llmops.evaluation.runner.web import Limits, Passing, Wrong, refused
 from llmops.evaluation.source import Source
@@ -338,3 +340,79 @@ def test_a_file_on_a_claim_is_read_and_nothing_outside_of_it(tmp_path: Path) -> 
             on_claim(mount, path)
     with pytest.raises(Wrong, match="MiB that a dataset may have"):
         on_claim(mount, "/latest", Limits(bytes=10))
+
+
+LABELLED = (Path(__file__).parents[2] / "data/label-studio-1.23.2.json").read_bytes()
+"""What Label Studio 1.23.2 exported of four tasks: one labelled twice, one once, one skipped, one not labelled."""
+LABELS = [
+    {"question": "How do I return it?", "ref": "q1", "id": 1, "topic": ["returns", "orders"], "kind": "a", "stars": 4,
+     "answer": ["Send it back.", "Send it back within 30 days."]},
+    {"question": "Größe?", "ref": "q2", "id": 2, "topic": "orders", "answer": ["M", "Medium"]},
+]  # fmt: skip
+
+
+def test_what_people_labelled_is_a_row_a_task_whoever_did_it_when() -> None:
+    assert [json.loads(line) for line in labels.rows(LABELLED).decode().splitlines()] == LABELS
+    later = LABELLED.replace(b"2026-11-25", b"2027-01-01").replace(b'"annotator": 1', b'"annotator": 7')
+    assert labels.rows(json.dumps(list(reversed(json.loads(later)))).encode()) == labels.rows(LABELLED)
+
+
+@contextmanager
+def label_studio() -> Iterator[tuple[str, list[str]]]:
+    """As 1.23.2 answers: a legacy token, or one that a personal access token (a JSON Web Token) buys."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(self.path)
+            right = self.path == "/api/token/refresh" and given == {"refresh": "a.b.c"}
+            self.say(200 if right else 401, b'{"access": "short-lived"}' if right else b'{"detail": "invalid"}')
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.headers.get("Authorization") not in ("Token legacy", "Bearer short-lived"):
+                return self.say(401, b'{"detail": "Invalid token."}')
+            there = self.path == "/api/projects/7/export?exportType=JSON_MIN"
+            return self.say(200 if there else 404, LABELLED if there else b"<html>")
+
+        def say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Handler) as url:
+        yield url, asked
+
+
+def project(url: str, number: int, token: str) -> bytes:
+    source = Source("labelStudio", str(number), endpoint=url, secret="labels")
+    environ = {"LABEL_STUDIO_API_KEY": token}
+    return read(source, Path("/nonexistent"), Kept(), HERE, environ, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize(("token", "requests"), [("legacy", 1), ("a.b.c", 2)])
+def test_a_project_is_read_with_either_kind_of_token(token: str, requests: int) -> None:
+    with label_studio() as (url, asked):
+        assert project(url, 7, token) == labels.rows(LABELLED)
+        assert len(asked) == requests
+
+
+@pytest.mark.parametrize(
+    ("number", "token", "said"),
+    [
+        (7, "wrong", "answers 401 Unauthorized: LABEL_STUDIO_API_KEY in Secret labels must be a token of somebody"),
+        (7, "x.y.z", "answers 401 Unauthorized: LABEL_STUDIO_API_KEY in Secret labels must be a token of somebody"),
+        (8, "legacy", "project 8 of Label Studio at http://127.0.0.1"),
+        (8, "legacy", "answers 404 Not Found: correct spec.dataset.labelStudio.url and project"),
+    ],
+)
+def test_what_a_person_must_mend_about_a_project_is_told(number: int, token: str, said: str) -> None:
+    with label_studio() as (url, asked), pytest.raises(Wrong) as problem:
+        project(url, number, token)
+    assert said in str(problem.value)
+    assert len(asked) == 1

@@ -16,9 +16,9 @@ from typing import Any
 from llmops.evaluation import results
 from llmops.evaluation import rows as dataset
 from llmops.evaluation import run as runs
-from llmops.evaluation.rows import Row
+from llmops.evaluation.rows import JSONL, PARQUET, Row
 from llmops.evaluation.run import Run
-from llmops.evaluation.runner import reading
+from llmops.evaluation.runner import columns, reading
 from llmops.evaluation.runner.report import Report
 from llmops.evaluation.runner.web import Passing, Wrong
 from llmops.evaluation.source import Source
@@ -66,11 +66,8 @@ def _handed(run: Run, text: str, report: Report) -> Data:
 def _fetched(run: Run, source: Source, known: Mapping[str, Any], logs: Path, report: Report, mount: Path) -> Data:
     kept = reading.Kept(logs / CACHE if run.keep_seconds is not None else None)
     content = reading.read(source, mount, kept)
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Wrong(f"{source.told} is not UTF-8 (byte {error.start + 1}): save it as {run.form} in UTF-8") from None
-    parsed = dataset.parse(text, run.fields, run.limit, run.needs, run.form)
+    form = JSONL if run.form == PARQUET else run.form
+    parsed = dataset.parse(_text(run, source, content), run.fields, run.limit, run.needs, form)
     if parsed.problems:
         raise Wrong(f"{source.told}: {parsed.told}")
     if len(parsed.rows) > MOST_ROWS:
@@ -79,6 +76,15 @@ def _fetched(run: Run, source: Source, known: Mapping[str, Any], logs: Path, rep
     same = known.get(sha256)
     _tell(report, run, sha256, len(parsed.rows), same["name"] if same else "")
     return Data(sha256, parsed.rows, replace(results.loads(same["results"]), key=run.key).dumps() if same else None)
+
+
+def _text(run: Run, source: Source, content: bytes) -> str:
+    try:
+        return columns.lines(content, run.limit or MOST_ROWS + 1) if run.form == PARQUET else content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Wrong(f"{source.told} is not UTF-8 (byte {error.start + 1}): save it as {run.form} in UTF-8") from None
+    except ValueError as problem:
+        raise Wrong(f"{source.told}: {problem}") from None
 
 
 def _tell(report: Report, run: Run, sha256: str, rows: int, same_as: str = "") -> None:

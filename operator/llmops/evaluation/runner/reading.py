@@ -1,4 +1,4 @@
-"""A source's bytes: from the mounted claim, the web, or a bucket.
+"""A source's bytes: from the mounted claim, the web, a bucket, or Label Studio.
 
 With spec.keep the last copy is on the volume with the tag (ETag) that its server gave it: then only what changed comes
 again. A weak tag (W/) does not vouch for bytes, and is not kept.
@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from llmops.evaluation.runner import labels
 from llmops.evaluation.runner.web import Limits, Passing, Reply, Wrong, get
-from llmops.evaluation.source import Source
+from llmops.evaluation.source import TOKEN, Source
 from llmops.s3 import Keys, Store, right_region, tag
 
 TRIES = 3
@@ -76,7 +77,7 @@ def read(
         return _file(source, mount, limits)
     for attempt in range(1, TRIES + 1):
         try:
-            reply = (_web if source.kind == "http" else _object)(source, kept.tag(source), limits, environ)
+            reply = READERS[source.kind](source, kept.tag(source), limits, environ)
             return _content(source, reply, kept)
         except Passing as problem:
             if attempt == TRIES:
@@ -122,9 +123,29 @@ def _object(source: Source, etag: str, limits: Limits, environ: Mapping[str, str
     return reply
 
 
+def _labels(source: Source, _: str, limits: Limits, environ: Mapping[str, str]) -> Reply:
+    """A personal access token is a JSON Web Token, and buys one that is good for minutes; a legacy one is good itself.
+    Neither is sent to where a redirect leads."""
+    token, scheme = environ.get(TOKEN, "").strip(), "Token"
+    if token.count(".") == 2:
+        scheme, asked = "Bearer", json.dumps({"refresh": token}).encode()
+        json_ = {"Content-Type": "application/json"}
+        reply = get(f"{source.endpoint}/api/token/refresh", json_, limits, follow=False, posted=asked)
+        if reply.status != 200:
+            return reply
+        token = str(json.loads(reply.body)["access"])
+    address = f"{source.endpoint}/api/projects/{source.address}/export?exportType=JSON_MIN"
+    return get(address, {"Authorization": f"{scheme} {token}"}, limits, follow=False)
+
+
+READERS = {"http": _web, "s3": _object, "labelStudio": _labels}
+
+
 def _content(source: Source, reply: Reply, kept: Kept) -> bytes:
     if reply.status == 304:
         return kept.read()
+    if reply.status == 200 and source.kind == "labelStudio":
+        return _labelled(source, reply.body)
     if reply.status == 200:
         kept.keep(source, reply.body, reply.headers.get("ETag") or "")
         return reply.body
@@ -135,7 +156,18 @@ def _content(source: Source, reply: Reply, kept: Kept) -> bytes:
     raise Wrong(f"{said}: {_help(source, reply.status)}")
 
 
+def _labelled(source: Source, body: bytes) -> bytes:
+    try:
+        return labels.rows(body)
+    except ValueError as problem:
+        raise Wrong(f"{source.told}: what it exported cannot be read ({problem})") from None
+
+
 def _help(source: Source, status: int) -> str:
+    if source.kind == "labelStudio":
+        if status == 404:
+            return "correct spec.dataset.labelStudio.url and project"
+        return f"{TOKEN} in Secret {source.secret} must be a token of somebody who may see the project"
     if source.kind == "http":
         return "correct spec.dataset.http.url; it is read without any credential"
     if status == 404:

@@ -1,4 +1,4 @@
-"""One GET, within limits of size, time and redirects, and never to where a run has nothing to look for.
+"""One request, within limits of size, time and redirects, and never to where a run has nothing to look for.
 
 The pod is the tenant's: its namespace's network, other pods and Services are fair addresses. Refused are those that are
 not: the pod itself (loopback), and the link-local addresses where a cloud keeps the credentials of its nodes. The peer
@@ -63,12 +63,14 @@ class Limits:
     refused: Callable[[str], str | None] = refused
 
 
-def get(url: str, headers: Mapping[str, str], limits: Limits, follow: bool = True) -> Reply:
-    """Wrong or Passing where there is no answer; any status is an answer."""
+def get(
+    url: str, headers: Mapping[str, str], limits: Limits, follow: bool = True, posted: bytes | None = None
+) -> Reply:
+    """Wrong or Passing where there is no answer; any status is an answer. With `posted` it is a POST."""
     end = time.monotonic() + limits.seconds
     for _ in range(limits.redirects + 1):
         try:
-            reply = _once(url, headers, limits, end)
+            reply = _once(url, headers, limits, end, posted)
         except ssl.SSLCertVerificationError as problem:
             raise Wrong(f"{url}: its certificate is not trusted ({problem.verify_message})") from problem
         except (http.client.InvalidURL, UnicodeError, ValueError) as problem:
@@ -89,7 +91,7 @@ def _next(here: str, there: str) -> str:
     return there
 
 
-def _once(url: str, headers: Mapping[str, str], limits: Limits, end: float) -> Reply:
+def _once(url: str, headers: Mapping[str, str], limits: Limits, end: float, posted: bytes | None) -> Reply:
     where = urlsplit(url)
     connection = _connection(where.scheme, where.hostname or "", where.port, min(limits.silence, limits.seconds))
     try:
@@ -98,7 +100,8 @@ def _once(url: str, headers: Mapping[str, str], limits: Limits, end: float) -> R
         if why := limits.refused(sock.getpeername()[0]):
             raise Wrong(f"{url} is at {why}: no dataset is read from there")
         path = quote(where.path or "/", safe=SAFE) + (f"?{quote(where.query, safe=SAFE)}" if where.query else "")
-        connection.request("GET", path, headers={"Host": where.netloc.rpartition("@")[2], **headers})
+        verb = "GET" if posted is None else "POST"
+        connection.request(verb, path, body=posted, headers={"Host": where.netloc.rpartition("@")[2], **headers})
         reply = connection.getresponse()
         bare = reply.status in (*REDIRECTS, 304)  # which may well have the Content-Length of what they do not bring
         body = b"" if bare else _body(url, reply, limits, end)
