@@ -97,6 +97,10 @@ Fraction = Annotated[
     Field(max_length=26),
     _decimal(_DECIMAL, "0.0", "1.0", 'write a decimal between 0 and 1 in quotes, such as "0.95"'),
 ]
+Confidence = Annotated[
+    Fraction,
+    Rule("!self.matches('^0*1([.]0*)?$')", 'no interval is certain: write a confidence below 1, such as "0.99"'),
+]
 Similarity = Annotated[
     str,
     Field(max_length=26),

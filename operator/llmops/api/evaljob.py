@@ -9,6 +9,7 @@ from pydantic import Field
 from llmops.api.common import (
     NAME_FORM,
     Column,
+    Confidence,
     Cron,
     Decimal,
     Duration,
@@ -310,10 +311,6 @@ class Threshold(Model):
             "has(self.maxDrop) == has(self.against)",
             "maxDrop needs against: Baseline, and min and max take no against",
         ),
-        Rule(
-            "!self.confidence.matches('^0*1([.]0*)?$')",
-            'no interval is certain: write a confidence below 1, such as "0.99"',
-        ),
     )
     metric: MetricName
     """Which metric."""
@@ -325,7 +322,7 @@ class Threshold(Model):
     """How much worse than the baseline it may be: lower, or higher where less is better."""
     against: Literal["Baseline"] | None = None
     """What maxDrop is measured against."""
-    confidence: Fraction = "0.95"
+    confidence: Confidence = "0.95"
     """Of the interval that decides."""
 
 

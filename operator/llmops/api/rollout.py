@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmops.api.common import Decimal, Duration, Fraction, Model, Name, Preserved, Ref, Rule, Text, matches
+from llmops.api.common import Confidence, Decimal, Duration, Fraction, Model, Name, Preserved, Ref, Rule, Text, matches
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -27,8 +27,9 @@ class OfflineGate(Model):
 
     RULES = (
         Rule(
-            "has(self.min) != has(self.maxDrop)",
-            'write exactly one of min (at least, such as "0.90") and maxDrop (against stable, such as "0.02")',
+            "[has(self.min), has(self.max), has(self.maxDrop)].filter(x, x).size() == 1",
+            'write exactly one of min (at least, such as "0.90"), max (at most, such as "0.40") and maxDrop (against '
+            'stable, such as "0.02")',
         ),
     )
     eval_job_ref: Ref
@@ -37,12 +38,14 @@ class OfflineGate(Model):
     """Which of its metrics."""
     min: Fraction | None = None
     """The least it may be: the lower end of its confidence interval."""
+    max: Decimal | None = None
+    """The most it may be, of error rates, seconds and costs: the upper end of its confidence interval."""
     max_drop: Fraction | None = None
     """How much worse than stable it may be, on the same rows. A first release has no stable: it needs a gate
-    with min."""
+    with min or max."""
     adapter: Name | None = None
     """Of an LLMService: the adapter that is asked. One that stable has not is compared with stable without it."""
-    confidence: Fraction = "0.95"
+    confidence: Confidence = "0.95"
     """Of the interval that decides."""
 
 

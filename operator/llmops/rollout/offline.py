@@ -19,7 +19,7 @@ Target = Callable[[str, str | None], Object]
 
 
 def applicable(gates: Sequence[OfflineGate], state: State) -> dict[Asked, list[OfflineGate]]:
-    """The gates by what they ask. A first release has nothing to be worse than: only its absolute minima count."""
+    """The gates by what they ask. A first release has nothing to be worse than: only its absolute bounds count."""
     found: dict[Asked, list[OfflineGate]] = {}
     for gate in gates:
         if gate.max_drop is None or state.stable is not None:
@@ -115,8 +115,10 @@ def _ended(job: Object) -> bool:
 
 
 def _threshold(gate: OfflineGate) -> dict[str, Any]:
-    wanted = {"min": gate.min} if gate.min is not None else {"maxDrop": gate.max_drop, "against": "Baseline"}
-    return {"metric": gate.metric, "confidence": gate.confidence, **wanted}
+    bounds = {"min": gate.min, "max": gate.max, "maxDrop": gate.max_drop}
+    wanted = {name: value for name, value in bounds.items() if value is not None}
+    against = {"against": "Baseline"} if gate.max_drop is not None else {}
+    return {"metric": gate.metric, "confidence": gate.confidence, **wanted, **against}
 
 
 def verdict(parent: str, gates: Sequence[OfflineGate], state: State, jobs: Mapping[str, Object]) -> Offline:

@@ -204,6 +204,20 @@ def test_each_template_becomes_one_evaluation_with_its_gates_as_thresholds() -> 
     assert first.spec.schedule is None
 
 
+def test_a_gate_on_seconds_or_costs_is_a_most_and_counts_for_a_first_release_too() -> None:
+    gates = [{"evalJobRef": {"name": "quality"}, "metric": "latency", "max": "0.8", "confidence": "0.99"}]
+    [job] = offline.build_jobs(
+        "answer",
+        asks,
+        parsed(rollout={"offline": gates}).spec.rollout.offline,
+        state(stable=None),
+        TEMPLATES,
+        over=False,
+    )
+    assert job["spec"]["thresholds"] == [{"metric": "latency", "max": "0.8", "confidence": "0.99"}]
+    assert EvalJob.parse(job).spec.thresholds[0].max == "0.8"
+
+
 def test_a_first_release_is_asked_only_for_absolute_minima() -> None:
     jobs = offline.build_jobs("answer", asks, GATES.spec.rollout.offline, state(stable=None), TEMPLATES, over=False)
     assert len(jobs) == 1
