@@ -74,12 +74,67 @@ class Crowd:
             await asyncio.sleep(0.05)
 
 
+JUDGE = """
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Judge(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        answer = asked["messages"][-1]["content"].rpartition("Answer:")[2].partition(">")[2].rpartition("</")[0].strip()
+        whole = answer.endswith((".", "}", "!", "?"))
+        message = {"role": "assistant", "content": "5" if whole else "1"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        body = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": asked["model"],
+                           "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+ThreadingHTTPServer(("", 8080), Judge).serve_forever()
+"""
+"""Somebody's model that judges whether an answer came to its end; the tiny one has no opinions."""
+
+
+def somebodys_judge() -> list[Object]:
+    """Its pod, its address, the admin's offer of it and the team's use."""
+    labels = {"app": "judge"}
+    metadata = {"name": "judge", "namespace": NAMESPACE}
+    container = {
+        "name": "judge", "image": "llmops/evaluate:dev", "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", JUDGE],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }  # fmt: skip
+    secure = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {"automountServiceAccountToken": False, "securityContext": secure, "containers": [container]}
+    ports = [{"port": 80, "targetPort": 8080}]
+    offered = {"type": "OpenAI", "baseURL": f"http://judge.{NAMESPACE}.svc.cluster.local/v1", "access": {"from": "All"}}
+    used = {"external": {"providerRef": {"name": "judge"}, "model": "judge-1"}}
+    of_ours = "llmops.dev/v1alpha1"
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "labels": labels}, "spec": pod},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": labels, "ports": ports}},
+        {"apiVersion": of_ours, "kind": "Provider", "spec": offered,
+         "metadata": {"name": "judge", "namespace": install.SYSTEM}},
+        {"apiVersion": of_ours, "kind": "LLMService", "metadata": metadata, "spec": used},
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def show(cluster: object) -> Iterator[acts.Show]:
+    """The admin's Secret is there before the gateways start, so that no test waits for the kubelet to bring it."""
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": install.SYSTEM}})
+    metadata = {"name": "llmops-providers", "namespace": install.SYSTEM}
+    apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"judge": "sk-of-the-judge"}})
     shown = install.operator(fresh=True)
     apply(service("support", replicas=2))
     acts.until_true("llmservice", "support")
     yield shown
+    kubectl("delete", "secret", "llmops-providers", "-n", install.SYSTEM)
+    kubectl("delete", "llmprov", "judge", "-n", install.SYSTEM, "--ignore-not-found")
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
@@ -154,3 +209,26 @@ async def test_a_sound_one_is_compared_and_goes_on_whoever_leads(show: acts.Show
         seen = set(crowd.met)
     assert {(code, why) for _, code, why in seen} == {(200, "")}
     assert status()["history"][0]["attempt"] == 1
+
+
+async def test_a_judge_takes_a_version_back_whose_answers_it_finds_bad(show: acts.Show) -> None:
+    """Cut short, which no error tells and no user of these complains of. Stable is what the test before has left."""
+    apply(*somebodys_judge())
+    await asyncio.to_thread(acts.until_true, "llmservice", "judge")
+    asked = {
+        "signal": "Judge",
+        "serviceRef": {"name": "judge"},
+        "rubric": "Did the answer come to its end?",
+        "min": "3",
+    }
+    made = release("5.0.0", TOO_FEW, online=[{"signal": "Errors"}, asked])
+    del made["spec"]["response"]
+    async with Crowd(show) as crowd:
+        apply(made)
+        rejected = await refused("5.0.0")
+        met = set(crowd.met)
+    assert rejected["reason"] == "CandidateWorse"
+    assert rejected["message"].startswith("Judge: ")
+    assert {(code, why) for _, code, why in met} == {(200, "")}
+    assert {variant for variant, _, _ in met} == {"stable", "candidate"}
+    assert "users failed with the candidate" in rejected["message"]

@@ -101,6 +101,11 @@ Confidence = Annotated[
     Fraction,
     Rule("!self.matches('^0*1([.]0*)?$')", 'no interval is certain: write a confidence below 1, such as "0.99"'),
 ]
+Scale = Annotated[
+    list[Annotated[int, Field(ge=-1000, le=1000)]],
+    Field(min_length=2, max_length=2),
+    Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
+]
 Similarity = Annotated[
     str,
     Field(max_length=26),

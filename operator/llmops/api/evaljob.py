@@ -20,6 +20,7 @@ from llmops.api.common import (
     Preserved,
     Ref,
     Rule,
+    Scale,
     SecretRef,
     Status,
     Uri,
@@ -277,14 +278,7 @@ class Metric(Model):
     """The LLMService that judges; for a Similarity, the one that embeds."""
     rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """What the judge is asked."""
-    scale: (
-        Annotated[
-            list[Annotated[int, Field(ge=-1000, le=1000)]],
-            Field(min_length=2, max_length=2),
-            Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
-        ]
-        | None
-    ) = None
+    scale: Scale | None = None
     """The lowest and the highest score; 1 and 5 without."""
     repeat: Annotated[int, Field(ge=1, le=20)] = 1
     """How often each answer is judged: above 1 the judge's own spread is told."""

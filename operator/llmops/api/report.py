@@ -3,7 +3,8 @@
 The gateway answers at once when there is something the cursor does not know, else after `wait` seconds. A unit is a
 user (the first 16 hex digits of its hash), reported once when it first meets the running attempt and once for each
 signal it fails first; and once when an answer that it got from stable was compared with one of the candidate's that
-nobody saw, and once for each signal that only one of the two failed first. A poll with another `instance` than the
+nobody saw, and once for each signal that only one of the two failed first; and once when an answer that it got was
+judged (the signal Judge) first, and first with the candidate. A poll with another `instance` than the
 gateway's own counts as cursor 0: a gateway that was restarted tells everything it still knows.
 """
 
@@ -26,7 +27,8 @@ class Poll(TypedDict):
 
 class Unit(TypedDict):
     """One user's first meeting with an attempt (kind exposure), or first failure of a signal in it (kind failure); or
-    its first pair of answers (kind pair, variant candidate), or first pair in which only `variant` failed a signal."""
+    its first pair of answers (kind pair, variant candidate), or first pair in which only `variant` failed a signal; or
+    its first judged answer (kind judged)."""
 
     release: str
     digest: str
@@ -35,7 +37,7 @@ class Unit(TypedDict):
     variant: Literal["stable", "candidate"]
     weight: int
     at: float
-    kind: Literal["exposure", "failure", "pair"]
+    kind: Literal["exposure", "failure", "pair", "judged"]
     signal: str | None
 
 

@@ -9,7 +9,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmops.api.common import Confidence, Decimal, Duration, Fraction, Model, Name, Preserved, Ref, Rule, Text, matches
+from llmops.api.common import (
+    Confidence,
+    Decimal,
+    Duration,
+    Fraction,
+    Model,
+    Name,
+    Preserved,
+    Ref,
+    Rule,
+    Scale,
+    Text,
+    matches,
+)
+from llmops.api.digest import digest
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -69,9 +83,12 @@ class OnlineSignal(Model):
             "write max, such as max: 2s, if and only if signal is Latency",
         ),
         Rule(
-            "self.signal == 'Judge' ? has(self.serviceRef) && has(self.rubric) : !has(self.serviceRef) &&"
-            " !has(self.rubric)",
-            "write serviceRef and rubric if and only if signal is Judge",
+            "[has(self.serviceRef), has(self.rubric), has(self.min)].all(one, one == (self.signal == 'Judge'))",
+            "write serviceRef, rubric and min if and only if signal is Judge",
+        ),
+        Rule(
+            "self.signal == 'Judge' || !(has(self.percent) || has(self.scale))",
+            "percent and scale are the judge's: remove them, or write signal: Judge",
         ),
         Rule(
             "self.signal == 'Prometheus' ? has(self.failures) && has(self.total) : !has(self.failures) &&"
@@ -87,14 +104,25 @@ class OnlineSignal(Model):
     """The slowest answer that passes: from the request's arrival to the whole answer, of a stream to its first byte."""
     service_ref: Ref | None = None
     """The LLMService that judges."""
-    rubric: Annotated[str, Field(max_length=8192)] | None = None
-    """What the judge is asked."""
+    rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    """What makes an answer good, as the judge is told."""
+    min: Decimal | None = None
+    """The least score that passes, such as "3"."""
+    scale: Scale | None = None
+    """The scores the judge may give; [1, 5] if absent."""
+    percent: Percent | None = None
+    """Of how many users of either version an answer is judged; all of them if absent."""
     failures: Text | None = None
     """A query for a number that only grows, of failed units; {{variant}} stands for stable or candidate."""
     total: Text | None = None
     """A query for a number that only grows, of all units; {{variant}} stands for stable or candidate."""
     counts_units: bool = False
     """Whether the queries count distinct users. Where they count requests the signal can hold, never roll back."""
+
+    @property
+    def identity(self) -> str:
+        """Of what is asked: of a judge with another rubric, another number would mean something else."""
+        return digest(self.wire())[:10]
 
 
 class Step(Model):
@@ -176,6 +204,10 @@ class Rollout(Model):
         Rule(
             "self.filter(one, one.signal == 'Prometheus').size() <= 1",
             "the signal Prometheus is listed twice: write it once, and add up what counts in its queries",
+        ),
+        Rule(
+            "self.filter(one, one.signal == 'Judge').size() <= 1",
+            "the signal Judge is listed twice: write it once, with all that counts in its rubric",
         ),
     ] = [OnlineSignal(signal="Errors")]
     """What is watched while users meet it."""
@@ -297,6 +329,8 @@ class CandidateStatus(Model):
     """Since when this phase."""
     latency: Annotated[str, Field(max_length=20)] | None = None
     """The slowest answer that passes the signal Latency, in this attempt; the gateways read this."""
+    judge: Annotated[str, Field(max_length=64)] | None = None
+    """The identity of what the signal Judge asks in this attempt; while the spec asks otherwise, nobody is judged."""
     shadow: int | None = None
     """Percent of users whose requests it answers too, unseen; the gateways read this."""
     pairs: int | None = None

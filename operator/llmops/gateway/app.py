@@ -24,6 +24,7 @@ from llmops.gateway import feedback, report
 from llmops.gateway.auth import Caller, Tokens, authenticate
 from llmops.gateway.errors import BadRequest, NotAllowed, Refusal, Unknown
 from llmops.gateway.hold import Lobby
+from llmops.gateway.judging import Judges
 from llmops.gateway.limits import Accounts, Gate
 from llmops.gateway.meter import Meter
 from llmops.gateway.request import Gone, Receive, Request, Send
@@ -72,7 +73,7 @@ class Door:
             session, lambda service: self.snapshot.current(service), self.lobby, settings.credentials_folder
         )
         self.search = Retriever(session, lambda: self.snapshot).search
-        self.shadows = Shadows(self)
+        self.shadows, self.judges = Shadows(self), Judges(self)
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
         self._routes: dict[tuple[str, str], Handler] = {

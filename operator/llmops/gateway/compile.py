@@ -32,6 +32,7 @@ from llmops.gateway.snapshot import (
     External,
     Hash,
     Holder,
+    Judging,
     Release,
     Service,
     Snapshot,
@@ -40,6 +41,7 @@ from llmops.gateway.snapshot import (
     Version,
 )
 from llmops.gateway.version import compile_version
+from llmops.geval import Judge
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -375,8 +377,22 @@ def _release(release: PromptRelease, found: Sequence[Version], labels: Namespace
         versions=versions,
         waiting=f"its phase is {phase}",
         slow=_slow(moving),
+        judging=_judging(release, moving),
         shadow=(moving.shadow or 0) if moving and candidate and stable and not moving.weight else 0,
     )
+
+
+def _judging(release: PromptRelease, moving: CandidateStatus | None) -> Judging | None:
+    """Where the spec asks something else by now than when the attempt began, nobody is judged: it would be compared
+    with what another judge said."""
+    asked = next((one for one in release.spec.rollout.online if one.signal == "Judge"), None)
+    if asked is None or moving is None or not moving.weight or asked.identity != moving.judge:
+        return None
+    if asked.service_ref is None or asked.min is None:
+        return None
+    service = names.qualified(release.metadata.namespace, asked.service_ref.name)
+    judge = Judge.of("quality", {"rubric": asked.rubric, **({"scale": asked.scale} if asked.scale else {})})
+    return Judging(service, judge, float(asked.min), asked.percent or 100)
 
 
 def _sticky(text: str) -> Sticky:

@@ -60,11 +60,11 @@ class Form:
 
 
 class Heard:
-    """The text of a streamed answer as it passes; only where a Form is to be kept, 3 us a chunk."""
+    """The text of a streamed answer as it passes; only where a Form is to be kept or it is judged, 3 us a chunk."""
 
     __slots__ = ("_ended", "_form", "_pieces", "_tools")
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form | None) -> None:
         self._form, self._pieces = form, list[str]()
         self._tools = False
         self._ended: str | None = None
@@ -78,9 +78,16 @@ class Heard:
             self._tools = self._tools or bool(delta.get("tool_calls"))
             self._ended = one.get("finish_reason") or self._ended
 
+    @property
+    def text(self) -> str:
+        """What was said; nothing of an answer that calls a tool, which is not the last word."""
+        return "" if self._tools else "".join(self._pieces)
+
     def refusal(self) -> UpstreamFailed | None:
         """At the end: what the caller is told, if the whole of it is wrong."""
-        wrong = None if self._tools else self._form.wrong("".join(self._pieces), self._ended)
+        if self._form is None:
+            return None
+        wrong = None if self._tools else self._form.wrong(self.text, self._ended)
         return None if wrong is None else self._form.refusal(wrong, 1)
 
 

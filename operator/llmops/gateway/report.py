@@ -18,13 +18,14 @@ from typing import Literal
 from llmops.api.report import MAX_UNITS, MAX_WAIT_SECONDS, Load, Poll, Report, Serving, Spend, Unit
 from llmops.gateway.choose import Share
 from llmops.gateway.snapshot import Snapshot
+from llmops.rollout.ledger import JUDGE
 from llmops.telemetry import metrics
 
 TOGETHER = 0.1
 """Seconds that news wait for company: under load a poll would otherwise end with every single request."""
 
 Variant = Literal["stable", "candidate"]
-Kind = Literal["pair"]
+Kind = Literal["pair", "judged"]
 
 
 @dataclass(slots=True)
@@ -55,6 +56,17 @@ class Ledger:
     def failed(self, release: str, variant: Variant, share: Share, signal: str) -> None:
         """A unit's answer failed a signal. (For Errors the failure is what it was served: record its exposure too.)"""
         self._record(release, variant, share, signal)
+
+    def judged(self, release: str, variant: Variant, share: Share, failed: bool) -> None:
+        """A judge read an answer that the unit got."""
+        self._record(release, variant, share, JUDGE, "judged")
+        if failed:
+            self._record(release, variant, share, JUDGE)
+
+    def was_judged(self, release: str, variant: str, share: Share) -> bool:
+        """Whether an answer of this variant to the unit was, in this attempt."""
+        attempt = self._attempts.get(release)
+        return attempt is not None and (share.unit, f"judged {variant}") in attempt.seen
 
     def paired(self, release: str, share: Share, stable: Sequence[str], candidate: Sequence[str]) -> None:
         """A unit's answer was compared with one that nobody saw; by the signals that each of the two failed."""
@@ -105,10 +117,8 @@ class Ledger:
         attempt = self._attempts.get(release)
         if attempt is None or attempt.digest != share.digest or attempt.number != share.attempt:
             return
-        what = (
-            share.unit,
-            f"pair {signal}" if kind else signal or f"met {variant}",
-        )  # a rising weight lets a unit meet the candidate too
+        named = {"pair": f"pair {signal}", "judged": f"judged {variant}", None: signal or f"met {variant}"}
+        what = share.unit, named[kind]  # a rising weight lets a unit meet the candidate too
         if what in attempt.seen:
             return
         if len(self._units) >= MAX_UNITS:

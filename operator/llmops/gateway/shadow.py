@@ -49,24 +49,12 @@ class Shadows:
         service = self._door.snapshot.services.get(version.service) if version is not None else None
         if version is None or service is None:
             return
-        if self._door.draining or len(self.running) >= AT_ONCE or self._busy(service):
+        if self._door.draining or len(self.running) >= AT_ONCE or busy(self._door, service):
             metrics.GATEWAY_SHADOWS.labels(choice.release.name, "busy").inc()
             return
         task = self._door.loop.create_task(self._compare(choice, version, service, body, stable))
         self.running.add(task)
         task.add_done_callback(self.running.discard)
-
-    def _busy(self, service: Service) -> bool:
-        """Whether somebody might wait for it. How much a pod can do at a time only limits.maxConcurrency tells; where
-        it is not written, a pod that does anything is taken to be full."""
-        if service.external is not None:
-            return False
-        if self._door.lobby.count(service.name):
-            return True
-        if service.max_concurrency is not None:
-            limit = -(-service.max_concurrency // self._door.snapshot.gateways)
-            return not service.endpoints or self._door.gate(service.name).running >= limit
-        return all(one.pending for one in service.endpoints)
 
     async def _compare(
         self, choice: Choice, version: Version, service: Service, body: dict[str, Any], stable: Outcome
@@ -146,6 +134,19 @@ class Shadows:
 
     def _outcome(self, began: float, failed: bool, invalid: bool = False) -> Outcome:
         return Outcome(failed, False, invalid, self._door.loop.time() - began)
+
+
+def busy(door: Door, service: Service) -> bool:
+    """Whether somebody might wait for it. How much a pod can do at a time only limits.maxConcurrency tells; where it is
+    not written, a pod that does anything is taken to be full."""
+    if service.external is not None:
+        return False
+    if door.lobby.count(service.name):
+        return True
+    if service.max_concurrency is not None:
+        limit = -(-service.max_concurrency // door.snapshot.gateways)
+        return not service.endpoints or door.gate(service.name).running >= limit
+    return all(one.pending for one in service.endpoints)
 
 
 def _wanted(body: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from llmops.api.report import Serving
 from llmops.gateway.form import Form
 from llmops.gateway.providers.adapter import Adapter
+from llmops.geval import Judge
 
 STABLE, CANDIDATE = "stable", "candidate"
 
@@ -162,6 +163,16 @@ class Sticky:
 
 
 @dataclass(frozen=True, slots=True)
+class Judging:
+    """The signal Judge of a rollout that is under way: who judges, by what, and of how many of a hundred users."""
+
+    service: str
+    judge: Judge
+    least: float
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """A prompt by name: which version is stable, which is a candidate and for how many of a hundred users."""
 
@@ -177,6 +188,8 @@ class Release:
     """Why there is no stable version yet, in words."""
     slow: float | None = None
     """The most seconds that an answer may take, where the signal Latency is watched."""
+    judging: Judging | None = None
+    """Whose answers are judged, if anybody's."""
     shadow: int = 0
     """Of how many of a hundred users the candidate answers the requests too, unseen."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmops.gateway import asking, choose, marks, outcome
+from llmops.gateway import asking, choose, judging, marks, outcome
 from llmops.gateway.auth import Caller
 from llmops.gateway.choose import Choice, Draw
 from llmops.gateway.errors import BadRequest, BudgetSpent, NotReady, Refusal, TimedOut, UpstreamFailed
@@ -55,6 +55,7 @@ class Turn:
         "holder",
         "id",
         "invalid",
+        "judged",
         "outcome",
         "request",
         "rescued",
@@ -72,6 +73,7 @@ class Turn:
         self.body: dict[str, Any] = {}
         self.choice: Choice | None = None
         self.asked: dict[str, Any] | None = None
+        self.judged: judging.Wanted | None = None
         self.outcome: outcome.Outcome | None = None
         self.draw: Draw | None = None
         self.id: str | None = None
@@ -133,6 +135,8 @@ class Turn:
                 code="service_missing",
                 retry_after=5,
             )
+        if choice.release.judging is not None:
+            self.judged = judging.wanted(self.door, choice)
         self.service = choose.answering(found, choice.version)
         self.adapter = choice.version.adapter
         if self.adapter:
@@ -198,6 +202,8 @@ class Turn:
                 reply.update(self.citations)
                 body = orjson.dumps(reply)
             self._served()
+            if self.judged is not None and not self.fell_back:
+                self.door.judges.begin(self.judged, self.body["messages"], judging.said(answer.body))
         elif answer.status != OVERLOADED:
             self._failed()
         if answer.retry_after is not None:
@@ -212,9 +218,12 @@ class Turn:
         if isinstance(opened, Whole):
             return await self._pass_on(opened)
         form = self.choice.version.form if self.choice is not None else None
-        events = Events(self.id, usage, self.citations or None, Heard(form) if form is not None else None)
+        heard = Heard(form) if form is not None or self.judged is not None else None
+        events = Events(self.id, usage, self.citations or None, heard)
         try:
             await self._flow(opened, events)
+            if self.judged is not None and heard is not None and events.done and not (self.fell_back or self.invalid):
+                self.door.judges.begin(self.judged, self.body["messages"], heard.text)
         finally:
             opened.close(finished=events.done)
             events.count()

@@ -13,7 +13,7 @@ from llmops.rollout.world import Problem
 
 FIELDS = {"messages", "variables", "parameters", "response", "service_ref", "index_ref", "steps"}
 """What is released; everything else in the spec says how, and makes no new version."""
-WIRED = ("Errors", "Feedback", "Latency", "InvalidResponse", "Prometheus")
+WIRED = ("Errors", "Feedback", "Latency", "InvalidResponse", "Judge", "Prometheus")
 
 
 def content(release: PromptRelease) -> dict[str, Any]:

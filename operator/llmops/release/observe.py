@@ -108,6 +108,10 @@ def missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Ob
             return Problem(Reason.REFERENCE_NOT_READY, f"{what}: {pinned}")
         if not _available(found):
             return Problem(Reason.REFERENCE_NOT_READY, f"{what} is not available yet: see its conditions")
+    for judge in (one.service_ref for one in spec.rollout.online if one.service_ref is not None):
+        if cluster.get(LLM_SERVICE, namespace, judge.name) is None:
+            what = f"LLMService {namespace}/{judge.name}, which is to judge"
+            return Problem(Reason.REFERENCE_MISSING, f"{what}, does not exist: create it, or correct rollout.online")
     for gate in spec.rollout.offline:
         if gate.eval_job_ref.name not in templates:
             what = f"EvalJob {namespace}/{gate.eval_job_ref.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llmops import control
@@ -51,19 +51,26 @@ async def _save(seen: Seen, outcome: Outcome, cluster: Cluster, now: float) -> N
 
 
 def _by_service(service: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
-    """Releases that run on this service."""
-    return _that(service, cluster, lambda spec: (spec.get("serviceRef") or {}).get("name"))
+    """Releases that run on this service, or are judged by it."""
+    return _that(service, cluster, _services)
 
 
 def _by_index(index: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
     """Releases that retrieve from this index."""
-    return _that(index, cluster, lambda spec: (spec.get("indexRef") or {}).get("name"))
+    return _that(index, cluster, lambda spec: [(spec.get("indexRef") or {}).get("name")])
 
 
-def _that(other: dict[str, Any], cluster: Cluster, named: Any) -> Iterable[Key]:
+def _services(spec: dict[str, Any]) -> list[str | None]:
+    online = (spec.get("rollout") or {}).get("online") or []
+    return [(one.get("serviceRef") or {}).get("name") for one in (spec, *online)]
+
+
+def _that(
+    other: dict[str, Any], cluster: Cluster, named: Callable[[dict[str, Any]], list[str | None]]
+) -> Iterable[Key]:
     metadata = other["metadata"]
     for one in cluster.list(PROMPT_RELEASE, metadata["namespace"]):
-        if named(one["spec"]) == metadata["name"]:
+        if metadata["name"] in named(one["spec"]):
             yield _key(one)
 
 

@@ -8,13 +8,14 @@ all, do the gateways follow, is it shown to be no worse, is it overdue.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from llmops.api import Reason
 from llmops.api.quantities import seconds
 from llmops.rollout import evidence
 from llmops.rollout.case import Advance, Case, Hold, RollBack, Stay, Verdict
+from llmops.rollout.ledger import JUDGE, Shares
 from llmops.rollout.state import Candidate
 from llmops.rollout.world import World, behind, named
 
@@ -111,17 +112,32 @@ def harmful_in_bake(case: Case) -> Verdict | None:
 
 def split_broken(case: Case) -> Verdict | None:
     """Units must arrive in the published proportion, or splitting or counting is broken."""
-    shares = case.world.tally.shares
-    e = evidence.sample_ratio([(one.weight / 100, one.units, one.candidate) for one in shares])
-    if e < math.log(evidence.MISMATCH_AT) and case.candidate.hold != Reason.SAMPLE_RATIO_MISMATCH:
+    tally, latched = case.world.tally, case.candidate.hold == Reason.SAMPLE_RATIO_MISMATCH
+    judged = tally.signal(JUDGE).shares or ()
+    if judged and _disproportion(judged) >= math.log(evidence.MISMATCH_AT):
+        return Hold(
+            Reason.SAMPLE_RATIO_MISMATCH,
+            f"{_met(judged)} users whose answers were judged met the candidate, which is not the published share of "
+            f"{case.candidate.weight}%: the judge does not answer alike for both versions, see "
+            "llmops_gateway_judged_total, then retry or abort",
+        )
+    if _disproportion(tally.shares) < math.log(evidence.MISMATCH_AT) and not latched:
         return None
-    counted = [one for one in shares if 0 < one.weight < 100]
     return Hold(
         Reason.SAMPLE_RATIO_MISMATCH,
-        f"{sum(one.candidate for one in counted)} of {sum(one.units for one in counted)} users met the candidate, "
+        f"{_met(tally.shares)} users met the candidate, "
         f"which is not the published share of {case.candidate.weight}%: look for a cache or proxy before the gateway "
         "that drops the user's header, then retry or abort",
     )
+
+
+def _disproportion(shares: Sequence[Shares]) -> float:
+    return evidence.sample_ratio([(one.weight / 100, one.units, one.candidate) for one in shares])
+
+
+def _met(shares: Sequence[Shares]) -> str:
+    counted = [one for one in shares if 0 < one.weight < 100]
+    return f"{sum(one.candidate for one in counted)} of {sum(one.units for one in counted)}"
 
 
 def no_evidence(case: Case) -> Verdict | None:

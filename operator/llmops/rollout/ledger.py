@@ -13,10 +13,13 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llmops.api.report import Unit as Record
 from llmops.rollout.evidence import Counts
 
+JUDGE = "Judge"
+"""The signal that sees only some units: it counts those that were judged, and no others."""
 MAX_PACKED = 40_000
 """Units that are packed, failed ones first: a ConfigMap holds 1 MiB. The gateways hold the rest."""
 
@@ -33,13 +36,19 @@ class Moment:
 @dataclass(slots=True)
 class Unit:
     """One user in this attempt: first meeting, first meeting with the candidate, first failure of each signal; and
-    unseen: its first pair of answers, and the first of each signal that only one of the two failed."""
+    unseen: its first pair of answers, and the first of each signal that only one of the two failed. `judged`: its first
+    judged answer, and the first of the candidate's."""
 
     first: Moment | None = None
     met: Moment | None = None
     failed: dict[str, Moment] = field(default_factory=dict)
     pair: Moment | None = None
     differed: dict[str, Moment] | None = None
+    judged: tuple[Moment, Moment | None] | None = None
+
+    def seen(self, signal: str) -> tuple[Moment | None, Moment | None]:
+        """First, and first with the candidate, as this signal sees it."""
+        return (self.judged or (None, None)) if signal == JUDGE else (self.first, self.met)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class SignalCounts:
     baked: tuple[int, int] = (0, 0)  # failed, units
     differed: tuple[int, int] = (0, 0)  # pairs of which one failed, of them the candidate's
     units: tuple[int, int] | None = None  # stable's and the candidate's, where the signal counts its own
+    shares: tuple[Shares, ...] | None = None  # who of these met what
 
     @property
     def compared(self) -> tuple[Counts, ...]:
@@ -129,6 +139,9 @@ class Ledger:
             differed[signal] = _earlier(differed.get(signal), moment)
         elif kind == "pair":
             unit.pair = _earlier(unit.pair, moment)
+        elif kind == "judged":
+            first, met = unit.judged or (moment, None)
+            unit.judged = min(first, moment), _earlier(met, moment) if moment.candidate else met
         elif kind == "exposure":
             unit.first = _earlier(unit.first, moment)
             if moment.candidate:
@@ -139,6 +152,8 @@ class Ledger:
         known = [unit for unit in self.units.values() if unit.first is not None]
         pairs = [unit for unit in self.units.values() if unit.pair is not None]
         counts = {name: _count(name, known, now - windows.get(name, 0.0)) for name in signals}
+        if JUDGE in counts:
+            counts[JUDGE] = _own(counts[JUDGE], known)
         if pairs:
             counts = {name: replace(one, differed=_differed(name, pairs)) for name, one in counts.items()}
         return Tally(_shares(known), counts, _latest(known, now), len(pairs))
@@ -154,7 +169,7 @@ class Ledger:
             :MAX_PACKED
         ]
         rows = [
-            [name, _row(unit.first), _row(unit.met), {s: _row(m) for s, m in unit.failed.items()}, *_unseen(unit)]
+            [name, _row(unit.first), _row(unit.met), {s: _row(m) for s, m in unit.failed.items()}, *_more(unit)]
             for name, unit in chosen
         ]
         return base64.b85encode(zlib.compress(json.dumps(rows, separators=(",", ":")).encode(), 6)).decode()
@@ -165,21 +180,25 @@ class Ledger:
             rows = json.loads(zlib.decompress(base64.b85decode(text)))
         except (zlib.error, UnicodeDecodeError) as problem:
             raise ValueError(f"the stored evidence cannot be read: {problem}") from problem
-        for name, first, met, failed, *unseen in rows:  # a version without shadows packed four
+        for name, first, met, failed, *more in rows:  # a version without shadows packed four
             unit = self.units.setdefault(name, Unit())
             for moment in (first, met):
                 if moment:
                     self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), None, "exposure")
             for signal, moment in failed.items():
                 self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), signal, "failure")
-            for signal, moment in unseen[0].items() if unseen else ():
+            for signal, moment in more[0].items() if more else ():
                 self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), signal or None, "pair")
+            for moment in more[1] if len(more) > 1 else ():
+                self._take(unit, Moment(moment[0], moment[1], bool(moment[2])), JUDGE, "judged")
 
 
-def _unseen(unit: Unit) -> list[dict[str, list[float] | None]]:
-    """Its pairs, the first one under no signal's name; nothing where there is none."""
+def _more(unit: Unit) -> list[Any]:
+    """Its pairs, the first one under no signal's name, and its judged answers; nothing where there is neither."""
     found = {**({"": unit.pair} if unit.pair else {}), **(unit.differed or {})}
-    return [{signal: _row(moment) for signal, moment in found.items()}] if found else []
+    pairs = {signal: _row(moment) for signal, moment in found.items()}
+    judged = [_row(moment) for moment in unit.judged or () if moment is not None]
+    return [pairs, judged] if judged else [pairs] if pairs else []
 
 
 def _row(moment: Moment | None) -> list[float] | None:
@@ -201,15 +220,24 @@ def _latest(units: Iterable[Unit], now: float) -> float:
     return max((one.at for one in moments if one is not None and one.at <= now), default=0.0)
 
 
-def _shares(units: Iterable[Unit]) -> tuple[Shares, ...]:
+def _own(counts: SignalCounts, units: Iterable[Unit]) -> SignalCounts:
+    """With the units that this signal saw."""
+    shares = _shares(units, JUDGE)
+    stable = sum(one.units - one.candidate for one in shares)
+    return replace(counts, units=(stable, sum(one.met for one in shares)), shares=shares)
+
+
+def _shares(units: Iterable[Unit], signal: str = "") -> tuple[Shares, ...]:
     seen: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
     for unit in units:
-        assert unit.first is not None
-        cell = seen[unit.first.weight]
+        first, met = unit.seen(signal)
+        if first is None:
+            continue
+        cell = seen[first.weight]
         cell[0] += 1
-        cell[1] += unit.first.candidate
-        if unit.met is not None:
-            seen[unit.met.weight][2] += 1
+        cell[1] += first.candidate
+        if met is not None:
+            seen[met.weight][2] += 1
     return tuple(Shares(weight, *cell) for weight, cell in sorted(seen.items()))
 
 
@@ -227,15 +255,17 @@ def _count(signal: str, units: Iterable[Unit], closed_before: float) -> SignalCo
     cells: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])  # n, x, survivors
     baked = [0, 0]
     for unit in units:
-        assert unit.first is not None
+        first, met = unit.seen(signal)
+        if first is None:
+            continue
         failed = unit.failed.get(signal)
         if failed is not None:
             cells[failed.weight][0] += 1
             cells[failed.weight][1] += failed.candidate
-        if (failed is None or failed.weight > unit.first.weight) and unit.first.at <= closed_before:
-            cells[unit.first.weight][2] += 1
+        if (failed is None or failed.weight > first.weight) and first.at <= closed_before:
+            cells[first.weight][2] += 1
         # In the bake units count at once: those that will still fail make `bake_harm` smaller until they do.
-        if unit.met is not None and unit.met.weight == 100 and (failed is None or failed.weight == 100):
+        if met is not None and met.weight == 100 and (failed is None or failed.weight == 100):
             baked[0] += failed is not None
             baked[1] += 1
     by_weight = [Counts(weight / 100, n, x, n + survived) for weight, (n, x, survived) in sorted(cells.items())]

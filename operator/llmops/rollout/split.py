@@ -29,6 +29,11 @@ def is_shadowed(release: str, digest: str, attempt: int, unit: str, percent: int
     return bucket(release, f"{digest}\nshadow", attempt, unit) < percent * (BUCKETS // 100)
 
 
+def is_judged(release: str, digest: str, attempt: int, unit: str, percent: int) -> bool:
+    """Whether this unit's answers are judged, whichever version it meets."""
+    return bucket(release, f"{digest}\njudge", attempt, unit) < percent * (BUCKETS // 100)
+
+
 def unit_hash(unit: str) -> str:
     """The 16 hex digits by which a unit is reported, so that no user's name leaves the gateway."""
     return hashlib.sha256(unit.encode()).hexdigest()[:16]

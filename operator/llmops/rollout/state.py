@@ -25,6 +25,7 @@ class Frozen:
     false_advance_rate: float
     window: float  # seconds within which late feedback still comes
     latency: str | None = None  # of the signal Latency: its max, as it is written
+    judge: str | None = None  # of the signal Judge: the identity of what is asked
     doubts: tuple[str, ...] = ()  # signals that may hold, and neither take back nor let on
 
     @property
@@ -130,6 +131,7 @@ def freeze(rollout: Rollout) -> Frozen:
         false_advance_rate=float(rollout.false_advance_rate),
         window=min(max(longest, 1.0), 600.0) if longest else 60.0,
         latency=next((one.max for one in rollout.online if one.signal == "Latency"), None),
+        judge=next((one.identity for one in rollout.online if one.signal == "Judge"), None),
         doubts=tuple(one.signal for one in rollout.online if one.signal == "Prometheus" and not one.counts_units),
     )
 

@@ -113,6 +113,7 @@ def _candidate(
         "since": stamp(moving.since),
         "score": moving.score,
         "latency": moving.frozen.latency,
+        "judge": moving.frozen.judge,
         "shadow": shadow.percent if shadow is not None and state.in_shadow else None,
         "memory": {**memory(moving), "savedAt": round(now.timestamp(), 3)},
     }
@@ -160,7 +161,7 @@ def _bake_value(moving: Candidate, counts: SignalCounts, name: str) -> str | Non
 
 
 def _weights(counts: SignalCounts, tally: Tally) -> list[dict[str, int]]:
-    met = {one.weight: one.candidate for one in tally.shares}
+    met = {one.weight: one.candidate for one in (tally.shares if counts.shares is None else counts.shares)}
     return [
         {
             "weight": round(one.weight * 100), "failures": one.n, "candidateFailures": one.x, "units": one.N,

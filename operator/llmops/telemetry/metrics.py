@@ -57,6 +57,11 @@ GATEWAY_SHADOW_TOKENS = Counter(
     "Tokens of unseen answers by release and direction (in, out); they are among their service's, and no key's.",
     ["release", "direction"],
 )  # fmt: skip
+GATEWAY_JUDGED = Counter(
+    "llmops_gateway_judged_total",
+    "Answers that the signal Judge was to read, by release, variant and result (good, bad, busy, unreadable, unable).",
+    ["release", "variant", "result"],
+)  # fmt: skip
 GATEWAY_RUNNING = Gauge("llmops_gateway_running_requests", "Requests being answered at this moment.")
 GATEWAY_HELD = Gauge("llmops_gateway_held_requests", "Requests that wait for a service's first pod.")
 GATEWAY_SERVICE_REQUESTS = Gauge(

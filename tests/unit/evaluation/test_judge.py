@@ -7,7 +7,8 @@ import math
 import pytest
 
 from llmops.evaluation.runner import echo, pairwise
-from llmops.evaluation.runner.judge import Judge, Unreadable, agreement, ask_score, ask_steps, read_score
+from llmops.evaluation.runner.kappa import agreement
+from llmops.geval import Judge, Unreadable, ask_score, ask_steps, read_score
 
 JUDGE = Judge.of("politeness", {"rubric": "Is it polite?"})
 

@@ -84,8 +84,6 @@ def test_what_users_could_notice_makes_a_new_version(change: Object) -> None:
         ({"messages": [{"role": "user", "content": "{% if %}"}]}, Reason.TEMPLATE_INVALID, "message 1"),
         ({"variables": {"type": 7}}, Reason.TEMPLATE_INVALID, "spec.variables.type is no JSON Schema"),
         ({"indexRef": {"name": "faq", "query": "{{ nothing }}"}}, Reason.TEMPLATE_INVALID, "indexRef.query"),
-        ({"rollout": {"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r"}]}},
-         Reason.UNSUPPORTED, "the online signal Judge is not available in this version: write Errors, Feedback,"),
         ({"messages": None, "steps": [{"name": "a", "messages": [{"role": "user", "content": "x"}]}]},
          Reason.UNSUPPORTED, "spec.steps"),
     ],
@@ -149,6 +147,15 @@ def missing(release: PromptRelease, objects: dict[str, Object]) -> Problem | Non
             return objects.get(name)
 
     return observing.missing(release, Known(), {})  # type: ignore[arg-type]
+
+
+def test_a_release_waits_for_the_service_that_is_to_judge_it() -> None:
+    judged = parsed(rollout={"online": [{"signal": "Judge", "serviceRef": {"name": "j"}, "rubric": "r", "min": "3"}]})
+    there = {"spec": {}, "status": {"conditions": [STANDS]}}
+    problem = missing(judged, {"support": there})
+    assert problem is not None
+    assert "LLMService shop/j, which is to judge, does not exist" in problem.message
+    assert missing(judged, {"support": there, "j": there}) is None
 
 
 def test_a_signal_that_asks_prometheus_waits_until_the_operator_knows_where_it_is() -> None:

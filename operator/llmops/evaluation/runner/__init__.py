@@ -9,7 +9,7 @@
     task.py       Inspect's task for an arm: rows -> samples, how a row is asked, how its answer is marked
     marks.py      a row's answer -> its marks; pure. corpus.py: BLEU, chrF and TER, which add up before they are scored
     panel.py      what other models say of the answers, after all of them are there; seats.py: their Inspect tasks
-    judge.py      G-Eval: rubric -> steps -> form -> score; pure. pairwise.py, kappa.py, echo.py: its like
+    pairwise.py   two answers before a judge; pure. kappa.py, echo.py, labels.py, columns.py: its like
     summary.py    answers with their marks -> results.Results. draws.py: the bootstrap; groups.py: paired groups
     report.py     where progress and results are written: the run's ConfigMap, or a folder
 

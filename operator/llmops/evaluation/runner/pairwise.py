@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from llmops.evaluation.runner.judge import Unreadable, fenced, without_thoughts
+from llmops.geval import Unreadable, fenced, without_thoughts
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 

@@ -19,9 +19,10 @@ from llmops.evaluation.runner import echo, seats
 from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.runner.ask import through
 from llmops.evaluation.runner.draws import MOST_EXPONENT
-from llmops.evaluation.runner.judge import Judge, agreement
+from llmops.evaluation.runner.kappa import agreement
 from llmops.evaluation.runner.progress import Progress
 from llmops.evaluation.runner.summary import Told
+from llmops.geval import Judge
 
 if TYPE_CHECKING:
     from inspect_ai import Task

@@ -15,13 +15,14 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from llmops import geval
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Arm, Typed
-from llmops.evaluation.runner import door, echo, judge, pairwise
+from llmops.evaluation.runner import door, echo, pairwise
 from llmops.evaluation.runner.answers import Answer
-from llmops.evaluation.runner.judge import Judge, Unreadable
 from llmops.evaluation.runner.progress import Progress
 from llmops.evaluation.runner.task import arm_model, failing
+from llmops.geval import Judge, Unreadable
 
 SCORER = "mark"
 FORM_TOKENS, STEPS_TOKENS = 256, 1024
@@ -64,13 +65,13 @@ def steps_task(typed: Typed, asked: Judge) -> Task:
     @solver(name="steps")
     def write() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            state.output = await panelist.ask(judge.ask_steps(asked), STEPS_TOKENS)
-            state.output.completion = judge.without_thoughts(state.output.completion)
+            state.output = await panelist.ask(geval.ask_steps(asked), STEPS_TOKENS)
+            state.output.completion = geval.without_thoughts(state.output.completion)
             return state
 
         return solve
 
-    samples = [Sample(id="steps", input=judge.ask_steps(asked))]
+    samples = [Sample(id="steps", input=geval.ask_steps(asked))]
     return Task(name=f"steps of {typed.name}", dataset=MemoryDataset(samples), solver=write(), model=panelist.model)
 
 
@@ -80,16 +81,16 @@ def judge_task(name: str, typed: Typed, steps: str, answered: Single, key: str, 
 
     async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
         more, given = state.metadata, ""
-        if typed.name in judge.READS_GIVEN:
+        if typed.name in geval.READS_GIVEN:
             given = more["given"]
             if not given:
                 raise Unreadable(f"what the model was given is not known: {typed.name} needs promptRef as its target")
-        form = judge.ask_score(asked, steps, state.input_text, more["answer"], more["targets"], given, more["fence"])
+        form = geval.ask_score(asked, steps, state.input_text, more["answer"], more["targets"], given, more["fence"])
         temperature = 0 if asked.repeat == 1 else 1  # asked alike, it would say the same again
         scores: list[float] = []
         for _ in range(asked.repeat):
             state.output = await panelist.ask(form, FORM_TOKENS, temperature)
-            scores.append(judge.read_score(asked, state.output.completion, _tokens(state.output)))
+            scores.append(geval.read_score(asked, state.output.completion, _tokens(state.output)))
         return asked.share(sum(scores) / len(scores)), {"scores": scores}
 
     return _task(name, [_sample(row, answer, key) for row, answer in answered], panelist.model, mark, progress)

@@ -21,9 +21,9 @@ from tenacity import RetryError
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Arm, Run
 from llmops.evaluation.runner import door
-from llmops.evaluation.runner.judge import READS_GIVEN
 from llmops.evaluation.runner.marks import marker
 from llmops.evaluation.runner.progress import Progress
+from llmops.geval import READS_GIVEN
 
 SCORER = "marks"
 
