@@ -38,6 +38,7 @@ class Operator:
     def __init__(self, client: Client, namespace: str) -> None:
         self.client, self.namespace = client, namespace
         self.running: asyncio.Task[None] | None = None
+        self.hear: Callable[[], None] = lambda: None  # what the gateways say before it begins
 
     async def start(self) -> Operator:
         self.cache = Cache(self.client)
@@ -49,6 +50,7 @@ class Operator:
         for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             self.cache.follow(resource, self.namespace)
         await self.cache.synced(20)
+        self.hear()
         self.running = asyncio.create_task(loop.run(2))
         return self
 

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 LEASE_NAME = "llmops-operator"
 ENDING_SECONDS = 10.0  # for work to stop and the lease to be released; then the process ends all the same
+FIRST_WORDS_SECONDS = 3.0  # that a new leader gives the gateways to speak before it looks at anything
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ async def _work(client: Client, cluster: Cluster, loop: Loop, options: Options) 
         await cluster.cache.synced()
         metrics.LEADING.set(1)
         async with asyncio.TaskGroup() as group:
-            group.create_task(loop.run(cluster.settings.workers))
             group.create_task(cluster.reports.run(cluster.cache))
+            await cluster.reports.heard(FIRST_WORDS_SECONDS)
+            group.create_task(loop.run(cluster.settings.workers))
 
     if not options.elect:
         return await leading()

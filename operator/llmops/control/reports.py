@@ -9,6 +9,7 @@ gateway that restarted, tells everything again from the start, so nothing here n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -75,6 +76,7 @@ class Reports:
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._began = time.monotonic()
         self._active: dict[str, float] = {}  # service -> when it was last seen to be asked
+        self._followed = False
 
     def demand(self, service: str) -> Demand:
         """The sum over the gateways; one that ends still counts for what it finishes."""
@@ -121,6 +123,14 @@ class Reports:
         for attempt in [a for a in self._units if a[0] == release and (a[1], a[2]) != keep]:
             del self._units[attempt]
 
+    async def heard(self, seconds: float) -> None:
+        """Until every ready gateway has spoken, or so long: a leader that knows less than the one before would take
+        back what that one wrote of the gateways, only to write it again a moment later."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._followed or any(one.age == float("inf") for one in self.gateways()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
     async def run(self, cache: Cache) -> None:
         """Polls whatever gateways the Service has, until cancelled."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SILENT)) as session:
@@ -142,6 +152,7 @@ class Reports:
                 self._gateways[address] = found
                 self._polls[address] = asyncio.create_task(self._poll(address, session))
             self._gateways[address].ready = found.ready
+        self._followed = True
         metrics.GATEWAYS.set(sum(one.age < WAIT + 1 for one in self.gateways()))
 
     def _gone(self, state: GatewayState) -> None:

@@ -69,6 +69,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         retry=annotations.get(names.RETRY),
         abort=annotations.get(names.ABORT),
         revisions={digest: _state(one) for digest, one in revisions.items()},
+        frozen=state.candidate is None or state.candidate.digest in revisions,
     )
     wanted = Wanted(content.content_digest(release), release.spec.version, release.spec.rollout, release.spec.suspend)
     return Seen(raw, release, state, wanted, world, revisions, templates, jobs, kept)

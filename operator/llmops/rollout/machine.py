@@ -174,9 +174,12 @@ def _without_stable(state: State, moving: Candidate, world: World) -> Outcome:
 
 
 def _evaluating(state: State, wanted: Wanted, world: World) -> Outcome:
-    """The evaluations' verdict decides whether users may meet it."""
+    """The evaluations' verdict decides whether users may meet it. Not before its content is frozen: were the operator
+    killed in between and the spec changed, nobody could know any more what users were to get."""
     moving, offline = state.candidate, world.offline
     assert moving is not None
+    if not world.frozen:
+        return Outcome(state, Reason.EVALUATING, "its content is about to be frozen in a Revision")
     if offline.verdict == "Pass":
         return _admit(state, moving, wanted, world, offline.message)
     if offline.verdict == "Fail":

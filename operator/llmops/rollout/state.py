@@ -182,12 +182,10 @@ def _frozen(told: dict[str, Any]) -> Frozen:
 
 def memory(candidate: Candidate) -> dict[str, Any]:
     """What `read` needs beside the status' own fields."""
+    frozen = {name: value for name, value in asdict(candidate.frozen).items() if value is not None}
     told: dict[str, Any] = {
-        "frozen": {
-            **asdict(candidate.frozen),
-            "signals": list(candidate.frozen.signals),
-            "doubts": list(candidate.frozen.doubts),
-        },
+        # without None, which a merge patch takes away: what is read again must be what was written
+        "frozen": {**frozen, "signals": list(candidate.frozen.signals), "doubts": list(candidate.frozen.doubts)},
         "active": round(candidate.active, 3),
         "evidenceAt": round(candidate.evidence_at, 3),
         "tries": candidate.tries or None,

@@ -49,8 +49,8 @@ def due(old: Mapping[str, Any], new: Mapping[str, Any], generation: int, now: da
 COUNTED = frozenset({"evidence", "memory", "units", "pairs", "eta", "sampleRatio", "score"})
 
 
-def _essence(status: Mapping[str, Any]) -> dict[str, Any]:
-    """What somebody may act upon."""
+def _essence(status: Mapping[str, Any]) -> Any:
+    """What somebody may act upon; without what is empty, which the server adds and takes away as it likes."""
     essence = {name: status.get(name) for name in ("phase", "heldFrom", "stable", "lastHandled")}
     essence |= {name: status.get(name) or [] for name in ("rejected", "history")}
     candidate = status.get("candidate") or {}
@@ -58,7 +58,13 @@ def _essence(status: Mapping[str, Any]) -> dict[str, Any]:
     essence["candidate"] = {name: value for name, value in candidate.items() if name not in COUNTED}
     essence["memory"] = {name: value for name, value in kept if name not in ("active", "evidenceAt", "savedAt")}
     essence["conditions"] = [(one["type"], one["status"], one["reason"]) for one in status.get("conditions") or []]
-    return essence
+    return _filled(essence)
+
+
+def _filled(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: inner for name, one in value.items() if (inner := _filled(one)) not in (None, [], {})}
 
 
 def _counts(status: Mapping[str, Any]) -> Any:

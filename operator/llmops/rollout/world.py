@@ -72,6 +72,7 @@ class World:
     retry: str | None = None
     abort: str | None = None
     revisions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # digest -> (state, version), from labels
+    frozen: bool = True  # whether the candidate's content is in a Revision
 
 
 @dataclass(frozen=True)

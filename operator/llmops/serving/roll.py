@@ -188,6 +188,7 @@ async def _observe(key: Key, seen: Seen, cluster: Cluster, now: datetime) -> Rol
         retry=annotations.get(names.RETRY),
         abort=annotations.get(names.ABORT),
         revisions={one["spec"]["digest"]: _labelled(one) for one in seen.revisions},
+        frozen=state.candidate is None or state.candidate.digest in {one["spec"]["digest"] for one in seen.revisions},
     )
     wanted = Wanted(seen.digest, canary.version(service), rollout, service.spec.suspend, loan.lends(service))
     known = {name: one for name, one in templates.items() if one is not None}

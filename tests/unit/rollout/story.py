@@ -66,6 +66,7 @@ class Story:
     problem: Problem | None = None
     suspend: bool = False
     unsplit: bool = False
+    frozen: bool = True
     approve: str | None = None
     retry: str | None = None
     abort: str | None = None
@@ -115,7 +116,7 @@ class Story:
         moving = self.state.candidate
         world = World(
             self.now, self.problem, self.offline, approve=self.approve, retry=self.retry, abort=self.abort,
-            revisions=self.revisions, gateways=(self.gateway,) if self.gateway else (),
+            revisions=self.revisions, frozen=self.frozen, gateways=(self.gateway,) if self.gateway else (),
         )  # fmt: skip
         if moving is None:
             return world

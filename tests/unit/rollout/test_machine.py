@@ -31,6 +31,13 @@ def test_a_first_release_goes_to_everybody_once_its_evaluation_passes() -> None:
     assert story.state.stable.digest == story.digest
 
 
+def test_nobody_gets_a_content_that_is_in_no_revision_yet() -> None:
+    story = Story(frozen=False)
+    assert story.go(seconds=5) == "Evaluating"
+    story.frozen = True
+    assert story.go("Released") == "Released"
+
+
 def test_a_sound_candidate_takes_every_step_and_becomes_stable() -> None:
     story = canary()
     weights = [story.weight]
