@@ -17,6 +17,7 @@ WATCH = "llmops.dev/watch"
 APPROVE = "llmops.dev/approve"
 RETRY = "llmops.dev/retry"
 ABORT = "llmops.dev/abort"
+ROLLBACK = "llmops.dev/rollback"
 
 STATES = ("candidate", "stable", "rejected", "retired")
 

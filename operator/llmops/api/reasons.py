@@ -151,6 +151,11 @@ class Reason(_Told):
     APPROVED = "Approved", "A person approved the next step."
     ABORTED = "Aborted", "A person aborted the rollout."
     RETRIED = "Retried", "A person asked for another attempt."
+    ROLLED_BACK_BY_HAND = (
+        "RolledBackByHand",
+        "A person went back to a version that users had before: all get it at once.",
+    )
+    ROLLBACK_IGNORED = "RollbackIgnored", "llmops.dev/rollback was passed over, once; the message says why."
     SUPERSEDED = "Superseded", "The spec has another content now."
     WITHDRAWN = "Withdrawn", "The spec has stable's content again."
     RELEASED = "Released", "The candidate is stable now."

@@ -388,6 +388,8 @@ class LastHandled(Model):
     """Of llmops.dev/retry."""
     abort: Annotated[str, Field(max_length=128)] | None = None
     """Of llmops.dev/abort."""
+    rollback: Annotated[str, Field(max_length=128)] | None = None
+    """Of llmops.dev/rollback, also one that was passed over; of a PromptRelease only."""
 
 
 PHASES = (

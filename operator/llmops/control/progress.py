@@ -33,6 +33,9 @@ def evaluated(outcome: Outcome, world: World) -> Condition:
     known = state.rejection(state.candidate.digest)
     if known is not None and known.reason == Reason.EVALUATION_FAILED:
         return Condition(ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, known.message or "")
+    if state.candidate.by_hand:
+        told = "users had it before: a rollback by hand is not evaluated again"
+        return Condition(ConditionType.EVALUATED, True, Reason.ROLLED_BACK_BY_HAND, told)
     if state.candidate.step or state.candidate.weight or state.in_shadow:
         return Condition(ConditionType.EVALUATED, True, Reason.AS_WANTED, offline.message)
     return Condition(ConditionType.EVALUATED, None, Reason.EVALUATING, offline.message)

@@ -61,13 +61,16 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     annotations = release.metadata.annotations
     world = World(
         now=now.timestamp(),
-        problem=content.problem(release, bool(cluster.settings.prometheus_url)) or missing(release, cluster, templates),
+        problem=content.problem(release, bool(cluster.settings.prometheus_url))
+        or missing(release, cluster)
+        or _gated(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
         gateways=evidence.gateways(cluster, release.qualified, now.timestamp()),
         approve=annotations.get(names.APPROVE),
         retry=annotations.get(names.RETRY),
         abort=annotations.get(names.ABORT),
+        rollback=annotations.get(names.ROLLBACK),
         revisions={digest: _state(one) for digest, one in revisions.items()},
         frozen=state.candidate is None or state.candidate.digest in revisions,
     )
@@ -90,7 +93,7 @@ def _templates(release: PromptRelease, cluster: Cluster) -> dict[str, Object]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-def missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
+def missing(release: PromptRelease, cluster: Cluster) -> Problem | None:
     """The first thing it refers to that is not there, or not ready."""
     namespace, spec = release.metadata.namespace, release.spec
     wanted = [(LLM_SERVICE, spec.service_ref.name)]
@@ -109,25 +112,34 @@ def missing(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Ob
             return Problem(Reason.REFERENCE_NOT_READY, f"{what}: {pinned}")
         if not _available(found):
             return Problem(Reason.REFERENCE_NOT_READY, f"{what} is not available yet: see its conditions")
+    return None
+
+
+def _gated(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
+    """The first thing that its gates wait for: two rollouts at once over one service would blur both evidences."""
+    namespace, spec = release.metadata.namespace, release.spec
+    found = cluster.get(LLM_SERVICE, namespace, spec.service_ref.name) or {}
+    if not spec.service_ref.revision and ((found.get("status") or {}).get("candidate") or {}).get("weight"):
+        told = f"LLMService {namespace}/{spec.service_ref.name} is being rolled out itself, and goes first"
+        return Problem(Reason.REFERENCE_NOT_READY, told, gated=True)
     for judge in (one.service_ref for one in spec.rollout.online if one.service_ref is not None):
         if cluster.get(LLM_SERVICE, namespace, judge.name) is None:
             what = f"LLMService {namespace}/{judge.name}, which is to judge"
-            return Problem(Reason.REFERENCE_MISSING, f"{what}, does not exist: create it, or correct rollout.online")
+            told = f"{what}, does not exist: create it, or correct rollout.online"
+            return Problem(Reason.REFERENCE_MISSING, told, gated=True)
     for gate in spec.rollout.offline:
         if gate.eval_job_ref.name not in templates:
-            what = f"EvalJob {namespace}/{gate.eval_job_ref.name}"
-            return Problem(Reason.REFERENCE_MISSING, f"{what} does not exist: create it, or correct rollout.offline")
+            told = f"EvalJob {namespace}/{gate.eval_job_ref.name} does not exist: create it, or correct rollout.offline"
+            return Problem(Reason.REFERENCE_MISSING, told, gated=True)
     return None
 
 
 def _revision(service: Object, asked: ServiceRef) -> str | None:
-    """Why the service cannot be asked for this release now: the revision it pins, or the service's own rollout."""
-    status = service.get("status") or {}
+    """Why the revision that this release pins cannot be asked."""
+    pinned = (service.get("status") or {}).get("pinned") or []
+    found = next((one for one in pinned if pin(one["revision"]) == asked.pin), None)
     if not asked.revision:
-        return (
-            "it is being rolled out itself, and goes first" if (status.get("candidate") or {}).get("weight") else None
-        )
-    found = next((one for one in status.get("pinned") or [] if pin(one["revision"]) == asked.pin), None)
+        return None
     if found is None:
         return f"its operator has not seen yet that revision {asked.revision} is wanted"
     return None if found.get("ready") else f"revision {asked.revision}: {found.get('message', 'not ready')}"

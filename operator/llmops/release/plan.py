@@ -82,8 +82,11 @@ def _new(seen: Seen, state: State) -> list[str]:
 
 
 def _superfluous(seen: Seen, state: State) -> tuple[str, ...]:
-    """Retired and rejected Revisions beyond historyLimit, oldest first."""
-    done = [one for digest, one in seen.revisions.items() if label(digest, state) in ("retired", "rejected")]
+    """Retired and rejected Revisions beyond historyLimit, oldest first; never the one to roll back to, which many
+    rejected ones would push out otherwise."""
+    spared = state.before.digest if state.before else None
+    told = {digest: label(digest, state) for digest in seen.revisions if digest != spared}
+    done = [seen.revisions[digest] for digest, said in told.items() if said in ("retired", "rejected")]
     done.sort(key=lambda one: str(one["metadata"].get("creationTimestamp", "")))
     if state.phase == "Holding" and state.stable is None:
         return ()

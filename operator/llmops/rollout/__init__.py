@@ -7,6 +7,7 @@
     world.py     what else is so: the evaluations' verdict, the gateways, the annotations, the time
     counters.py  what Prometheus counted, beside the units
     case.py      one look at a candidate that answers, and what may be said of it
+    hand.py      a rollback by a person's hand: whether the annotation counts, and why not
     judge.py     the questions asked while users meet the candidate, in their order
     offline.py   the evaluations of a candidate: EvalJobs made from templates, and their verdict
     tell.py      how it stands, in the fields of a status

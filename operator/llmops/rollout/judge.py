@@ -222,7 +222,10 @@ def unanswered(case: Case) -> Verdict | None:
 
 
 def blind(case: Case) -> Verdict | None:
-    """The margin leaves no failure rate that would be too high."""
+    """The margin leaves no failure rate that would be too high. Of a rollback by hand nothing was seen of stable as a
+    rule, and a person has decided already: it is watched for what can be told, and for the time."""
+    if case.candidate.by_hand:
+        return None
     frozen, known = case.candidate.frozen, dict(case.candidate.bake)
     for name in frozen.voting:
         limit = evidence.bake_limit(known.get(name, 1.0), frozen.ratio, frozen.points)
@@ -308,5 +311,6 @@ def waiting(case: Case) -> str:
         shadow = case.wanted.rollout.shadow
         return f"answering unseen: {case.world.tally.pairs} of {shadow.min_samples if shadow else 0} users compared"
     if case.baking:
-        return f"watched at 100%: {case.candidate.active:.0f} s of {case.wanted.rollout.bake}"
+        watched = f"watched at 100%: {case.candidate.active:.0f} s of {case.wanted.rollout.bake}"
+        return f"rolled back by hand to {case.candidate.version}, {watched}" if case.candidate.by_hand else watched
     return f"at {case.candidate.weight}%, waiting for " + ", ".join(unmet(case))

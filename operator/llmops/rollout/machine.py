@@ -6,7 +6,8 @@
     Holding: from Evaluating, Shadow, Canary or Baking, and back
 
 Every way out of users' sight goes through RollingBack, which waits until every gateway has confirmed weight 0; the
-candidate's `ending` says what follows. A candidate that nobody meets ends at once.
+candidate's `ending` says what follows. A candidate that nobody meets ends at once. A rollback by hand (hand.py) goes from
+wherever it is to Baking, with all users.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ from dataclasses import replace
 
 from llmops.api import Reason
 from llmops.api.rollout import HistoryEntry, RejectedStatus
-from llmops.rollout import evidence
+from llmops.rollout import evidence, hand
 from llmops.rollout.case import Advance, Case, Hold, RollBack
 from llmops.rollout.judge import how_to_approve, judge, tick
-from llmops.rollout.state import Candidate, Ending, Stable, State, freeze, stamp
+from llmops.rollout.state import MAX_HISTORY, Candidate, Ending, Stable, State, freeze, stamp
 from llmops.rollout.world import Event, Outcome, Wanted, World, named, withdrawn_everywhere
 
 MAX_TRIES = 3
 """Evaluations of one attempt that may end in errors."""
 MAX_REJECTED = 50
-MAX_HISTORY = 100
 REASONS = {str(one): one for one in Reason}
 
 
@@ -32,6 +32,9 @@ def look(state: State, wanted: Wanted, world: World) -> Outcome:
     """What follows from what is so."""
     if state.phase is None:
         return _first_sight(wanted, world)
+    passed_over = hand.passed_over(state, wanted, world)
+    if passed_over is not None:
+        return _moved(hand.handled(state, world), Reason.ROLLBACK_IGNORED, passed_over, warning=True)
     if state.phase == "RollingBack":
         return _roll_back(state, wanted, world)
     decided = _person(state, wanted, world) or _another(state, wanted, world)
@@ -97,6 +100,9 @@ def _another(state: State, wanted: Wanted, world: World) -> Outcome | None:
     if moving is None and back:
         return None
     if moving is not None and moving.digest != wanted.digest and state.phase != "Rejected":
+        if moving.by_hand and moving.weight == 100 and not back:
+            # its users would get what a person took from them, until the next one has shown that it is no worse
+            return _release(state, moving, f"the spec now asks for {wanted.version}", world)
         outcome = ("Withdrawn", Reason.WITHDRAWN) if back else ("Superseded", Reason.SUPERSEDED)
         return _end(state, moving, *outcome, f"the spec now asks for {wanted.version}", world)
     if back:
@@ -110,7 +116,8 @@ def _another(state: State, wanted: Wanted, world: World) -> Outcome | None:
             f"{wanted.version} was rejected before: {known.message or known.reason}",
             warning=True,
         )
-    return None if wanted.suspend and state.stable else _start(state, wanted, world)
+    waits = wanted.suspend and state.stable and not hand.asked(state, wanted, world)
+    return None if waits else _start(state, wanted, world)
 
 
 def _at_rest(state: State, wanted: Wanted, world: World, moved: bool = False) -> Outcome:
@@ -154,8 +161,11 @@ def _before_users(state: State, moving: Candidate, wanted: Wanted, world: World)
     problem = world.problem
     if problem is not None and problem.final:
         return _end(state, moving, "Rejected", problem.reason, problem.message, world)
-    if problem is not None:
+    by_hand = hand.asked(state, wanted, world)
+    if problem is not None and not (by_hand and problem.gated):
         return Outcome(replace(state, phase="Pending", held_from=None), problem.reason, problem.message)
+    if by_hand and not state.in_shadow:
+        return _by_hand(state, moving, wanted, world)
     if state.phase == "Pending":
         return _moved(replace(state, phase="Validating"), Reason.IN_PROGRESS, "everything it refers to is there")
     if state.phase == "Validating":
@@ -238,6 +248,8 @@ def _answering(state: State, moving: Candidate, wanted: Wanted, world: World, ho
     verdict = judge(Case(moving, wanted, world, home))
     if isinstance(verdict, RollBack):
         return _end(state, moving, "Rejected", verdict.reason, verdict.message, world)
+    if hand.asked(state, wanted, world):
+        return _by_hand(state, moving, wanted, world)
     if isinstance(verdict, Advance):
         return _advance(state, moving, verdict, wanted, world)
     if isinstance(verdict, Hold):
@@ -266,6 +278,19 @@ def _advance(state: State, moving: Candidate, verdict: Advance, wanted: Wanted, 
     return _moved(entered, Reason.STEP_BEGUN, f"{moving.version} goes to {share} ({verdict.message})")
 
 
+def _by_hand(state: State, moving: Candidate, wanted: Wanted, world: World) -> Outcome:
+    """All users at once, and no statistics before. Stable stays what it is until the bake has ended, to return to."""
+    onward = replace(moving, by_hand=True, hold=None)
+    if moving.weight < 100:
+        onward = replace(
+            onward, step=len(wanted.rollout.steps) + 1, weight=100, since=world.now, active=0.0,
+            evidence_at=world.now, bake=_bounds(moving, world),
+        )  # fmt: skip
+    entered = replace(hand.handled(state, world), phase="Baking", held_from=None, candidate=onward)
+    told = f"rolled back by hand to {moving.version}: all users, watched for a while longer"
+    return _moved(entered, Reason.ROLLED_BACK_BY_HAND, told)
+
+
 def _bounds(moving: Candidate, world: World) -> tuple[tuple[str, float], ...]:
     """What stable's failure rate lies below, by signal: all that is left to compare with at 100%."""
     tally = world.tally
@@ -275,6 +300,7 @@ def _bounds(moving: Candidate, world: World) -> tuple[tuple[str, float], ...]:
 
 def _release(state: State, moving: Candidate, why: str, world: World) -> Outcome:
     """It is stable now."""
+    why = f"rolled back by hand; {why}" if moving.by_hand else why
     stable = Stable(moving.digest, moving.version, world.now)
     told = _remember(state, moving, "Released", why, world.now)
     cleared = tuple(one for one in told.rejected if one.digest != moving.digest)

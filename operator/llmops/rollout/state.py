@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from llmops.api.quantities import seconds
 from llmops.api.rollout import CandidateStatus, HistoryEntry, LastHandled, RejectedStatus, Rollout, StableStatus
 
+MAX_HISTORY = 100
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -62,6 +64,7 @@ class Candidate:
     hold: str | None = None
     bake: tuple[tuple[str, float], ...] = ()  # stable's upper bound by signal, fixed when the bake began
     ending: Ending | None = None
+    by_hand: bool = False  # a person went back to it: all users at once
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,16 @@ class State:
     def rejection(self, digest: str) -> RejectedStatus | None:
         """The rejection of a content, if it stands."""
         return next((one for one in self.rejected if one.digest == digest), None)
+
+    def released(self, digest: str) -> bool:
+        """Whether users were served this content once, as far back as the history goes."""
+        return any(one.digest == digest and one.outcome == "Released" for one in self.history)
+
+    @property
+    def before(self) -> HistoryEntry | None:
+        """What was stable before the present stable one."""
+        now = self.stable.digest if self.stable else None
+        return next((one for one in self.history if one.outcome == "Released" and one.digest != now), None)
 
     def tried(self, digest: str) -> int:
         """The highest attempt of this content that is known of."""
@@ -172,6 +185,7 @@ def _candidate(told: CandidateStatus | None, rollout: Rollout) -> Candidate | No
         hold=memory.get("hold"),
         bake=tuple(sorted((memory.get("bake") or {}).items())),
         ending=Ending(**ending) if ending else None,
+        by_hand=bool(memory.get("byHand")),
     )
 
 
@@ -192,6 +206,7 @@ def memory(candidate: Candidate) -> dict[str, Any]:
         "hold": candidate.hold,
         "bake": dict(candidate.bake) or None,
         "ending": asdict(candidate.ending) if candidate.ending else None,
+        "byHand": candidate.by_hand or None,
     }
     return {name: value for name, value in told.items() if value is not None}
 

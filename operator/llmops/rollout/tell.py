@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from llmops.api.rollout import HistoryEntry
 from llmops.rollout import evidence
 from llmops.rollout.case import Case
 from llmops.rollout.judge import shown_no_worse
 from llmops.rollout.ledger import SignalCounts, Tally
-from llmops.rollout.state import Candidate, State, memory, stamp
+from llmops.rollout.state import MAX_HISTORY, Candidate, State, memory, stamp
 from llmops.rollout.world import Outcome, Wanted, World
 
 WRITE_EVERY = 10.0
@@ -90,10 +91,16 @@ def fields(
         "stable": _stable(state, revision),
         "candidate": _candidate(state, state.candidate, wanted, world, revision, now) if state.candidate else None,
         "rejected": [one.wire() for one in state.rejected],
-        "history": [one.wire() for one in state.history[: max(limit, 1)]],
+        "history": [one.wire() for one in _history(state, max(limit, 1))],
         "lastHandled": state.handled.wire() or None,
     }
     return {name: value for name, value in told.items() if value not in (None, [])}
+
+
+def _history(state: State, limit: int) -> tuple[HistoryEntry, ...]:
+    """The newest; and what was stable before, however long ago: a rollback by hand goes there."""
+    newest, before = state.history[:limit], state.before
+    return newest if before is None or before in newest else (*newest[: MAX_HISTORY - 1], before)
 
 
 def _stable(state: State, revision: Names) -> dict[str, Any] | None:

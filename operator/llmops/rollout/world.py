@@ -27,11 +27,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a content cannot go on: `final` is wrong for ever (rejected), the others wait for something outside it."""
+    """Why a content cannot go on: `final` is wrong for ever (rejected), the others wait for something outside it; of
+    these `gated` ones only for its gates, which a rollback by hand does not pass through."""
 
     reason: Reason
     message: str
     final: bool = False
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class World:
     approve: str | None = None
     retry: str | None = None
     abort: str | None = None
+    rollback: str | None = None
     revisions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # digest -> (state, version), from labels
     frozen: bool = True  # whether the candidate's content is in a Revision
 

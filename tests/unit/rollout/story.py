@@ -70,6 +70,7 @@ class Story:
     approve: str | None = None
     retry: str | None = None
     abort: str | None = None
+    rollback: str | None = None
     revisions: dict[str, tuple[str, str]] = field(default_factory=dict)
     ledgers: dict[tuple[str, int], Ledger] = field(default_factory=dict)
     gateway: Gateway | None = None
@@ -104,8 +105,12 @@ class Story:
         state = self.state
         self.last = look(state, self.wanted, self.world)
         if write:
-            self.status = stored(self.last.state)
+            self.write(self.last.state)
         return self.last
+
+    def write(self, state: State) -> None:
+        """What the next look will read."""
+        self.status = stored(state)
 
     @property
     def wanted(self) -> Wanted:
@@ -116,7 +121,8 @@ class Story:
         moving = self.state.candidate
         world = World(
             self.now, self.problem, self.offline, approve=self.approve, retry=self.retry, abort=self.abort,
-            revisions=self.revisions, frozen=self.frozen, gateways=(self.gateway,) if self.gateway else (),
+            rollback=self.rollback, revisions=self.revisions, frozen=self.frozen,
+            gateways=(self.gateway,) if self.gateway else (),
         )  # fmt: skip
         if moving is None:
             return world
@@ -200,6 +206,20 @@ class Story:
         """With a first version that everybody gets."""
         assert self.go("Released") == "Released"
         return self
+
+
+@dataclass
+class Kept(Story):
+    """The same, ten times as fast: the state is kept as it is, instead of being written as a status and read again."""
+
+    kept: State = field(default_factory=State)
+
+    @property
+    def state(self) -> State:
+        return self.kept
+
+    def write(self, state: State) -> None:
+        self.kept = state
 
 
 def hash_share(unit: str) -> float:

@@ -1,0 +1,74 @@
+"""A rollback by a person's hand: `llmops.dev/rollback: <digest>/<attempt>`, in one write with that content in the spec.
+
+What users had before gets all of them at once: in an emergency nobody waits for evaluations and statistics. So the
+annotation counts for one attempt of a content that was stable once, and that nothing has spoken against since. It names
+the attempt because annotations stay: a digest alone would let the same content pass unseen again, a year later. Each
+value is looked at once: acted upon, or passed over with a sentence that says why; either way it is handled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmops.api import names
+from llmops.rollout.state import State
+from llmops.rollout.world import Wanted, World
+
+MAX_TOLD = 128
+"""As much of an annotation as a status keeps; one that means something is shorter."""
+
+
+def told(world: World) -> str:
+    """The annotation's value, empty where there is none."""
+    return (world.rollback or "").strip()[:MAX_TOLD]
+
+
+def handled(state: State, world: World) -> State:
+    """The state, once the annotation was looked at."""
+    return replace(state, handled=state.handled.model_copy(update={"rollback": told(world)}))
+
+
+def asked(state: State, wanted: Wanted, world: World) -> bool:
+    """Whether a person asks for the spec's content at once, and may."""
+    new = told(world) not in ("", state.handled.rollback)
+    return new and passed_over(state, wanted, world) is None
+
+
+def passed_over(state: State, wanted: Wanted, world: World) -> str | None:
+    """Why a new annotation counts for nothing; None where it counts, or there is none, or it was handled. While
+    something is taken back nothing is said: what was it by then may be another attempt."""
+    value = told(world)
+    if value in ("", state.handled.rollback) or state.phase == "RollingBack":
+        return None
+    why = _why_not(state, wanted, value)
+    return f"{names.ROLLBACK}: {value} is passed over: {why}" if why else None
+
+
+def _why_not(state: State, wanted: Wanted, value: str) -> str | None:
+    this, attempt = f"{wanted.version} ({wanted.digest[:10]})", attempt_of(state, wanted.digest)
+    digest, _, number = value.partition("/")
+    if len(digest) < 8 or not wanted.digest.startswith(digest):
+        return f"it does not name the content of the spec, {this}; write both in one change, as `llmops rollback` does"
+    if state.stable is None:
+        return "no version is stable, so there is none to go back from"
+    if state.stable.digest == wanted.digest:
+        return f"{this} is stable: its users have it"
+    known = state.rejection(wanted.digest)
+    if known is not None:
+        return (
+            f"{this} was rejected since ({known.reason}), and what was seen last counts: go back to another version, or "
+            f"let it show that it is better now, with {names.RETRY}: {known.digest}/{known.attempt or 1}"
+        )
+    if not state.released(wanted.digest):
+        return f"{this} was never released, as far as the history goes, and takes the usual way"
+    if number != str(attempt):
+        return f"this is attempt {attempt}: write {wanted.digest}/{attempt}"
+    return None
+
+
+def attempt_of(state: State, digest: str) -> int:
+    """The attempt of this content that is on its way, or would be the next."""
+    moving = state.candidate
+    if moving is not None and moving.digest == digest:
+        return moving.attempt + (state.phase in ("Rejected", "RollingBack"))
+    return state.tried(digest) + 1
