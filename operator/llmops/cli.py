@@ -110,6 +110,24 @@ def decide(options: argparse.Namespace) -> int:
     return asyncio.run(change.annotate(kind, options.namespace, name, options.command))
 
 
+def rollback(options: argparse.Namespace) -> int:
+    """Give all users at once a version of a release that they had before."""
+    from llmops.desk import objects
+    from llmops.desk.rollback import rollback as go_back
+
+    kind, name = objects.named(options.object)
+    return asyncio.run(go_back(kind, options.namespace, name, options.to, options.print))
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Print the patch that brings what is released here to another namespace, for Git."""
+    from llmops.desk import objects
+    from llmops.desk.promote import promote as bring
+
+    kind, name = objects.named(options.object)
+    return asyncio.run(bring(kind, options.namespace, name, options.to_namespace, options.offline))
+
+
 def key_create(options: argparse.Namespace) -> int:
     """A new key, shown once; the manifest with its hash."""
     from llmops.desk import keys
@@ -129,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     _looking(commands)
     for verb, told in (("approve", "let the step go on"), ("retry", "try it again"), ("abort", "take it back")):
         _of_object(_command(commands, verb, decide, told))
+    _moving(commands)
     key = commands.add_parser("key", help="keys to the door").add_subparsers(dest="what", required=True)
     create = _in_namespace(_command(key, "create", key_create))
     create.add_argument("name")
@@ -149,6 +168,15 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     waiting.add_argument("--timeout", default="5m", metavar="DURATION")
     _of_object(_command(commands, "explain", explain))
     _in_namespace(_command(commands, "diff", diff)).add_argument("files", nargs="+", metavar="FILE")
+
+
+def _moving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    back = _of_object(_command(commands, "rollback", rollback))
+    back.add_argument("--to", metavar="VERSION", help="or 6 characters of a digest; else what was stable before")
+    back.add_argument("--print", action="store_true", help="only print the patch, as YAML for Git")
+    onward = _of_object(_command(commands, "promote", promote))
+    onward.add_argument("--to-namespace", required=True, metavar="NAMESPACE")
+    onward.add_argument("--offline", action="store_true", help="do not ask what is in that namespace")
 
 
 def _command(

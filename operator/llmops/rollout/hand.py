@@ -40,11 +40,12 @@ def passed_over(state: State, wanted: Wanted, world: World) -> str | None:
     value = told(world)
     if value in ("", state.handled.rollback) or state.phase == "RollingBack":
         return None
-    why = _why_not(state, wanted, value)
+    why = why_not(state, wanted, value)
     return f"{names.ROLLBACK}: {value} is passed over: {why}" if why else None
 
 
-def _why_not(state: State, wanted: Wanted, value: str) -> str | None:
+def why_not(state: State, wanted: Wanted, value: str) -> str | None:
+    """Why this annotation would count for nothing where the spec has this content."""
     this, attempt = f"{wanted.version} ({wanted.digest[:10]})", attempt_of(state, wanted.digest)
     digest, _, number = value.partition("/")
     if len(digest) < 8 or not wanted.digest.startswith(digest):
@@ -56,8 +57,8 @@ def _why_not(state: State, wanted: Wanted, value: str) -> str | None:
     known = state.rejection(wanted.digest)
     if known is not None:
         return (
-            f"{this} was rejected since ({known.reason}), and what was seen last counts: go back to another version, or "
-            f"let it show that it is better now, with {names.RETRY}: {known.digest}/{known.attempt or 1}"
+            f"{this} was rejected since ({known.reason}), and what was seen last counts: go back to another version, "
+            f"or let it show that it is better now, with {names.RETRY}: {known.digest}/{known.attempt or 1}"
         )
     if not state.released(wanted.digest):
         return f"{this} was never released, as far as the history goes, and takes the usual way"

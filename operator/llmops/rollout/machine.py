@@ -6,8 +6,8 @@
     Holding: from Evaluating, Shadow, Canary or Baking, and back
 
 Every way out of users' sight goes through RollingBack, which waits until every gateway has confirmed weight 0; the
-candidate's `ending` says what follows. A candidate that nobody meets ends at once. A rollback by hand (hand.py) goes from
-wherever it is to Baking, with all users.
+candidate's `ending` says what follows. A candidate that nobody meets ends at once. A rollback by hand (hand.py)
+goes from wherever it is to Baking, with all users.
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ class History:
             assert state.released(moving.digest)
             assert state.rejection(moving.digest) is None
             assert moving.weight == 100
+        overtaken = moving.ending is not None and moving.ending.outcome == "Superseded"
+        assert not (moving.by_hand and overtaken)  # or its users would get what a person took from them
         told = story.gateway
         if told and (told.candidate, told.attempt) == (moving.digest, moving.attempt) and moving.ending is None:
             assert told.weight <= moving.weight  # nobody is shown more of it than the status says
