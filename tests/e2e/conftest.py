@@ -26,6 +26,7 @@ LAST = (
     "test_faults",
     "test_signals",
     "test_joint",
+    "test_rollback",
 )  # they install the operator, which would join in whatever follows
 
 
