@@ -63,7 +63,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         now=now.timestamp(),
         problem=content.problem(release, bool(cluster.settings.prometheus_url))
         or missing(release, cluster)
-        or _gated(release, cluster, templates),
+        or gated(release, cluster, templates),
         offline=offline.verdict(key.name, release.spec.rollout.offline, state, jobs),
         tally=kept.tally if kept else Tally(),
         gateways=evidence.gateways(cluster, release.qualified, now.timestamp()),
@@ -115,7 +115,7 @@ def missing(release: PromptRelease, cluster: Cluster) -> Problem | None:
     return None
 
 
-def _gated(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
+def gated(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Object]) -> Problem | None:
     """The first thing that its gates wait for: two rollouts at once over one service would blur both evidences."""
     namespace, spec = release.metadata.namespace, release.spec
     found = cluster.get(LLM_SERVICE, namespace, spec.service_ref.name) or {}

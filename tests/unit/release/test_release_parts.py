@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from llmops.api import EvalJob, PromptRelease, Reason
+from llmops.api.rollout import HistoryEntry
 from llmops.release import content
 from llmops.release import observe as observing
-from llmops.release.observe import Seen
+from llmops.release.observe import Seen, gated
 from llmops.release.plan import build_revision, plan, revision_name
 from llmops.release.status import status
 from llmops.rollout import offline
@@ -104,7 +106,7 @@ PINNED = {"revision": "support-llm-" + "a" * 10, "ready": True}
     ("reference", "status", "sentence"),
     [
         ({}, {}, None),
-        ({}, {"candidate": {"weight": 10}}, "LLMService shop/support: it is being rolled out itself, and goes first"),
+        ({}, {"candidate": {"weight": 10}}, "LLMService shop/support is being rolled out itself, and goes first"),
         ({"revision": "a" * 12}, {}, f"its operator has not seen yet that revision {'a' * 12} is wanted"),
         ({"revision": "a" * 10}, {"pinned": [PINNED]}, None),
         ({"revision": "a" * 10}, {"pinned": [PINNED], "candidate": {"weight": 10}}, None),
@@ -141,12 +143,19 @@ def test_a_release_waits_for_a_generation_that_is_not_there(
     assert sentence is None or (problem is not None and sentence in problem.message)
 
 
-def missing(release: PromptRelease, objects: dict[str, Object]) -> Problem | None:
-    class Known:
-        def get(self, _: object, __: str, name: str) -> Object | None:
-            return objects.get(name)
+class Known:
+    """A cluster that has these objects, whatever their kinds."""
 
-    return observing.missing(release, Known(), {})  # type: ignore[arg-type]
+    def __init__(self, objects: dict[str, Object | None]) -> None:
+        self._objects = objects
+
+    def get(self, _: object, __: str, name: str) -> Object | None:
+        return self._objects.get(name)
+
+
+def missing(release: PromptRelease, objects: dict[str, Object | None]) -> Problem | None:
+    known: Any = Known(objects)
+    return observing.missing(release, known) or gated(release, known, {})
 
 
 def test_a_release_waits_for_the_service_that_is_to_judge_it() -> None:
@@ -293,6 +302,37 @@ def test_old_revisions_beyond_the_limit_go_oldest_first_and_stable_never() -> No
     known = {one: revision(one, f"2026-01-0{place}T00:00:00Z") for place, one in enumerate(digests, 1)}
     gone = plan(seen(state(), known), outcome(state())).old_revisions
     assert gone == (revision_name("answer", "c" * 64), revision_name("answer", "d" * 64))
+
+
+def test_what_was_stable_before_is_kept_however_many_were_rejected_since() -> None:
+    digests = ["a" * 64, *(character * 64 for character in "cdef")]
+    known = {one: revision(one, f"2026-01-0{place}T00:00:00Z") for place, one in enumerate(digests, 1)}
+    history = tuple(HistoryEntry(digest=one * 64, outcome="Released") for one in "ac")
+    now = replace(state(), history=history)
+    assert plan(seen(now, known), outcome(now)).old_revisions == (revision_name("answer", "d" * 64),)
+
+
+@pytest.mark.parametrize(
+    ("service", "templates", "says"),
+    [
+        ({"status": {"candidate": {"weight": 10}}}, TEMPLATES, "LLMService shop/support is being rolled out itself"),
+        ({}, {"quality": TEMPLATES["quality"]}, "EvalJob shop/safety does not exist"),
+        (None, {"quality": TEMPLATES["quality"]}, "EvalJob shop/safety does not exist"),
+    ],
+)
+def test_what_only_the_gates_wait_for_holds_up_no_rollback_by_hand(
+    service: Object | None, templates: Object, says: str
+) -> None:
+    known: Any = Known({"support": service})
+    problem = gated(GATES, known, templates)
+    assert problem is not None
+    assert problem.gated
+    assert says in problem.message
+
+
+def test_nothing_is_in_the_way_where_the_service_rests_and_the_gates_are_there() -> None:
+    known: Any = Known({"support": {"status": {"candidate": {"weight": 0}}}})
+    assert gated(GATES, known, TEMPLATES) is None
 
 
 def test_an_evaluation_that_was_acted_upon_is_suspended_and_a_foreign_running_one_ended() -> None:
