@@ -40,6 +40,8 @@ def _rollout(one: Object, status: Object) -> Iterator[str]:
         yield (
             f"Users are served {_version(stable)}" + (f" since {stable['since']}" if stable.get("since") else "") + "."
         )
+        if why := _why_stable(status, stable):
+            yield f"It became stable: {why}."
     else:
         yield "No version was released yet."
     if candidate:
@@ -47,6 +49,13 @@ def _rollout(one: Object, status: Object) -> Iterator[str]:
     for rejected in status.get("rejected") or []:
         why = rejected.get("message") or rejected.get("reason")
         yield f"{_version(rejected)}, attempt {rejected.get('attempt', 1)}, was rejected: {why}"
+
+
+def _why_stable(status: Object, stable: dict[str, Any]) -> str:
+    """By evidence, or rolled back by hand: the newest release of this content that is remembered."""
+    released = (one for one in status.get("history") or [] if one.get("outcome") == "Released")
+    found: Object = next((one for one in released if one.get("digest") == stable.get("digest")), {})
+    return str(found.get("message") or "").rstrip(".")
 
 
 def _candidate(one: Object, status: Object, candidate: dict[str, Any]) -> Iterator[str]:

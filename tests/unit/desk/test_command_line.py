@@ -188,6 +188,14 @@ def test_of_a_candidate_that_answers_unseen_the_pairs_are_told_and_an_approval_n
     assert change.spoken_of(unseen, "approve") == ("llmops.dev/approve", f"{DIGEST}/3/shadow")
 
 
+def test_explain_says_that_a_person_went_back() -> None:
+    was = [{"digest": DIGEST, "outcome": outcome, "message": message} for outcome, message in (
+        ("Rejected", "no"), ("Released", "rolled back by hand; nothing spoke against it"), ("Released", "at first"))
+    ]  # fmt: skip
+    said = explained(_release(phase="Released", stable={"version": "1.0.0", "digest": DIGEST}, history=was))
+    assert "  It became stable: rolled back by hand; nothing spoke against it." in said
+
+
 def test_explain_says_when_nobody_has_looked_yet() -> None:
     assert "is the operator running" in explained({**CANARY, "status": {}})[1]
 
