@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -136,12 +137,16 @@ async def test_within_two_seconds_everybody_has_what_was_stable_before(
     assert told["history"][0]["message"].startswith("rolled back by hand; ")
     assert told["lastHandled"]["rollback"] == f"{told['stable']['digest']}/2"
     spec = (await asyncio.to_thread(get, "promptrelease", "desk"))["spec"]
+    managers = json.loads(kubectl("get", *OBJECT, "-o", "json", "--show-managed-fields"))["metadata"]["managedFields"]
+    owned = {one["manager"] for one in managers if "f:spec" in one["fieldsV1"]}
+    assert "llmops" in owned
+    assert "llmops-operator" not in owned
     assert spec["parameters"] == {"temperature": 0, "maxTokens": 16}
     assert spec["rollout"]["steps"] == [{"weight": 50, "minUnits": 20, "minDuration": "0s", "maxDuration": "24h"}]
 
 
 async def test_what_git_keeps_is_written_and_warned_of_and_git_has_the_last_word(
-    show: acts.Show, capsys: pytest.CaptureFixture[str]
+    show: acts.Show, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mark = "argocd.argoproj.io/tracking-id=shop:llmops.dev/PromptRelease:shop/desk"
     kubectl("annotate", "promptrelease", "desk", "-n", NAMESPACE, mark)
@@ -154,6 +159,13 @@ async def test_what_git_keeps_is_written_and_warned_of_and_git_has_the_last_word
     apply(OLD)  # as Argo CD does
     await goes("1.0.0")
     assert status()["history"][0]["outcome"] == "Withdrawn"
+
+    patch = tmp_path / "patch.yaml"  # the very same, committed
+    patch.write_text(said.out)
+    kubectl("patch", "promptrelease", "desk", "-n", NAMESPACE, "--type", "merge", "--patch-file", str(patch))
+    await comes_true("2.0.0 for all again", lambda: (status().get("candidate") or {}).get("weight") == 100, 10)
+    apply(OLD)
+    await goes("1.0.0")
     kubectl("annotate", "promptrelease", "desk", "-n", NAMESPACE, "argocd.argoproj.io/tracking-id-")
 
 

@@ -6,6 +6,8 @@ GROUP = "llmops.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 FIELD_MANAGER = "llmops-operator"
+PERSON = "llmops"
+"""The manager of fields that a person set with the command; the operator owns no field of a spec, ever."""
 CATEGORY = "llmops"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -389,7 +389,7 @@ class LastHandled(Model):
     abort: Annotated[str, Field(max_length=128)] | None = None
     """Of llmops.dev/abort."""
     rollback: Annotated[str, Field(max_length=128)] | None = None
-    """Of llmops.dev/rollback, also one that was passed over; of a PromptRelease only."""
+    """Of llmops.dev/rollback, with (passed over) behind one that counted for nothing; of a PromptRelease only."""
 
 
 PHASES = (

@@ -48,7 +48,8 @@ async def rollback(kind: type[KubernetesObject], namespace: str, name: str, to: 
             if back.patch is None or only_print:
                 break
             try:
-                await client.patch(resource(kind), namespace, name, unless_changed(back.patch, one))
+                patch = unless_changed(back.patch, one)
+                await client.patch(resource(kind), namespace, name, patch, manager=names.PERSON)
                 break
             except Conflict:
                 if not left:

@@ -98,10 +98,11 @@ class Client:
         return await self._call("PATCH", "apply", resource, path, obj, params, APPLY)
 
     async def patch(
-        self, resource: Resource, namespace: str | None, name: str, patch: Object, sub: str | None = None
-    ) -> Object:
+        self, resource: Resource, namespace: str | None, name: str, patch: Object, sub: str | None = None,
+        manager: str = names.FIELD_MANAGER,
+    ) -> Object:  # fmt: skip
         """A JSON merge patch (RFC 7386); with metadata.resourceVersion in it a Conflict if somebody wrote meanwhile."""
-        params = {"fieldManager": names.FIELD_MANAGER}
+        params = {"fieldManager": manager}
         return await self._call("PATCH", "patch", resource, resource.path(namespace, name, sub), patch, params, MERGE)
 
     async def replace(self, resource: Resource, obj: Object) -> Object:

@@ -34,7 +34,7 @@ def look(state: State, wanted: Wanted, world: World) -> Outcome:
         return _first_sight(wanted, world)
     passed_over = hand.passed_over(state, wanted, world)
     if passed_over is not None:
-        return _moved(hand.handled(state, world), Reason.ROLLBACK_IGNORED, passed_over, warning=True)
+        return _moved(hand.handled(state, world, ignored=True), Reason.ROLLBACK_IGNORED, passed_over, warning=True)
     if state.phase == "RollingBack":
         return _roll_back(state, wanted, world)
     decided = _person(state, wanted, world) or _another(state, wanted, world)

@@ -140,7 +140,7 @@ def test_anything_else_takes_the_usual_way_and_is_told_why_once(spec: str, annot
         assert all(one.reason != Reason.ROLLBACK_IGNORED for one in story.look().events)
         story.sync()
     assert story.weight == (0 if spec == "two" else 10)
-    assert story.state.handled.rollback == annotation[:128]
+    assert story.state.handled.rollback == f"{annotation[:100]} (passed over)"
 
 
 def test_what_was_released_and_then_rejected_meets_nobody_by_hand() -> None:
@@ -182,6 +182,52 @@ def test_one_that_was_overtaken_by_another_content_is_worth_nothing_later() -> N
     story.go("Released", users=80)
     story.spec = "one"
     assert story.go("Canary") == "Canary"
+
+
+def put_back(story: Story, spec: str) -> None:
+    """As Argo CD does, or a person without the command: the content alone, while the annotation stays."""
+    story.spec = spec
+    assert story.go("Released") == "Released"
+
+
+def test_what_git_put_back_before_the_patch_was_committed_goes_back_with_the_very_same_patch() -> None:
+    story = back(released("one", "two"), "one")
+    for _ in range(3):
+        assert story.go("Baking") == "Baking"
+        put_back(story, "two")
+        assert stable(story) == "two"
+        back(story, "one")
+    story.look()
+    story.look()
+    assert (story.phase, story.weight) == ("Baking", 100)
+
+
+def test_but_not_once_something_else_was_released_since() -> None:
+    story = back(released("one", "two"), "one")
+    story.go("Baking")
+    put_back(story, "two")
+    story.spec = "three"
+    story.go("Released", users=80)
+    story.spec = "one"
+    assert story.go("Canary") == "Canary"
+
+
+def test_and_one_that_was_passed_over_never_counts_later() -> None:
+    story = released("one", "two")
+    story.rollback = f"{Story.of('one')}/2"  # before the content
+    assert "does not name the content" in story.look().message
+    story.spec = "one"
+    assert story.go("Canary") == "Canary"
+    put_back(story, "two")
+    story.spec = "one"
+    assert story.go("Canary") == "Canary"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "9", "99999999999999999999", "²", "2/1", "two", ""])
+def test_numbers_that_are_none_or_lie_ahead_count_for_nothing(number: str) -> None:
+    story = released("one", "two")
+    story.spec, story.rollback = "one", f"{Story.of('one')}/{number}"
+    assert "this is attempt 2" in story.look().message
 
 
 def test_in_its_bake_stable_is_one_word_away() -> None:
