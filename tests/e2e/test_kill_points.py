@@ -198,8 +198,10 @@ def left(world: World) -> Object:
 END = {
     "stable": "6.0.0",
     "rejected": [("4.0.0", 1, "CandidateWorse"), (REFUSED, 1, "EvaluationFailed")],
-    "history": [("6.0.0", 1, "Released"), ("5.0.0", 1, "Released"), ("4.0.0", 1, "Rejected"), (REFUSED, 1, "Rejected"), ("2.0.0", 1, "Released"),
-                ("1.0.0", 1, "Released")],
+    "history": [
+        ("6.0.0", 1, "Released"), ("5.0.0", 1, "Released"), ("4.0.0", 1, "Rejected"), (REFUSED, 1, "Rejected"),
+        ("2.0.0", 1, "Released"), ("1.0.0", 1, "Released"),
+    ],
     "evaluations": 6,
     "ready": ["True", "True", "True"],
 }  # fmt: skip

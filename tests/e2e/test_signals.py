@@ -232,3 +232,20 @@ async def test_a_judge_takes_a_version_back_whose_answers_it_finds_bad(show: act
     assert {(code, why) for _, code, why in met} == {(200, "")}
     assert {variant for variant, _, _ in met} == {"stable", "candidate"}
     assert "users failed with the candidate" in rejected["message"]
+
+
+async def test_a_new_leader_writes_nothing_that_was_so_already(show: acts.Show) -> None:
+    """It knows what the gateways say before it looks at anything."""
+    versions = lambda: {one: get(*one)["metadata"]["resourceVersion"] for one in OBJECTS}  # noqa: E731
+    leader = lambda: str(get("lease", "llmops-operator", install.SYSTEM)["spec"].get("holderIdentity", ""))  # noqa: E731
+    before, first = versions(), leader()
+    kubectl("delete", "pod", first.split("_")[0], "-n", install.SYSTEM, "--wait=false")
+    await asyncio.to_thread(until, "another leader", lambda: leader() not in ("", first), 60)
+    metrics = f"/api/v1/namespaces/{install.SYSTEM}/pods/{leader().split('_')[0]}:8080/proxy/metrics"
+    looked = lambda: 'llmops_reconciles_total{kind="PromptRelease"' in kubectl("get", "--raw", metrics)  # noqa: E731
+    await asyncio.to_thread(until, "everything was looked at", looked, 60)
+    await asyncio.sleep(8)  # as long as it might take it to write what it should not
+    assert versions() == before
+
+
+OBJECTS = (("llmservice", "support"), ("promptrelease", "open"))
