@@ -38,6 +38,7 @@ def _play() -> acts.Show:
     asyncio.run(acts.worse(show))
     act(7, "One that passes its evaluation and fails its users is rolled back")
     asyncio.run(acts.harmful(show))
+    acts.pages(show)
     for message in show.errors:
         tell("error", message)
     return show

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
@@ -16,10 +17,13 @@ from openai import OpenAI
 from demo import shop
 from demo.stage import Object, StageError, apply, condition, get, kubectl, load, tell, until, until_true
 from demo.users import Crowd
+from llmops.api import EvalJob, PromptRelease
+from llmops.desk.pages import report
 
 RELEASE = "support-answer"
 BETTER = "You are the Larch support desk."
 WORSE = "Answer politely and briefly."
+PAGES = Path(__file__).parents[1] / "build/pages"
 
 
 @dataclass
@@ -140,6 +144,20 @@ async def harmful(show: Show) -> None:
     if not crowd.tally.by_version["4.0.0"]:
         raise StageError("no user met the candidate, so the users' evidence cannot have decided")
     _expect_stable("2.0.0")
+
+
+def pages(_: Show) -> dict[str, str]:
+    """What a person would send to a colleague: the release's story, and the evaluation that stopped a version."""
+    made = {RELEASE: asyncio.run(report.made(PromptRelease, "shop", [RELEASE]))}
+    rejected = get("promptrelease", RELEASE)["status"]["rejected"]
+    stopped = next(one["digest"][:8] for one in rejected if one["reason"] == "EvaluationFailed")
+    job = f"{RELEASE}-eval-{stopped}-1"
+    made[job] = asyncio.run(report.made(EvalJob, "shop", [job]))
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for name, page in made.items():
+        (PAGES / f"{name}.html").write_text(page, encoding="utf-8")
+    tell("pages", "\n".join(str(PAGES / f"{name}.html") for name in made))
+    return made
 
 
 def change(version: str, system: str, max_tokens: int = 64) -> None:

@@ -102,6 +102,17 @@ def explain(options: argparse.Namespace) -> int:
     return asyncio.run(look.explain(kind, options.namespace, name))
 
 
+def report(options: argparse.Namespace) -> int:
+    """A page about a rollout or an evaluation, to be sent to a colleague; several evaluations side by side."""
+    from llmops.desk import objects
+    from llmops.desk.pages.report import report as page
+
+    first, *more = options.object
+    kind, name = objects.named([first, *more[:1]] if "/" not in first else [first])
+    names = [name, *(more[1:] if "/" not in first else more)]
+    return page(kind, options.namespace, names, options.output)
+
+
 def decide(options: argparse.Namespace) -> int:
     """Approve, retry or abort what the status shows now."""
     from llmops.desk import change, objects
@@ -167,6 +178,8 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     waiting.add_argument("--timeout", default="5m", metavar="DURATION")
     _of_object(_command(commands, "explain", explain))
+    paged = _of_object(_command(commands, "report", report, "a page about a release or evaluations, as HTML"))
+    paged.add_argument("-o", "--output", metavar="FILE", help="where to write it; stdout without")
     _in_namespace(_command(commands, "diff", diff)).add_argument("files", nargs="+", metavar="FILE")
 
 

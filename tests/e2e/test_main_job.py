@@ -36,3 +36,8 @@ def test_a_better_prompt_is_promoted_a_worse_one_stopped_and_a_harmful_one_rolle
     asyncio.run(acts.harmful(show))
     assert show.errors == []
     assert show.asked > 1000
+    release, evaluation = acts.pages(show).values()
+    for said in ("4.0.0 rejected", "2.0.0 released", "evidence", "StepBegun"):
+        assert said in release
+    for said in ("exact_match", "Fail", "no more than 0.02 worse than the baseline", "SHA-256 of the rows"):
+        assert said in evaluation
