@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("bench.evidence", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane", "bench.writes")
+BENCHES = (
+    "bench.evidence", "bench.rules", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane",
+    "bench.writes",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("results.md")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 400, 56, 48, 220, 48
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 820, 400, 56, 60, 270, 48
 COLOURS = ("#0b7285", "#e8590c", "#c2255c", "#e8a33d", "#9c6ade")
 STYLE = """<style>text{font:13px system-ui,sans-serif;fill:#333}.title{font-weight:600;font-size:15px}
 .grid{stroke:#8884;stroke-width:1}@media(prefers-color-scheme:dark){text{fill:#ddd}}</style>"""
@@ -38,7 +38,7 @@ def chart(title: str, x_name: str, y_name: str, lines: Sequence[Line], most: flo
         along, down = at(x, 0)
         parts.append(f'<text x="{along:.1f}" y="{down + 18:.1f}" text-anchor="middle">{x:g}</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{escape(x_name)}</text>')
-    parts.append(f'<text x="{LEFT}" y="42" font-size="11">{escape(y_name)}</text>')
+    parts.append(f'<text x="{LEFT}" y="48" font-size="11">{escape(y_name)}</text>')
     for number, line in enumerate(lines):
         colour, dash = COLOURS[number % len(COLOURS)], "" if number == 0 else ' stroke-dasharray="5 3"'
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line.points))
