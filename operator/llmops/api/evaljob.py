@@ -410,7 +410,9 @@ class Progress(Model):
     eta_seconds: int | None = None
     """How long it still takes, at the present rate."""
     cost: Annotated[str, Field(max_length=32)] | None = None
-    """What it cost so far."""
+    """What the answers cost so far, by their targets' prices."""
+    concurrency: int | None = None
+    """Requests at a time, where a target asked for fewer (429) than spec.concurrency."""
 
 
 class MetricValue(Model):

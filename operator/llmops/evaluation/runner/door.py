@@ -3,7 +3,8 @@
 Inspect retries for ever by default. Here a request is tried up to RETRIES times more on what may pass (connection,
 timeout, 408, 409, 425, 429, 5xx), 401, 403 and 404 count among these only in the run's first GRACE seconds (a gateway
 learns of a new revision a moment after we do), and when OPEN_AFTER requests in a row have failed for good, the rest is
-tried once each: a dead target costs a minute, not an hour.
+tried once each: a dead target costs a minute, not an hour. A target that asks for fewer requests (429) gets fewer, and
+that is none of these tries (pace.py).
 
 What is asked stands in the call's extra_body: `prompt` (a release), `likelihood` or `similarity` (asking.py), else it
 is a chat. Seconds are of the attempt that succeeded, without the waits before it.
@@ -22,12 +23,16 @@ from tenacity import wait_exponential_jitter
 from tenacity.wait import wait_base
 
 from llmops.evaluation.runner import asking
+from llmops.evaluation.runner.pace import WITHOUT, Pace
 
 RETRIES = 6
 GRACE = 30.0
 OPEN_AFTER = 10
 REQUEST_TIMEOUT = 60.0
 PASSING = frozenset({408, 409, 425, 429})
+SPENT = frozenset({"insufficient_quota", "budget_spent"})
+PATIENCE = 600.0
+"""Seconds after which a request that is only ever told to come later counts as failed."""
 NOT_YET = frozenset({401, 403, 404})
 INVALID = "response_invalid"
 """The door's word for an answer without the form that its release promises: a wrong answer, and no error."""
@@ -52,6 +57,7 @@ class Door(ModelAPI):
         self.token_file, self.stream = token_file, stream
         self.started = time.monotonic()
         self.failed_in_a_row = 0
+        self.pace = Pace(time.monotonic)
         self.client = openai.AsyncOpenAI(base_url=base_url, api_key=self.token, max_retries=0, timeout=REQUEST_TIMEOUT)
 
     async def token(self) -> str:
@@ -68,13 +74,29 @@ class Door(ModelAPI):
         """Ask once."""
         body = dict(config.extra_body or {})
         try:
-            output = await self._asked(input, config, body)
+            output = await self._paced(input, config, body)
         except openai.APIError as error:  # of a stream it comes at its end
             if error.code != INVALID:
                 raise
             output = ModelOutput.from_content(self.model_name, "")
         self.failed_in_a_row = 0
         return output
+
+    async def _paced(self, input: list[ChatMessage], config: GenerateConfig, body: dict[str, Any]) -> ModelOutput:
+        """Asked again, when there is room, as often as it is only told to come later."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            async with self.pace.place() as began:
+                try:
+                    output = await self._asked(input, config, body)
+                except openai.APIStatusError as error:
+                    after = come_again(error)
+                    if after is None or time.monotonic() >= until:
+                        raise
+                    self.pace.refused(began, after)
+                else:
+                    self.pace.answered()
+                    return output
 
     async def _asked(self, input: list[ChatMessage], config: GenerateConfig, body: dict[str, Any]) -> ModelOutput:
         if "similarity" in body:
@@ -103,6 +125,18 @@ class Door(ModelAPI):
 @modelapi(name="llmops")
 def _registered() -> type[ModelAPI]:
     return Door  # by a function: the decorator would replace the class by a factory
+
+
+def come_again(error: openai.APIStatusError) -> float | None:
+    """In how many seconds, of a target that has too much to do; None where that is not what it says, or where waiting
+    would not help (a quota, a budget)."""
+    told = error.response.headers.get("retry-after")
+    if error.code in SPENT or not (error.status_code == 429 or (error.status_code == 503 and told)):
+        return None
+    try:
+        return float(told) if told else WITHOUT
+    except ValueError:  # a date; nobody's clock is trusted
+        return WITHOUT
 
 
 def passing(error: BaseException, age: float) -> bool:

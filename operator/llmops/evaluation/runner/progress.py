@@ -17,11 +17,18 @@ class Progress:
     def __init__(self, total: int, resumed: int = 0) -> None:
         self.total, self.resumed = total, resumed
         self._answered = self._errors = 0
+        self._cost = 0.0
+        self.limits: dict[str, Callable[[], float | None]] = {}
+        """By arm: how many requests at a time its target bears, where it asked for fewer."""
         self._started = time.monotonic()
 
     def answered(self) -> None:
         """One row has its marks."""
         self._answered += 1
+
+    def paid(self, cost: float) -> None:
+        """What one answer cost, by its target's price."""
+        self._cost += cost
 
     def failed(self) -> None:
         """One row ended in an error."""
@@ -38,7 +45,10 @@ class Progress:
         done = min(self.total, self.resumed + now)
         pace = (time.monotonic() - self._started) / now if now else None
         eta = round(pace * (self.total - done)) if pace is not None else None
-        return json.dumps({"done": done, "total": self.total, "errors": self._errors, "etaSeconds": eta})
+        told = {"done": done, "total": self.total, "errors": self._errors, "etaSeconds": eta}
+        limits = [limit for each in self.limits.values() if (limit := each()) is not None]
+        told |= {"concurrency": int(min(limits))} if limits else {}
+        return json.dumps({**told, **({"cost": f"{self._cost:.4f}"} if self._cost else {})})
 
 
 class Ticker:

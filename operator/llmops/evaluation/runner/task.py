@@ -36,6 +36,8 @@ def arm_task(role: str, arm: Arm, run: Run, rows: Sequence[Row], progress: Progr
     ]
     model = arm_model(arm, stream="ttft" in run.metrics)
     assert isinstance(model.api, door.Door)
+    pace = model.api.pace
+    progress.limits[role] = lambda: pace.limit
     return Task(
         name=role,
         dataset=MemoryDataset(samples, name=run.dataset_sha256[:10]),
@@ -106,12 +108,21 @@ def marked(run: Run, arm: Arm, progress: Progress) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         answer, told = state.output.completion, state.output.metadata or {}
         progress.answered()
+        progress.paid(_cost(told, arm) or 0.0)
         marks = mark(answer, list(target))
         found, lacks = usage_marks(run.reading("usage"), told, arm)
         value = {"answered": 1.0, **marks, **found, **dict.fromkeys(lacks, math.nan)}
         return Score(value=value, answer=answer, metadata={"lacks": lacks, "given": told.get("given", "")})
 
     return score
+
+
+def _cost(told: Mapping[str, Any], arm: Arm) -> float | None:
+    """None where the price, or what was used, is not known."""
+    if arm.price is None or "tokens" not in told:
+        return None
+    tokens_in, tokens_out = told["tokens"]
+    return float(tokens_in * arm.price.input + tokens_out * arm.price.output) / 1e6
 
 
 def usage_marks(metrics: Sequence[str], told: Mapping[str, Any], arm: Arm) -> tuple[dict[str, float], dict[str, str]]:
@@ -121,9 +132,8 @@ def usage_marks(metrics: Sequence[str], told: Mapping[str, Any], arm: Arm) -> tu
     for name in metrics:
         if name == "cost" and arm.price is None:
             continue  # known before, and told once (panel.py)
-        if name == "cost" and arm.price is not None and "tokens" in told:
-            tokens_in, tokens_out = told["tokens"]
-            marks[name] = (tokens_in * arm.price.input + tokens_out * arm.price.output) / 1e6
+        if name == "cost" and (paid := _cost(told, arm)) is not None:
+            marks[name] = paid
         elif name != "cost" and (read := {"latency": "seconds", "ttft": "first"}[name]) in told:
             marks[name] = float(told[read])
         else:
