@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from demo import acts, install
 from demo.stage import NAMESPACE, apply, get, kubectl, until
 from tests.cluster import choose, keda
 from tests.e2e.test_canary import BAD, GOOD, Crowd, reaches, status
-from tests.e2e.test_sleep import ask, reason, replicas, service
+from tests.e2e.test_sleep import Object, ask, reason, replicas, service
 
+from llmops.desk import dashboard
 from llmops.serving.keda import SCALER
 from llmops.serving.scaling import SENT
 
@@ -68,6 +71,26 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
     finally:
         stop.set()
         await asyncio.gather(*crowd)
+
+
+PANELS = [panel for row in dashboard.ROWS.values() for panel in row]
+OF_THE_DOOR = ("Requests", "Seconds to the whole answer, p95", "Tokens", "Running and held")
+
+
+def queried(query: str) -> Object:
+    asked = quote(query.replace("$__rate_interval", "5m"))
+    path = f"/api/v1/namespaces/keda/services/http:prometheus:9090/proxy/api/v1/query?query={asked}"
+    answer: Object = json.loads(kubectl("get", "--raw", path))
+    return answer
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
+def test_prometheus_understands_what_the_dashboard_asks(show: acts.Show, panel: dashboard.Panel) -> None:
+    """After the test before has asked the door."""
+    answer = queried(panel.query)
+    assert answer["status"] == "success"
+    if panel.title in OF_THE_DOOR:
+        assert answer["data"]["result"]
 
 
 async def test_a_query_of_the_users_own_decides_how_many(show: acts.Show) -> None:

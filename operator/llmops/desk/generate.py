@@ -1,4 +1,5 @@
-"""Writes everything that is made from the models and tables: crds/ and docs/reference/. `--check` only compares.
+"""Writes everything that is made from the models and tables: crds/, docs/reference/, the dashboard. `--check` only
+compares.
 
     python -m llmops.desk.generate [--check]
 
@@ -16,9 +17,11 @@ import yaml
 
 from llmops.api.crd import crds
 from llmops.desk import reference
+from llmops.desk.dashboard import dashboard
 
 HEADER = "# Generated from operator/llmops/api by `make generate`; change the models, not this file.\n"
 CRD_FOLDERS = ("crds", "charts/llmops-operator/files/crds")  # a chart can only read files below itself
+DASHBOARD = "charts/llmops-operator/files/dashboards/llmops.json"
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -49,7 +52,8 @@ def files() -> dict[str, str]:
     """Every generated file's text by its path in the repository."""
     kinds = {f"{name.split('.')[0]}.yaml": HEADER + as_yaml(crd) for name, crd in crds().items()}
     made = {f"{folder}/{name}": text for folder in CRD_FOLDERS for name, text in kinds.items()}
-    return made | {f"docs/reference/{name}": text for name, text in reference.pages().items()}
+    made |= {f"docs/reference/{name}": text for name, text in reference.pages().items()}
+    return made | {DASHBOARD: dashboard()}
 
 
 def stale(repository: Path = REPOSITORY) -> list[str]:

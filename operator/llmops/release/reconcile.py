@@ -16,6 +16,7 @@ from llmops.release.status import status
 from llmops.rollout.machine import look
 from llmops.rollout.tell import due
 from llmops.rollout.world import Outcome
+from llmops.telemetry import rollouts
 
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
@@ -23,9 +24,11 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     now = clock.now()
     seen = await observe(key, cluster, now)
     if seen is None:
+        rollouts.show(PROMPT_RELEASE.kind, names.qualified(key.namespace, key.name), None)
         return LookAgain.never()
     outcome = look(seen.state, seen.wanted, seen.world)
     told, generation = status(seen, outcome, now), seen.release.metadata.generation
+    rollouts.show(PROMPT_RELEASE.kind, seen.release.qualified, told)
     if due(seen.raw.get("status") or {}, told, generation, now):
         await cluster.report(seen.raw, told)
     for event in outcome.events:

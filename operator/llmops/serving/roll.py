@@ -47,6 +47,7 @@ from llmops.serving.canary import Rolling
 from llmops.serving.engines import ENGINES
 from llmops.serving.observe import Seen, leaders, workloads
 from llmops.serving.plan import Plan
+from llmops.telemetry import rollouts
 
 Object = dict[str, Any]
 OF_HOME = (DEPLOYMENT, LEADER_WORKER_SET, SERVICE, PDB, HPA, NETWORK_POLICY)
@@ -80,6 +81,7 @@ async def turn(key: Key, seen: Seen, cluster: Cluster, clock: Clock) -> LookAgai
         arms = replace(arms, stable=await _taught(arms.stable, cluster))
     told = canary.status(seen, rolling, arms, planned, outcome, now)
     told |= {"pinned": stand} if (stand := await _pinned(seen, rolling, arms, cluster)) else {}
+    rollouts.show(LLM_SERVICE.kind, seen.service.qualified, told)
     if _due(seen, told, now):
         await cluster.report(seen.raw, told)
     for event in outcome.events:
@@ -101,6 +103,7 @@ async def _taught(arm: Seen | None, cluster: Cluster) -> Seen | None:
 
 def forget(key: Key, cluster: Cluster) -> None:
     """It is gone, or not rolled out any more."""
+    rollouts.show(LLM_SERVICE.kind, names.qualified(key.namespace, key.name), None)
     evidence.forget(cluster, names.subject(key.namespace, key.name))
 
 

@@ -17,6 +17,14 @@ API_CALLS = Counter(
 )  # fmt: skip
 LEADING = Gauge("llmops_leading", "1 in the replica that leads.")
 GATEWAYS = Gauge("llmops_gateways", "Gateways whose last report is younger than five seconds.")
+ROLLOUT_WEIGHT = Gauge(
+    "llmops_rollout_weight", "Percent of users that meet the candidate of a rollout that is under way.",
+    ["kind", "name"],
+)  # fmt: skip
+ROLLOUT_EVIDENCE = Gauge(
+    "llmops_rollout_evidence", "The e-value that the candidate is worse, by signal; what decides is in the status.",
+    ["kind", "name", "signal"],
+)  # fmt: skip
 
 # gateway
 _ANSWER_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
