@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import time
@@ -180,3 +181,21 @@ def test_what_a_new_leader_hears_first_is_no_idleness(monkeypatch: pytest.Monkey
     assert seen.demand("shop/support").idle == 9.0
     seen.take("a:1", report(load=load(asked=501)))
     assert seen.demand("shop/support").idle == 0.0
+
+
+async def test_a_new_leader_waits_for_the_first_words_of_every_gateway_and_not_for_ever() -> None:
+    reports = Reports(Settings(), changed=lambda *_: None)
+    waiting = asyncio.create_task(reports.heard(30))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()  # it does not even know yet which gateways there are
+    reports._followed = True
+    reports._gateways = {"a": GatewayState("gateway-a"), "b": GatewayState("gateway-b")}
+    for address in ("a", "b"):
+        assert not waiting.done()
+        reports._gateways[address].reported = time.monotonic()
+        await asyncio.sleep(0.05)
+    assert waiting.done()
+    reports._gateways["c"] = GatewayState("gateway-c")
+    began = time.monotonic()
+    await reports.heard(0.2)
+    assert 0.1 < time.monotonic() - began < 5

@@ -6,9 +6,19 @@ import math
 import random
 from typing import Any, Literal
 
+import pytest
+
+from llmops.api import Reason
 from llmops.api.report import Unit
+from llmops.api.rollout import Rollout
 from llmops.rollout import evidence
-from llmops.rollout.ledger import Ledger
+from llmops.rollout.case import Case, Hold
+from llmops.rollout.judge import split_broken
+from llmops.rollout.ledger import Ledger, Shares, SignalCounts, Tally
+from llmops.rollout.state import Candidate, freeze
+from llmops.rollout.world import Wanted, World
+
+NOW = 1_800_000_000.0
 
 Kind = Literal["exposure", "failure", "pair", "judged"]
 
@@ -79,3 +89,17 @@ def test_a_share_that_is_read_takes_a_sound_candidate_back_no_more_often_than_wa
                 wrong += 1
                 break
     assert wrong / runs <= 0.05
+
+
+@pytest.mark.parametrize(("read", "held"), [(200, False), (80, True)])
+def test_a_judge_that_reads_one_version_more_often_than_the_other_is_no_witness(read: int, held: bool) -> None:
+    """Of 400 units that were read at 50%, so many met the candidate."""
+    counts = SignalCounts(shares=(Shares(50, 400, read, read),), units=(400 - read, read))
+    moving = Candidate("d" * 64, "2", 1, freeze(Rollout()), weight=50, since=NOW, evidence_at=NOW)
+    world = World(NOW, tally=Tally((Shares(50, 4000, 2000, 2000),), {"Judge": counts}))
+    verdict = split_broken(Case(moving, Wanted("d" * 64, "2", Rollout()), world, "Canary"))
+    assert (verdict is not None) == held
+    if held:
+        assert isinstance(verdict, Hold)
+        assert verdict.reason == Reason.SAMPLE_RATIO_MISMATCH
+        assert "80 of 400 users whose answers were judged met the candidate" in verdict.message
