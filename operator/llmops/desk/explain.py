@@ -46,6 +46,9 @@ def _rollout(one: Object, status: Object) -> Iterator[str]:
         yield "No version was released yet."
     if candidate:
         yield from _candidate(one, status, candidate)
+    for pinned in status.get("pinned") or []:
+        stands = "ready" if pinned.get("ready") else pinned.get("message") or "not ready"
+        yield f"Prompts are released together with its revision {pinned['revision']}: {stands}."
     for rejected in status.get("rejected") or []:
         why = rejected.get("message") or rejected.get("reason")
         yield f"{_version(rejected)}, attempt {rejected.get('attempt', 1)}, was rejected: {why}"

@@ -231,10 +231,9 @@ async def _missing(rolling: Rolling, arms: Arms, waits: Problem | None, cluster:
 
 async def _pinned(seen: Seen, rolling: Rolling, arms: Arms, cluster: Cluster) -> list[Object]:
     """How the revisions stand that prompts are released together with. Nobody else has warmed them yet."""
-    wanted = {one.digest for one in rolling.pins}
+    if not rolling.pins:
+        return []
     stand = canary.pinned(seen, rolling, arms, {})
-    if not wanted:
-        return stand
     ready = {one["digest"] for one in stand if one.get("ready")}
     cold = {one.digest: problem for one in arms.all if one.digest in ready if (problem := await _warm_up(one, cluster))}
     return canary.pinned(seen, rolling, arms, {digest: f"does not answer yet: {said}" for digest, said in cold.items()})

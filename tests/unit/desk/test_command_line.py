@@ -205,3 +205,25 @@ def test_explain_says_when_nobody_has_looked_yet() -> None:
 )
 def test_a_change_is_told_with_what_it_starts(field: str, says: str) -> None:
     assert says in change.consequence("PromptRelease", {}, {field: [1]})
+
+
+def test_explain_names_the_revisions_that_prompts_are_released_with() -> None:
+    pinned = [{"revision": "support-llm-aaaaaaaaaa", "ready": True}, {"revision": "b" * 10, "message": "no room"}]
+    said = explained(_release(phase="Released", pinned=pinned))
+    assert "  Prompts are released together with its revision support-llm-aaaaaaaaaa: ready." in said
+    assert f"  Prompts are released together with its revision {'b' * 10}: no room." in said
+
+
+def test_a_revision_is_named_before_anything_is_applied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "service.yaml"
+    spec = "{model: {uri: 'file:///m.gguf'}, engine: {type: LlamaCpp}}"
+    file.write_text(f"kind: LLMService\nmetadata: {{name: support, namespace: shop}}\nspec: {spec}\n")
+    assert cli.main(["revision", str(file)]) == 0
+    kind, name, revision, digest = capsys.readouterr().out.split()
+    assert (kind, name, revision) == ("LLMService", "support", f"support-llm-{digest[:10]}")
+    file.write_text("kind: ConfigMap\n")
+    assert cli.main(["revision", str(file)]) == 1
+    assert "no LLMService and no PromptRelease" in capsys.readouterr().err
+    file.write_text("kind: PromptRelease\nmetadata: {name: a}\nspec: {version: 1}\n")
+    assert cli.main(["revision", str(file)]) == 2
+    assert "see llmops validate" in capsys.readouterr().err
