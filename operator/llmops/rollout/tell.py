@@ -59,13 +59,14 @@ def _essence(status: Mapping[str, Any]) -> Any:
     essence["candidate"] = {name: value for name, value in candidate.items() if name not in COUNTED}
     essence["memory"] = {name: value for name, value in kept if name not in ("active", "evidenceAt", "savedAt")}
     essence["conditions"] = [(one["type"], one["status"], one["reason"]) for one in status.get("conditions") or []]
-    return _filled(essence)
+    return filled(essence)
 
 
-def _filled(value: Any) -> Any:
+def filled(value: Any) -> Any:
+    """Without what is empty: the server adds and takes away empty lists as its schema says."""
     if not isinstance(value, Mapping):
         return value
-    return {name: inner for name, one in value.items() if (inner := _filled(one)) not in (None, [], {})}
+    return {name: inner for name, one in value.items() if (inner := filled(one)) not in (None, [], {})}
 
 
 def _counts(status: Mapping[str, Any]) -> Any:

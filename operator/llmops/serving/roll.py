@@ -158,8 +158,8 @@ def _due(seen: Seen, told: Object, now: datetime) -> bool:
     """Evidence is written at most every ten seconds, everything else at once."""
     old = seen.raw.get("status") or {}
     others = ("url", "model", "replicas", "readyReplicas", "sizing", "scaling", "pinned")
-    changed = any(old.get(name) != told.get(name) for name in others)
-    return changed or tell.due(old, told, seen.service.metadata.generation or 0, now)
+    was, now_is = (tell.filled({name: one.get(name) for name in others}) for one in (old, told))
+    return was != now_is or tell.due(old, told, seen.service.metadata.generation or 0, now)
 
 
 def _again(seen: Seen, cluster: Cluster) -> Seen:

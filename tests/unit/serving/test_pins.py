@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from tests.unit.serving.seen import see
 from tests.unit.serving.test_canary import NOW, OLD_MODEL, built, moving, planned, rolled, rolling, running
 
+from llmops.api import Reason
+from llmops.rollout import tell
 from llmops.rollout.state import Stable, State
-from llmops.rollout.world import Problem
-from llmops.serving import canary, pins
+from llmops.rollout.world import Outcome, Problem
+from llmops.serving import canary, pins, roll
 from llmops.serving.arms import family
 from llmops.serving.observe import Family, Seen
 from llmops.serving.pins import Pin
@@ -144,3 +147,20 @@ def test_a_service_that_replaces_its_revisions_in_place_can_keep_none() -> None:
     assert arms.others == ()
     told = canary.pinned(seen, replace(rolling(seen, state), pins=seen.pins), arms, {})
     assert told == [{"revision": "x", "message": pins.IN_PLACE}]
+
+
+def test_what_the_server_adds_by_itself_is_no_reason_to_write() -> None:
+    """Else the evidence's clock would be written every second, and not every ten."""
+    seen, state, _ = three()
+    told = {"url": "u", "scaling": {"coldStart": "3s"}, **fields(seen, state)}
+    stored = {**told, "pinned": [], "scaling": {**told["scaling"], "starts": []}, "observedGeneration": 3}
+    now = datetime.fromtimestamp(NOW + 3, UTC)
+    assert not roll._due(replace(seen, raw={**seen.raw, "status": stored}), told, now)
+    more = {**told, "pinned": [{"revision": "x", "ready": True}]}
+    assert roll._due(replace(seen, raw={**seen.raw, "status": stored}), more, now)
+
+
+def fields(seen: Seen, state: State) -> Object:
+    told = rolling(seen, state)
+    outcome = Outcome(state, Reason.GATHERING_EVIDENCE, "at 0%")
+    return tell.fields(outcome, told.wanted, told.world, lambda digest: digest, 10, datetime.fromtimestamp(NOW, UTC))
