@@ -55,7 +55,7 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
     if data.known is not None:
         return _finish(report, data.known)
     # heavy, and of no use to a run that is wrong
-    from llmops.evaluation.runner import ask, panel
+    from llmops.evaluation.runner import ask, panel, table_out
     from llmops.evaluation.runner.progress import Progress, Ticker
     from llmops.evaluation.runner.summary import summarise
 
@@ -64,6 +64,8 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
     with Ticker(progress, lambda text: report.write(runs.PROGRESS, text)):
         answers = ask.ask(run, data.rows, logs / "arms", progress)
         answers, told = panel.judged(run, data.rows, answers, logs, progress)
+    if run.keep_seconds is not None:
+        table_out.keep(logs, data.rows, answers)
     summary = summarise(run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
     return _finish(report, summary.dumps())
 
