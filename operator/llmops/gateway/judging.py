@@ -87,7 +87,7 @@ class Judges:
                 score = geval.read_score(judge, *await self._ask(asked, service, form))
         except geval.Unreadable:
             return self._count(asked, "unreadable")
-        except (TimeoutError, Refusal, LookupError, TypeError, AttributeError, orjson.JSONDecodeError):
+        except (TimeoutError, Refusal, LookupError, TypeError, AttributeError, ValueError, OverflowError):
             return self._count(asked, "unable")
         failed = score < asked.judging.least
         self._door.ledger.judged(

@@ -11,9 +11,10 @@ from tests.unit.gateway.test_evidence_report import report
 from tests.unit.gateway.world import KEY, USAGE, Engine, Object, World, fails, until
 
 from llmops.api.rollout import OnlineSignal
+from llmops.telemetry import metrics
 
 SIGNAL: Object = {"signal": "Judge", "serviceRef": {"name": "judge"}, "rubric": "Is it kind?", "min": "3"}
-RELEASE = "support-answer"
+RELEASE, VARIANTS = "support-answer", ("stable", "candidate")
 
 
 def says(score: Callable[[str], str], tops: Object | None = None) -> Callable[..., Awaitable[web.StreamResponse]]:
@@ -129,15 +130,45 @@ async def test_a_judge_that_tells_no_probabilities_is_asked_without(world: World
     assert len(judge.asked) == 2
 
 
-@pytest.mark.parametrize("answer", [says(lambda _: "I like it"), says(lambda _: "9"), fails(500), fails(404)])
-async def test_what_is_no_score_is_no_observation(world: World, judge: Engine, answer: Any) -> None:
+def replies(choices: list[Object]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    async def answer(_: web.Request, body: Object) -> web.StreamResponse:
+        return web.json_response({"id": "x", "model": body["model"], "choices": choices, "usage": USAGE})
+
+    return answer
+
+
+def counted(result: str) -> float:
+    return sum(metrics.GATEWAY_JUDGED.labels("shop/" + RELEASE, variant, result)._value.get() for variant in VARIANTS)
+
+
+CHOICE: Object = {"index": 0, "message": {"role": "assistant", "content": "5"}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (says(lambda _: "I like it"), "unreadable"),
+        (says(lambda _: "9"), "unreadable"),
+        (says(lambda _: "5", {"5": 1e4}), "unable"),
+        (fails(500), "unable"),
+        (fails(404), "unable"),
+        (replies([]), "unable"),
+        (replies([CHOICE, CHOICE]), "unable"),
+        (replies([{"index": 0}]), "unable"),
+    ],
+)
+async def test_what_is_no_score_is_no_observation_and_is_counted(
+    world: World, judge: Engine, answer: Any, result: str
+) -> None:
     canary(world)
     judge.answer = answer
+    before = counted(result)
     assert (await ask(world, "ann")).http_response.status_code == 200
     await until(lambda: not world.door.judges.running, 30)
     assert await told(world, "judged") == {}
     assert await told(world, "failure") == {}
     assert len(await told(world, "exposure")) == 1
+    assert counted(result) == before + 1
 
 
 async def test_an_answer_that_another_service_gave_is_not_judged(world: World, judge: Engine) -> None:
