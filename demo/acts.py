@@ -98,6 +98,7 @@ def index(show: Show) -> None:
 def first_release(_: Show) -> None:
     apply(*load("evaluation.yaml"), *load("release.yaml"))
     release = _until_phase({"Released"}, "1.0.0", timeout=180)
+    until_true("promptrelease", RELEASE, timeout=60)  # the gateways know it too
     tell("applied", f"EvalJob support-quality ({len(shop.evaluation_rows())} rows) and PromptRelease {RELEASE} 1.0.0")
     tell("happened", "there is nothing to compare with yet: the absolute minimum decided, then it was released")
     tell("evidence", release["status"]["history"][0]["message"])
