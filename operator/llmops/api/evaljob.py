@@ -394,6 +394,9 @@ class EvalJobSpec(Model):
     """The longest a run may take."""
     keep: Keep | None = None
     """Keep the log on a volume, where a run whose pod was lost resumes; without, the log ends with its pod."""
+    worst_rows: Annotated[int, Field(ge=0, le=20)] = 10
+    """So many of the worst rows are told in the results with question and answers, cut at 400 characters, for `llmops
+    report`; 0 where whoever may read ConfigMaps is not to read them. Counts from the next run on."""
     suspend: bool = False
     """Start nothing new."""
 

@@ -125,6 +125,7 @@ def build_run(seen: Seen) -> Run | None:
         source=seen.dataset.source,
         needs=_needs(seen.target, seen.baseline),
         turn=seen.turns.now,
+        worst_rows=spec.worst_rows,
     )
     return replace(run, key=run_key(run))
 

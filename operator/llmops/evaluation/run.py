@@ -24,7 +24,7 @@ CONFIG_ERROR = 64
 
 RUN_FILE, ROWS_FILE, KNOWN_FILE = "run.json", "rows.jsonl", "known.json"
 PROGRESS, RESULTS, FAILURE = "progress.json", "results.json", "failure.txt"
-DATASET, FINISHED = "dataset.json", "finished.txt"
+DATASET, FINISHED, WORST = "dataset.json", "finished.txt", "worst.json"
 """The data keys of a run's ConfigMaps: what the operator hands over, and what the runner hands back."""
 
 
@@ -93,6 +93,7 @@ class Run:
     source: Source | None = None
     needs: tuple[str, ...] = ()  # fields that the prompts' variables require; only the Job checks those of a source
     turn: str = ""
+    worst_rows: int = 10
 
     @property
     def short(self) -> str:

@@ -64,8 +64,11 @@ def release(**status: Any) -> Object:
 
 EVENT = {"eventTime": "2026-11-25T09:00:00.1Z", "reason": "StepBegun", "note": f"10% {HOSTILE}", "type": "Normal",
          "series": {"count": 3}}  # fmt: skip
+WORST = {"id": "r7", "input": "When?", "targets": ["at noon"], "target": {"answer": "at ten", "marks": {"f1": 0.5}},
+         "baseline": {"answer": "at one", "marks": {"f1": 0.25}}}  # fmt: skip
 PAGES = {
     "an evaluation": lambda: evaluation.page(job()),
+    "its worst rows": lambda: evaluation.page(job(), [{**WORST, "input": HOSTILE}]),
     "several": lambda: evaluation.matrix([job(), job("other")]),
     "a release": lambda: rollout.page(release(), [EVENT]),
 }
@@ -84,6 +87,16 @@ def test_an_evaluation_says_what_was_wanted_and_what_was_measured() -> None:
     for said in ("answer 2.0.0", "Pass", "at least 0.80 (at confidence 0.95)", "0.8840 … 0.9350", "p95 0.71",
                  "no more than 0.02 worse than the baseline", "-0.02 … 0.01", "at most 1", "ab" * 32):  # fmt: skip
         assert said in text
+
+
+def test_the_worst_rows_stand_there_with_both_answers_or_with_the_one_there_is() -> None:
+    read = Read(evaluation.page(job(), [WORST]))
+    for said in ("r7", "When?", "at noon", "at ten", "f1 0.5", "at one", "f1 0.25", "the baseline answered"):
+        assert said in read.text
+    alone = Read(evaluation.page(job(), [{name: WORST[name] for name in ("id", "input", "targets", "target")}]))
+    assert "at ten" in alone.text
+    assert "the baseline answered" not in alone.text
+    assert "The worst rows" not in Read(evaluation.page(job())).text
 
 
 @pytest.mark.parametrize("status", [None, {"phase": "Pending"}, {"metrics": [{"name": "bleu"}]}, {"phase": "Running"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,8 @@ def test_a_run_asks_each_row_once_and_leaves_a_summary(serve, tmp_path):
     assert found.slices[0].value == "odd"
     assert found.arms["target"].errors == 0
     assert found.tokens == 40 * 7
+    [bad] = json.loads((tmp_path / "report" / "worst.json").read_text())
+    assert (bad["id"], bad["targets"], bad["target"]["answer"]) == ("r7", ["It is 7."], "It is 8.")
 
 
 def test_busy_and_broken_answers_are_tried_again(serve, tmp_path):

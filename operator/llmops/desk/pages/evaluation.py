@@ -11,7 +11,11 @@ from llmops.evaluation.measures import BUILT_IN
 Object = Mapping[str, Any]
 NOTHING: Object = dict.fromkeys(("value", "low", "high", "n", "p"))
 TONES = {"Pass": "good", "Fail": "bad", "Inconclusive": "wait", "Error": "bad"}
-ONE = """{% extends "frame" %}{% block body %}
+ONE = """{% extends "frame" %}
+{% macro side(one) %}{% if one %}{{ one.answer }}<br>
+<span class="soft">{% for name, mark in one.marks | dictsort %}{{ name }} {{ "%.3g" | format(mark) }}
+{% endfor %}</span>{% else %}–{% endif %}{% endmacro %}
+{% block body %}
 <p class="soft">EvalJob {{ namespace }}/{{ name }}</p>
 <h1>{{ asked }} <span class="badge {{ tone }}">{{ verdict }}</span></h1>
 <p>{{ said }}</p>
@@ -33,6 +37,11 @@ ONE = """{% extends "frame" %}{% block body %}
 <tr><th>rows with<th>metric<th class="n">measured<th class="n">rows</tr>
 {% for one in slices %}<tr><td>{{ one.field }} = {{ one.value }}<td>{{ one.metric }}<td class="n">{{ one.measured }}
 <td class="n">{{ one.n }}</tr>{% endfor %}</table></div>{% endif %}
+{% if worst %}<h2>The worst rows</h2><div class="wide"><table>
+<tr><th>asked<th>right<th>answered{% if baseline %}<th>the baseline answered{% endif %}</tr>
+{% for one in worst %}<tr><td><span class="soft">{{ one.id }}</span><br>{{ one.input }}
+<td>{% for each in one.targets %}{{ each }}<br>{% endfor %}<td>{{ side(one.target) }}
+{% if baseline %}<td>{{ side(one.baseline) }}{% endif %}</tr>{% endfor %}</table></div>{% endif %}
 {% if trend %}<h2>The last runs</h2><div class="wide"><table><tr><th>ended<th>verdict<th>measured</tr>
 {% for one in trend %}<tr><td>{{ one.finishedAt }}<td>{{ one.verdict }}<td>
 {% for each in one.metrics or [] %}{{ each.name }} {{ each.value }} {% endfor %}</tr>{% endfor %}</table></div>
@@ -48,11 +57,13 @@ SEVERAL = """{% extends "frame" %}{% block body %}
 {% if one.best %}<b>{{ one.value }}</b>{% else %}{{ one.value }}{% endif %}
 &nbsp; <span class="soft">{{ one.low }} … {{ one.high }}</span><br>{{ whisker(one, 0, one.top) }}{% else %}–{% endif %}
 {% endfor %}</tr>{% endfor %}</table></div>{% endblock %}"""
-FOOT = "llmops report: what the object's status says. The answers themselves are in the log, where spec.keep keeps it."
+FOOT = (
+    "llmops report: what the object's status and its results say. All answers are beside the log that spec.keep keeps."
+)
 
 
-def page(one: Object) -> str:
-    """Of one EvalJob, whatever it has reported."""
+def page(one: Object, worst: Sequence[Object] = ()) -> str:
+    """Of one EvalJob, whatever it has reported, and the rows that its results tell."""
     spec, status, metadata = one.get("spec") or {}, one.get("status") or {}, one["metadata"]
     measured = [_measured(each) for each in status.get("metrics") or []]
     compared = [_compared(each) for each in status.get("comparisons") or []]
@@ -63,6 +74,7 @@ def page(one: Object) -> str:
         ONE, FOOT, title=f"{metadata['name']}: {verdict}", namespace=metadata.get("namespace", ""),
         name=metadata["name"], asked=_asked(spec), verdict=verdict, tone=TONES.get(verdict, "wait"),
         said=_said(status), metrics=measured, comparisons=compared, slices=slices,
+        worst=[{"baseline": None, **each} for each in worst], baseline=any("baseline" in each for each in worst),
         trend=list(reversed(status.get("trend") or [])), facts=_facts(spec, status),
         thresholds=[_wanted(each, by_name, compared) for each in spec.get("thresholds") or []],
     )  # fmt: skip

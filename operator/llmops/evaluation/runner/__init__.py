@@ -11,6 +11,7 @@
     panel.py      what other models say of the answers, after all of them are there; seats.py: their Inspect tasks
     pairwise.py   two answers before a judge; pure. kappa.py, echo.py, labels.py, columns.py: its like
     summary.py    answers with their marks -> results.Results. draws.py: the bootstrap; groups.py: paired groups
+    worst.py      the few rows that went worst, both answers side by side; pure. table_out.py: all rows, beside the log
     report.py     where progress and results are written: the run's ConfigMap, or a folder
 
 Asking, retries, concurrency, logs and resuming are Inspect's. A run whose log folder survives (spec.keep puts it on a

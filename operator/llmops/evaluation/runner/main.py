@@ -58,6 +58,7 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
     from llmops.evaluation.runner import ask, panel, table_out
     from llmops.evaluation.runner.progress import Progress, Ticker
     from llmops.evaluation.runner.summary import summarise
+    from llmops.evaluation.runner.worst import worst
 
     logs = _log_folder(logs, run)
     progress = Progress(run.questions, ask.answered_before(logs))
@@ -66,6 +67,8 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
         answers, told = panel.judged(run, data.rows, answers, logs, progress)
     if run.keep_seconds is not None:
         table_out.keep(logs, data.rows, answers)
+    if run.worst_rows:
+        report.write(runs.WORST, worst(run, data.rows, answers))
     summary = summarise(run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
     return _finish(report, summary.dumps())
 
