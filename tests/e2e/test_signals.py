@@ -234,6 +234,39 @@ async def test_a_judge_takes_a_version_back_whose_answers_it_finds_bad(show: act
     assert "users failed with the candidate" in rejected["message"]
 
 
+async def test_what_users_asked_is_marked_as_it_was_answered_and_asked_again(show: acts.Show) -> None:
+    """Both gateways remember, redacted, and only an evaluation of the namespace is told."""
+    apply(
+        {**release("4.0.0", ENOUGH + 1), "spec": {**release("4.0.0", ENOUGH + 1)["spec"], "capture": {"percent": 100}}}
+    )
+    await goes("4.0.0")
+    attempts = lambda: [(one["version"], one["attempt"]) for one in status()["history"]]  # noqa: E731
+    before = attempts()
+    async with Crowd(show) as crowd:
+        enough = lambda: crowd.met.total() > 40  # noqa: E731
+        await asyncio.to_thread(until, "forty answers", enough, 60)
+    form = {"name": "form", "type": "JSONSchema", "schema": SCHEMA}
+    target = {"promptRef": {"name": "open"}}
+    for name, answers in (("told", "Recorded"), ("again", "Again")):
+        dataset = {"traffic": {"sample": 12, "answers": answers}, "slices": ["version"]}
+        spec = {"target": target, "dataset": dataset, "metrics": [form, {"name": "refusal"}]}
+        spec["thresholds"] = [{"metric": "form", "min": "0.50"}]
+        apply({"apiVersion": "llmops.dev/v1alpha1", "kind": "EvalJob", "spec": spec,
+               "metadata": {"name": name, "namespace": NAMESPACE}})  # fmt: skip
+    for name in ("told", "again"):
+        found = lambda name=name: get("evaljob", name).get("status") or {}  # noqa: E731
+        ended = lambda found=found: found().get("phase") in ("Succeeded", "Failed")  # noqa: E731
+        await asyncio.to_thread(until, f"{name} has ended", ended, 240, lambda found=found: str(found()))
+        assert found()["verdict"] == "Pass", found()
+        assert found()["dataset"]["rows"] == 12
+        assert {one["name"]: one["n"] for one in found()["metrics"]} == {"form": 12, "refusal": 12}
+        said = condition(get("evaljob", name), "DatasetValid")["message"]
+        assert int(said.removeprefix("12 rows of ").split()[0]) > 40
+        data = get("configmap", found()["results"])["data"]
+        assert "worst.json" not in data  # nobody's words for all to read
+    assert attempts() == before  # to remember is no other version
+
+
 async def test_a_new_leader_writes_nothing_that_was_so_already(show: acts.Show) -> None:
     """It knows what the gateways say before it looks at anything."""
     versions = lambda: {one: get(*one)["metadata"]["resourceVersion"] for one in OBJECTS}  # noqa: E731

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -48,6 +49,9 @@ BUILT_IN = (
     "next_token_accuracy",
 )
 """The metrics that need no type."""
+
+UNTARGETED = ("refusal", "latency", "ttft", "cost")
+"""Those of them that need no right answer; the first reads the answer, the others the request."""
 
 TRIAD = ("context_relevance", "groundedness", "answer_relevance")
 """Judges that bring their own rubric: what was retrieved, and what was made of it."""
@@ -145,10 +149,16 @@ class DatasetS3(Model):
 
 
 class DatasetTraffic(Model):
-    """Recent real requests."""
+    """What users of a PromptRelease asked lately: it remembers that with spec.capture. Every version and every rating
+    has its share of the sample; the slices rating (up, down, none) and version are there."""
 
-    sample: Annotated[int, Field(ge=1, le=1_000_000)]
+    sample: Annotated[int, Field(ge=1, le=10_000)]
     """How many."""
+    prompt_ref: Ref | None = None
+    """The PromptRelease whose users are meant; without it the target's."""
+    answers: Literal["Again", "Recorded"] = "Again"
+    """Again: the target is asked what they asked. Recorded: what they were told is marked, as far as the target's
+    version said it; nobody is asked, and nothing is paid but judges."""
 
 
 class DatasetLabelStudio(Model):
@@ -186,7 +196,7 @@ class Dataset(Model):
             "write exactly one of configMapRef, inline, http, pvc, s3, traffic and labelStudio as dataset",
         ),
         Rule(
-            "!has(self.format) || !(has(self.inline) || has(self.labelStudio))",
+            "!has(self.format) || !(has(self.inline) || has(self.labelStudio) || has(self.traffic))",
             "the rows are objects already: remove format",
         ),
     )
@@ -201,7 +211,7 @@ class Dataset(Model):
     s3: DatasetS3 | None = None
     """An object in a bucket."""
     traffic: DatasetTraffic | None = None
-    """Recent real requests."""
+    """What users asked lately."""
     label_studio: DatasetLabelStudio | None = None
     """The labelled tasks of a Label Studio project."""
     format: Literal["JSONL", "CSV", "Parquet"] | None = None
@@ -338,6 +348,14 @@ class Keep(Model):
     """The log with every question and answer."""
 
 
+_TRAFFIC = "has(self.dataset) && has(self.dataset.traffic)"
+
+
+def _names(several: Iterable[str]) -> str:
+    """A list in CEL."""
+    return "[" + ", ".join(f"'{name}'" for name in several) + "]"
+
+
 class EvalJobSpec(Model):
     """What is asked, of whom, and what is good enough."""
 
@@ -368,6 +386,23 @@ class EvalJobSpec(Model):
         Rule(
             "!has(self.baseline) || has(self.target)",
             "a baseline needs a target: write spec.target, or remove baseline",
+        ),
+        Rule(
+            f"!({_TRAFFIC}) || has(self.dataset.traffic.promptRef) || !has(self.target) || has(self.target.promptRef)",
+            "traffic is that of a PromptRelease, and the target is none: write dataset.traffic.promptRef: {name: ...}",
+        ),
+        Rule(
+            f"!({_TRAFFIC}) || !has(self.metrics) || self.metrics.all(m, has(m.type) ? m.type != 'Similarity' :"
+            f" m.name in {_names(UNTARGETED)})",
+            "what users asked has no right answers to compare with: use metrics of type Judge, Pairwise, Regex and"
+            f" JSONSchema, and {', '.join(UNTARGETED)}",
+        ),
+        Rule(
+            f"!({_TRAFFIC} && has(self.dataset.traffic.answers) && self.dataset.traffic.answers == 'Recorded') ||"
+            " has(self.target) && has(self.target.promptRef) && !has(self.baseline) && (!has(self.metrics) ||"
+            f" self.metrics.all(m, has(m.type) || m.name == '{UNTARGETED[0]}'))",
+            "with answers: Recorded nobody is asked: it needs target.promptRef, and has no baseline and no metrics"
+            f" {', '.join(UNTARGETED[1:])}; write answers: Again for them",
         ),
         Rule(
             "!has(self.schedule) || has(self.target)",

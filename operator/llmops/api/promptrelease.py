@@ -165,6 +165,15 @@ class Response(Model):
     to fit ends with the error, whichever is written."""
 
 
+class Capture(Model):
+    """What users ask and are answered, remembered by the gateways for evaluations of real traffic."""
+
+    percent: Annotated[int, Field(ge=1, le=100)]
+    """Of how many of a hundred requests."""
+    keep: Duration = "24h"
+    """The longest that they are remembered; a gateway that is replaced forgets them sooner."""
+
+
 class PromptReleaseSpec(Model):
     """The content of the release, and how it reaches users."""
 
@@ -213,6 +222,9 @@ class PromptReleaseSpec(Model):
     """Who may use it."""
     rollout: Rollout = Rollout()
     """How it reaches users."""
+    capture: Capture | None = None
+    """Remember requests with their answers, redacted, in the gateways' memory: EvalJobs of this namespace can have them
+    as their dataset. Without it nothing is remembered."""
     history_limit: Annotated[int, Field(ge=1, le=100)] = 10
     """How many old versions are kept."""
     suspend: bool = False

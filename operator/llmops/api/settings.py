@@ -27,6 +27,10 @@ class Settings:
     gateway_url: str = _setting(
         "http://llmops-gateway.llmops-system/v1", "The door's address, as pods in the cluster reach it."
     )
+    gateway_pods_url: str = _setting(
+        "http://llmops-gateway-pods.llmops-system:8080",
+        "An address whose name has every gateway pod's IP address: each remembers other requests (spec.capture).",
+    )
     gateway_service: str = _setting("llmops-gateway", "The gateway's Service in the system namespace.")
     gateway_port: int = _setting(8080, "The port that the gateway's pods listen on.")
     cluster_domain: str = _setting("cluster.local", "The cluster's DNS domain.")

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import EvalJob, Settings, names
-from llmops.api.evaljob import Dataset, Metric, Target
+from llmops.api.evaljob import EvalJobSpec, Metric, Target
 from llmops.api.quantities import seconds
 from llmops.control import Key
 from llmops.evaluation import children, measures
@@ -79,7 +79,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     fields = read_as(job)
     target = _resolved(job.spec.target, key, cluster, fields)
     baseline = _resolved(job.spec.baseline, key, cluster, fields)
-    dataset = await _dataset(job.spec.dataset, fields, key.namespace, cluster, _needs(target, baseline))
+    dataset = await _dataset(job.spec, fields, key.namespace, cluster, _needs(target, baseline))
     panel = {
         metric.name: resolve(
             {"serviceRef": metric.service_ref.wire()}, key.namespace, cluster, cluster.settings.gateway_url
@@ -158,12 +158,14 @@ def _needs(*arms: Resolved | Missing | None) -> tuple[str, ...]:
 
 
 async def _dataset(
-    dataset: Dataset, fields: Fields, namespace: str, cluster: Cluster, needs: tuple[str, ...]
+    spec: EvalJobSpec, fields: Fields, namespace: str, cluster: Cluster, needs: tuple[str, ...]
 ) -> DatasetSeen:
+    dataset = spec.dataset
+    assert dataset is not None
     if dataset.inline is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.inline)
         return DatasetSeen(text, parse(text, fields, dataset.limit, needs))
-    if source := source_of(dataset, cluster.settings.s3_url):
+    if source := source_of(spec, namespace, cluster.settings):
         return DatasetSeen(source=source, form=form_of(source.address, dataset.format))
     if dataset.config_map_ref is None:
         return DatasetSeen()

@@ -194,8 +194,6 @@ def unsupported(seen: Seen) -> str | None:
     """What this version cannot do, named; nothing is ignored in silence."""
     spec = seen.spec.spec
     asked = ["spec.benchmark"] if spec.benchmark else []
-    if spec.dataset is not None:
-        asked += [f"spec.dataset.{name}" for name in ("traffic",) if name in spec.dataset.wire()]
     if seen.dataset.form == PARQUET and seen.dataset.source is None:
         asked += ["Parquet in a ConfigMap, which holds texts (put the file on a volume, on the web or into a bucket)"]
     return f"not available yet: {', '.join(asked)}" if asked else None

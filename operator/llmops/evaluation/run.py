@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from llmops.api import digest
@@ -21,6 +22,9 @@ from llmops.evaluation.source import Source
 
 CONFIG_ERROR = 64
 """The runner's exit status when no retry can help (the Job's podFailurePolicy fails the Job at once)."""
+
+TOKEN_FILE = Path("/var/run/llmops/token")
+"""The pod's own service-account token, for our gateways."""
 
 RUN_FILE, ROWS_FILE, KNOWN_FILE = "run.json", "rows.jsonl", "known.json"
 PROGRESS, RESULTS, FAILURE = "progress.json", "results.json", "failure.txt"

@@ -162,7 +162,8 @@ def _dataset_valid(seen: Seen, plan: Plan) -> Condition:
         return Condition(ConditionType.DATASET_VALID, "False", Reason.DATASET_INVALID, plan.sentence)
     told = _told(seen.results or {})
     if seen.dataset.source is not None and "rows" in told:
-        return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, f"{told['rows']} rows")
+        sentence = f"{told['rows']} rows {told.get('note', '')}".rstrip()
+        return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, sentence)
     if seen.dataset.rows is None:
         return Condition(ConditionType.DATASET_VALID, "Unknown", plan.reason, "no rows were read")
     return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, f"{len(seen.dataset.rows.rows)} rows")

@@ -4,7 +4,8 @@ A request comes in by app.py (raw ASGI), is told who it is (auth.py), what it wa
 (limits.py), what is said to the model (render.py, retrieve.py), and goes to the pod with the fewest requests pending
 (upstream.py), for which it waits where there is none (hold.py); an answer is held to the form its release promises
 (form.py); what happened is counted (meter.py) and told to rollouts (outcome.py, report.py), and where one asks for it
-a candidate answers the same, unseen (shadow.py). An unmodified OpenAI client needs only base_url and a key.
+a candidate answers the same, unseen (shadow.py), a model reads the answer (judging.py), or it is remembered for
+evaluations (capture.py). An unmodified OpenAI client needs only base_url and a key.
 
 All that configuration can decide is decided when configuration changes: follow.py watches the cluster's objects,
 compile.py makes a Snapshot of them (compiled templates, who may use what, where the pods are), and the whole is

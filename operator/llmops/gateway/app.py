@@ -22,6 +22,8 @@ from llmops.api.report import PATH as REPORT
 from llmops.api.report import Poll
 from llmops.gateway import feedback, report
 from llmops.gateway.auth import Caller, Tokens, authenticate
+from llmops.gateway.capture import PATH as TRAFFIC
+from llmops.gateway.capture import Captures, may_read
 from llmops.gateway.errors import BadRequest, NotAllowed, Refusal, Unknown
 from llmops.gateway.hold import Lobby
 from llmops.gateway.judging import Judges
@@ -73,7 +75,7 @@ class Door:
             session, lambda service: self.snapshot.current(service), self.lobby, settings.credentials_folder
         )
         self.search = Retriever(session, lambda: self.snapshot).search
-        self.shadows, self.judges = Shadows(self), Judges(self)
+        self.shadows, self.judges, self.captures = Shadows(self), Judges(self), Captures()
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
         self._routes: dict[tuple[str, str], Handler] = {
@@ -83,6 +85,7 @@ class Door:
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/feedback"): self._feedback,
             ("POST", REPORT): self._report,
+            ("POST", TRAFFIC): self._traffic,
             ("GET", "/healthz"): self._healthz,
             ("GET", "/readyz"): self._readyz,
             ("GET", "/metrics"): self._metrics,
@@ -92,6 +95,7 @@ class Door:
         """From here on this configuration; requests under way keep theirs."""
         self.snapshot = snapshot
         self.ledger.follow(snapshot)
+        self.captures.follow(snapshot)
         self.lobby.follow(snapshot)
 
     def heard(self) -> None:
@@ -180,7 +184,12 @@ class Door:
     async def _feedback(self, request: Request) -> None:
         caller = await self.caller(request)
         reply = feedback.take(await request.json(), caller, self.snapshot, self.ledger)
+        self.captures.rated(reply["id"], reply["rating"])
         await request.answer(200, orjson.dumps(reply))
+
+    async def _traffic(self, request: Request) -> None:
+        caller = await self.caller(request)
+        await request.answer(200, self.captures.told(may_read(await request.json(), caller)))
 
     async def _report(self, request: Request) -> None:
         caller = await self.caller(request)

@@ -28,6 +28,7 @@ from llmops.gateway.access import Namespaces, admission, opens
 from llmops.gateway.providers import ADAPTERS
 from llmops.gateway.snapshot import (
     Budget,
+    Capture,
     Endpoint,
     External,
     Hash,
@@ -378,6 +379,7 @@ def _release(release: PromptRelease, found: Sequence[Version], labels: Namespace
         waiting=f"its phase is {phase}",
         slow=_slow(moving),
         judging=_judging(release, moving),
+        capture=Capture(spec.capture.percent, seconds(spec.capture.keep)) if spec.capture else None,
         shadow=(moving.shadow or 0) if moving and candidate and stable and not moving.weight else 0,
     )
 

@@ -60,7 +60,7 @@ class Form:
 
 
 class Heard:
-    """The text of a streamed answer as it passes; only where a Form is to be kept or it is judged, 3 us a chunk."""
+    """The text of a streamed answer as it passes; only where it has a Form or is read by somebody, 3 us a chunk."""
 
     __slots__ = ("_ended", "_form", "_pieces", "_tools")
 

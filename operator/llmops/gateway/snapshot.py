@@ -173,6 +173,14 @@ class Judging:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """How many of a hundred requests are remembered for evaluations, and for how many seconds."""
+
+    percent: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """A prompt by name: which version is stable, which is a candidate and for how many of a hundred users."""
 
@@ -192,6 +200,8 @@ class Release:
     """Whose answers are judged, if anybody's."""
     shadow: int = 0
     """Of how many of a hundred users the candidate answers the requests too, unseen."""
+    capture: Capture | None = None
+    """Whether what users ask and are answered is remembered."""
 
     def serving(self) -> Serving:
         """As it is told to the operator."""

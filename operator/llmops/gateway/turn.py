@@ -14,6 +14,7 @@ import orjson
 
 from llmops.gateway import asking, choose, judging, marks, outcome
 from llmops.gateway.auth import Caller
+from llmops.gateway.capture import Asked
 from llmops.gateway.choose import Choice, Draw
 from llmops.gateway.errors import BadRequest, BudgetSpent, NotReady, Refusal, TimedOut, UpstreamFailed
 from llmops.gateway.form import Form, Heard
@@ -45,6 +46,7 @@ class Turn:
         "asked",
         "body",
         "caller",
+        "captured",
         "choice",
         "citations",
         "cost",
@@ -74,6 +76,7 @@ class Turn:
         self.choice: Choice | None = None
         self.asked: dict[str, Any] | None = None
         self.judged: judging.Wanted | None = None
+        self.captured: Asked | None = None
         self.outcome: outcome.Outcome | None = None
         self.draw: Draw | None = None
         self.id: str | None = None
@@ -137,12 +140,15 @@ class Turn:
             )
         if choice.release.judging is not None:
             self.judged = judging.wanted(self.door, choice)
+        asked = self.body
         self.service = choose.answering(found, choice.version)
         self.adapter = choice.version.adapter
         if self.adapter:
             choose.has_adapter(self.service, self.adapter, NotReady, "adapter_not_ready")
         self.body = rendered.body
         self.id = marks.new(choice.release.name, choice.version.digest, choice.variant, choice.share)
+        if choice.release.capture is not None:
+            self.captured = self.door.captures.wanted(choice, self.id, asked)
         if rendered.citations is not None:
             self.citations["citations"] = rendered.citations
         if rendered.echo is not None:
@@ -202,8 +208,8 @@ class Turn:
                 reply.update(self.citations)
                 body = orjson.dumps(reply)
             self._served()
-            if self.judged is not None and not self.fell_back:
-                self.door.judges.begin(self.judged, self.body["messages"], judging.said(answer.body))
+            if self._is_read and not self.fell_back:
+                self._read(judging.said(answer.body))
         elif answer.status != OVERLOADED:
             self._failed()
         if answer.retry_after is not None:
@@ -218,18 +224,29 @@ class Turn:
         if isinstance(opened, Whole):
             return await self._pass_on(opened)
         form = self.choice.version.form if self.choice is not None else None
-        heard = Heard(form) if form is not None or self.judged is not None else None
+        heard = Heard(form) if form is not None or self._is_read else None
         events = Events(self.id, usage, self.citations or None, heard)
         try:
             await self._flow(opened, events)
-            if self.judged is not None and heard is not None and events.done and not (self.fell_back or self.invalid):
-                self.door.judges.begin(self.judged, self.body["messages"], heard.text)
+            if self._is_read and heard is not None and events.done and not (self.fell_back or self.invalid):
+                self._read(heard.text)
         finally:
             opened.close(finished=events.done)
             events.count()
             self._used(events.tokens_in, events.tokens_out)
             self._count(200)
         return None
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether somebody besides the user reads the answer."""
+        return self.judged is not None or self.captured is not None
+
+    def _read(self, answer: str) -> None:
+        if self.judged is not None:
+            self.door.judges.begin(self.judged, self.body["messages"], answer)
+        if self.captured is not None:
+            self.door.captures.keep(self.captured, self.body["messages"], answer)
 
     async def _flow(self, opened: Opened, events: Events) -> None:
         """From here on the caller has bytes: what breaks now is told in the stream, and is a failure."""

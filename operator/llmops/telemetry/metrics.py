@@ -70,6 +70,12 @@ GATEWAY_JUDGED = Counter(
     "Answers that the signal Judge was to read, by release, variant and result (good, bad, busy, unreadable, unable).",
     ["release", "variant", "result"],
 )  # fmt: skip
+GATEWAY_CAPTURED = Counter(
+    "llmops_gateway_captured_total",
+    "Requests of spec.capture's share, by release and result (kept, long: more than 8,000 bytes, conversation: more"
+    " than one message of the caller's own, empty: no text, such as a call of a tool).",
+    ["release", "result"],
+)  # fmt: skip
 GATEWAY_RUNNING = Gauge("llmops_gateway_running_requests", "Requests being answered at this moment.")
 GATEWAY_HELD = Gauge("llmops_gateway_held_requests", "Requests that wait for a service's first pod.")
 GATEWAY_SERVICE_REQUESTS = Gauge(

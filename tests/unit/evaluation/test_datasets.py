@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from llmops.api import EvalJob, Reason, Settings
-from llmops.api.evaljob import Dataset
 from llmops.evaluation import children
 from llmops.evaluation.observe import DatasetSeen, Seen, build_run
 from llmops.evaluation.plan import State, plan
@@ -20,6 +19,7 @@ from llmops.evaluation.targets import Resolved
 from llmops.evaluation.turns import Turns
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SETTINGS = Settings(s3_url="https://s3.{region}.example.org")
 SHA = "a" * 64
 CLAIM = {"pvc": {"claim": "data", "path": "/qa.csv"}}
 WEB = {"http": {"url": "https://example.org/qa.jsonl"}}
@@ -43,7 +43,7 @@ def seen(dataset=None, turn="", **spec):
         },
     }
     job = EvalJob.model_validate(whole)
-    source = source_of(job.spec.dataset, "https://s3.{region}.example.org")
+    source = source_of(job.spec, "shop", SETTINGS)
     arm = Resolved(Arm("http://gateway/v1", "shop/support", "digest", token=True), needs=("country",))
     found = DatasetSeen(source=source, form=form_of(source.address, job.spec.dataset.format))
     one = Seen(whole, job, Settings(), found, arm, turns=Turns(turn))
@@ -113,8 +113,8 @@ def test_another_address_version_format_or_key_is_another_run():
 
 
 def test_a_bucket_without_an_endpoint_is_where_models_come_from():
-    dataset = Dataset.model_validate({"s3": {"uri": "s3://shop/qa.jsonl"}})
-    assert source_of(dataset, "https://s3.example.org").endpoint == "https://s3.example.org"
+    one = seen({"s3": {"uri": "s3://shop/qa.jsonl"}})
+    assert one.run.source.endpoint == "https://s3.{region}.example.org"
 
 
 def test_what_the_job_found_is_said_while_it_asks():
@@ -164,7 +164,7 @@ def test_a_project_s_token_is_read_by_the_kubelet_and_stands_nowhere_else():
     reference = {"secretKeyRef": {"name": "labels", "key": "LABEL_STUDIO_API_KEY"}}
     assert [each for each in env if "valueFrom" in each] == [{"name": "LABEL_STUDIO_API_KEY", "valueFrom": reference}]
     source = Source("labelStudio", "7", endpoint="https://labels.example", secret="labels")
-    assert source_of(one.spec.spec.dataset, "") == source
+    assert one.run.source == source
 
 
 def known_to(one):

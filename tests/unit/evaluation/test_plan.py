@@ -99,7 +99,6 @@ def test_a_broken_row_stops_everything_before_the_first_call():
     ("spec", "named"),
     [
         ({"benchmark": {"tasks": ["mmlu"]}}, "spec.benchmark"),
-        ({"dataset": {"traffic": {"sample": 10}}}, "spec.dataset.traffic"),
     ],
 )
 def test_what_cannot_be_done_yet_is_said_and_never_ignored(spec, named):

@@ -18,7 +18,7 @@ from llmops.evaluation import rows as dataset
 from llmops.evaluation import run as runs
 from llmops.evaluation.rows import JSONL, PARQUET, Row
 from llmops.evaluation.run import Run
-from llmops.evaluation.runner import columns, reading
+from llmops.evaluation.runner import columns, reading, traffic
 from llmops.evaluation.runner.report import Report
 from llmops.evaluation.runner.web import Passing, Wrong
 from llmops.evaluation.source import Source
@@ -67,14 +67,18 @@ def _fetched(run: Run, source: Source, known: Mapping[str, Any], logs: Path, rep
     kept = reading.Kept(logs / CACHE if run.keep_seconds is not None else None)
     content = reading.read(source, mount, kept)
     form = JSONL if run.form == PARQUET else run.form
-    parsed = dataset.parse(_text(run, source, content), run.fields, run.limit, run.needs, form)
+    fields, note = run.fields, ""
+    if source.kind == "traffic":
+        fields = traffic.fields(run.fields)
+        content, note = traffic.chosen(run, source, content)
+    parsed = dataset.parse(_text(run, source, content), fields, run.limit, run.needs, form)
     if parsed.problems:
         raise Wrong(f"{source.told}: {parsed.told}")
     if len(parsed.rows) > MOST_ROWS:
         raise Wrong(f"{source.told} has {len(parsed.rows)} rows: write a spec.dataset.limit of at most {MOST_ROWS}")
     sha256 = hashlib.sha256(content).hexdigest()
     same = known.get(sha256)
-    _tell(report, run, sha256, len(parsed.rows), same["name"] if same else "")
+    _tell(report, run, sha256, len(parsed.rows), sameAs=same["name"] if same else "", note=note)
     return Data(sha256, parsed.rows, replace(results.loads(same["results"]), key=run.key).dumps() if same else None)
 
 
@@ -87,6 +91,6 @@ def _text(run: Run, source: Source, content: bytes) -> str:
         raise Wrong(f"{source.told}: {problem}") from None
 
 
-def _tell(report: Report, run: Run, sha256: str, rows: int, same_as: str = "") -> None:
+def _tell(report: Report, run: Run, sha256: str, rows: int, **more: str) -> None:
     told = {"sha256": sha256, "rows": rows, "content": runs.content_key(run, sha256)}
-    report.write(runs.DATASET, json.dumps({**told, **({"sameAs": same_as} if same_as else {})}))
+    report.write(runs.DATASET, json.dumps({**told, **{name: text for name, text in more.items() if text}}))

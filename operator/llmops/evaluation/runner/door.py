@@ -22,6 +22,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from tenacity import wait_exponential_jitter
 from tenacity.wait import wait_base
 
+from llmops.evaluation.run import TOKEN_FILE as TOKEN_FILE
 from llmops.evaluation.runner import asking
 from llmops.evaluation.runner.pace import WITHOUT, Pace
 
@@ -36,7 +37,6 @@ PATIENCE = 600.0
 NOT_YET = frozenset({401, 403, 404})
 INVALID = "response_invalid"
 """The door's word for an answer without the form that its release promises: a wrong answer, and no error."""
-TOKEN_FILE = Path("/var/run/llmops/token")
 
 
 class Door(ModelAPI):

@@ -67,7 +67,7 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
         answers, told = panel.judged(run, data.rows, answers, logs, progress)
     if run.keep_seconds is not None:
         table_out.keep(logs, data.rows, answers)
-    if run.worst_rows:
+    if run.worst_rows and (run.source is None or run.source.kind != "traffic"):  # no user's words for all to read
         report.write(runs.WORST, worst(run, data.rows, answers))
     summary = summarise(run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
     return _finish(report, summary.dumps())

@@ -1,4 +1,4 @@
-"""A source's bytes: from the mounted claim, the web, a bucket, or Label Studio.
+"""A source's bytes: from the mounted claim, the web, a bucket, Label Studio, or the gateways.
 
 With spec.keep the last copy is on the volume with the tag (ETag) that its server gave it: then only what changed comes
 again. A weak tag (W/) does not vouch for bytes, and is not kept.
@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from llmops.evaluation.runner import labels
+from llmops.evaluation.run import TOKEN_FILE
+from llmops.evaluation.runner import labels, traffic
 from llmops.evaluation.runner.web import Limits, Passing, Reply, Wrong, get
 from llmops.evaluation.source import TOKEN, Source
 from llmops.s3 import Keys, Store, right_region, tag
@@ -138,7 +139,11 @@ def _labels(source: Source, _: str, limits: Limits, environ: Mapping[str, str]) 
     return get(address, {"Authorization": f"{scheme} {token}"}, limits, follow=False)
 
 
-READERS = {"http": _web, "s3": _object, "labelStudio": _labels}
+def _traffic(source: Source, _: str, limits: Limits, __: Mapping[str, str]) -> Reply:
+    return traffic.read(source, TOKEN_FILE, limits)
+
+
+READERS = {"http": _web, "s3": _object, "labelStudio": _labels, "traffic": _traffic}
 
 
 def _content(source: Source, reply: Reply, kept: Kept) -> bytes:
@@ -146,6 +151,8 @@ def _content(source: Source, reply: Reply, kept: Kept) -> bytes:
         return kept.read()
     if reply.status == 200 and source.kind == "labelStudio":
         return _labelled(source, reply.body)
+    if reply.status == 200 and source.kind == "traffic":
+        return reply.body  # other rows every time: nothing to keep
     if reply.status == 200:
         kept.keep(source, reply.body, reply.headers.get("ETag") or "")
         return reply.body
@@ -168,6 +175,8 @@ def _help(source: Source, status: int) -> str:
         if status == 404:
             return "correct spec.dataset.labelStudio.url and project"
         return f"{TOKEN} in Secret {source.secret} must be a token of somebody who may see the project"
+    if source.kind == "traffic":
+        return "the gateways must be of this operator's version: upgrade the chart as a whole"
     if source.kind == "http":
         return "correct spec.dataset.http.url; it is read without any credential"
     if status == 404:

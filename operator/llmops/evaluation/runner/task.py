@@ -13,14 +13,14 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import Model, get_model
+from inspect_ai.model import Model, ModelOutput, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from tenacity import RetryError
 
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Arm, Run
-from llmops.evaluation.runner import door
+from llmops.evaluation.runner import door, traffic
 from llmops.evaluation.runner.marks import marker
 from llmops.evaluation.runner.progress import Progress
 from llmops.geval import READS_GIVEN
@@ -73,13 +73,21 @@ def variables(arm: Arm, asked_text: str, values: dict[str, Any]) -> dict[str, An
 
 @solver(name="asked")
 def asked(arm: Arm, api: door.Door, progress: Progress, echo: bool = False) -> Solver:
-    """Ask for one row; a failure counts once, after its retries, as an error and not as a wrong answer."""
+    """Ask for one row; a failure counts once, after its retries, as an error and not as a wrong answer. What a user
+    was told (traffic) is taken as it stands."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        body = None
+        body: dict[str, Any] | None = None
+        values = state.metadata["values"]
+        if traffic.ANSWER in values:
+            state.output = ModelOutput.from_content(str(state.model), values[traffic.ANSWER])
+            state.output.metadata = {"given": values[traffic.GIVEN]} if echo else {}
+            return state
         if arm.prompt is not None:
-            filled = variables(arm, state.input_text, state.metadata["values"])
+            filled = variables(arm, state.input_text, values)
             body = {"prompt": {**arm.prompt, "variables": filled, **({"echo": True} if echo else {})}}
+            if said := values.get(traffic.SAID):
+                body["messages"] = [{"role": "user", "content": said}]
         with failing(api, progress):
             return await generate(state, extra_body=body) if body else await generate(state)
 
