@@ -243,8 +243,8 @@ async def test_what_users_asked_is_marked_as_it_was_answered_and_asked_again(sho
     attempts = lambda: [(one["version"], one["attempt"]) for one in status()["history"]]  # noqa: E731
     before = attempts()
     async with Crowd(show) as crowd:
-        enough = lambda: crowd.met.total() > 40  # noqa: E731
-        await asyncio.to_thread(until, "forty answers", enough, 60)
+        enough = lambda: crowd.met.total() > 60  # noqa: E731
+        await asyncio.to_thread(until, "sixty answers", enough, 60)
     form = {"name": "form", "type": "JSONSchema", "schema": SCHEMA}
     target = {"promptRef": {"name": "open"}}
     for name, answers in (("told", "Recorded"), ("again", "Again")):
@@ -265,6 +265,13 @@ async def test_what_users_asked_is_marked_as_it_was_answered_and_asked_again(sho
         data = get("configmap", found()["results"])["data"]
         assert "worst.json" not in data  # nobody's words for all to read
     assert attempts() == before  # to remember is no other version
+    spec = {"target": target, "schedule": "* * * * *", "metrics": [{"name": "drift", "type": "Drift"}]}
+    spec |= {"dataset": {"traffic": {"sample": 200, "answers": "Recorded"}}}
+    apply({"apiVersion": "llmops.dev/v1alpha1", "kind": "EvalJob", "spec": spec,
+           "metadata": {"name": "watch", "namespace": NAMESPACE}})  # fmt: skip
+    note = lambda: ((get("evaljob", "watch").get("status") or {}).get("metrics") or [{}])[0].get("note", "")  # noqa: E731
+    await asyncio.to_thread(until, "a second look", lambda: "of the first look" in note(), 240, note)
+    kubectl("delete", "evaljob", "watch", "-n", NAMESPACE)
 
 
 async def test_a_new_leader_writes_nothing_that_was_so_already(show: acts.Show) -> None:

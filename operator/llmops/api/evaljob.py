@@ -53,8 +53,8 @@ BUILT_IN = (
 UNTARGETED = ("refusal", "latency", "ttft", "cost")
 """Those of them that need no right answer; the first reads the answer, the others the request."""
 
-TRIAD = ("context_relevance", "groundedness", "answer_relevance")
-"""Judges that bring their own rubric: what was retrieved, and what was made of it."""
+JUDGES = ("context_relevance", "groundedness", "answer_relevance", "toxicity")
+"""Judges that bring their own rubric: what was retrieved, what was made of it, and what nobody should be told."""
 
 MetricName = Annotated[
     str,
@@ -250,14 +250,15 @@ class Metric(Model):
             f"no such metric: write one of {', '.join(BUILT_IN)}, or give it a type",
         ),
         Rule(
-            "(has(self.type) && self.type in ['Judge', 'Pairwise', 'Similarity']) == has(self.serviceRef)",
-            "write serviceRef if and only if type is Judge, Pairwise or Similarity",
+            "has(self.type) && self.type == 'Drift' ||"
+            " (has(self.type) && self.type in ['Judge', 'Pairwise', 'Similarity']) == has(self.serviceRef)",
+            "write serviceRef if and only if type is Judge, Pairwise or Similarity; for Drift it is your choice",
         ),
         Rule(
             "has(self.type) && self.type in ['Judge', 'Pairwise'] ? has(self.rubric) || self.type == 'Judge'"
-            " && self.name in [" + ", ".join(f"'{name}'" for name in TRIAD) + "] : !has(self.rubric)",
+            " && self.name in [" + ", ".join(f"'{name}'" for name in JUDGES) + "] : !has(self.rubric)",
             "write serviceRef and rubric if and only if type is Judge or Pairwise; the judges "
-            + ", ".join(TRIAD)
+            + ", ".join(JUDGES)
             + " have a rubric of their own",
         ),
         Rule(
@@ -280,12 +281,13 @@ class Metric(Model):
     )
     name: MetricName
     """Its name; a built-in one needs no type."""
-    type: Literal["Judge", "Pairwise", "Counterfactual", "Similarity", "Regex", "JSONSchema"] | None = None
+    type: Literal["Judge", "Pairwise", "Counterfactual", "Drift", "Similarity", "Regex", "JSONSchema"] | None = None
     """Judge: a model scores each answer. Pairwise: a model says which of target's and baseline's answers is better.
-    Counterfactual: how far the other metrics of paired rows lie apart. Similarity: of the answer's and the best
-    target's embeddings. Regex, JSONSchema: whether the answer fits."""
+    Counterfactual: how far the other metrics of paired rows lie apart. Drift: how far what users ask and are told lies
+    from what it was when this version was first looked at (population stability index). Similarity: of the answer's and
+    the best target's embeddings. Regex, JSONSchema: whether the answer fits."""
     service_ref: Ref | None = None
-    """The LLMService that judges; for a Similarity, the one that embeds."""
+    """The LLMService that judges; for a Similarity or a Drift, the one that embeds."""
     rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """What the judge is asked."""
     scale: Scale | None = None
@@ -396,6 +398,10 @@ class EvalJobSpec(Model):
             f" m.name in {_names(UNTARGETED)})",
             "what users asked has no right answers to compare with: use metrics of type Judge, Pairwise, Regex and"
             f" JSONSchema, and {', '.join(UNTARGETED)}",
+        ),
+        Rule(
+            f"({_TRAFFIC}) || !has(self.metrics) || !self.metrics.exists(m, has(m.type) && m.type == 'Drift')",
+            "type Drift compares what users ask now and asked before: write dataset: {traffic: {sample: ...}}",
         ),
         Rule(
             f"!({_TRAFFIC} && has(self.dataset.traffic.answers) && self.dataset.traffic.answers == 'Recorded') ||"

@@ -42,12 +42,17 @@ def account_name(job: str) -> str:
     return child(job, "-eval")
 
 
-def build_input(job: str, namespace: str, run: Run, rows: str, known: Mapping[str, Any]) -> Object:
+def build_input(
+    job: str, namespace: str, run: Run, rows: str, known: Mapping[str, Any], profiles: Mapping[str, Any]
+) -> Object:
     """The run and its rows, frozen: what is edited while it runs belongs to the next run.
 
-    Of a source the rows are not known; then `known` results come along, by the SHA-256 of the rows that they are of.
+    Of a source the rows are not known; then `known` results come along, by the SHA-256 of the rows that they are of,
+    and the `profiles` of former runs, by Drift.
     """
-    more = {runs.KNOWN_FILE: json.dumps(known)} if run.source else {runs.ROWS_FILE: rows}
+    more = {runs.ROWS_FILE: rows}
+    if run.source:
+        more = {runs.KNOWN_FILE: json.dumps(known), runs.PROFILES_FILE: json.dumps(profiles)}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -4,7 +4,7 @@ proportion  a row passes or fails: kept as counts, Wilson's and Tango's interval
 mean        a number a row: kept with the quantiles of its bootstrap
 ratio       sums over rows divided by one another (perplexity, shares of tokens): bootstrapped over rows
 corpus      a score of the whole text (BLEU, chrF, TER): bootstrapped over rows
-groups      how far other metrics lie apart between groups of paired rows
+groups      how far groups of rows lie apart: in other metrics, or from what users asked at first
 
 `unit` is empty for what lies between 0 and 1. A metric that reads `targets` does not know what to make of a row without
 one; f1 and squad_em do (SQuAD v2: the right answer is none), and the rest need no right answer at all.
@@ -59,6 +59,7 @@ TYPED: dict[str, About] = {
     "Judge": About("mean", "not read", "panel"),
     "Pairwise": About("mean", "not read", "panel"),
     "Counterfactual": About("groups", "not read", "rows", True),
+    "Drift": About("groups", "not read", "rows", True, "PSI"),
 }
 
 

@@ -167,7 +167,9 @@ def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
     if run.keep_seconds is not None:
         built.append(children.build_logs(name, namespace))
     if seen.input is None:
-        built.append(children.build_input(name, namespace, run, seen.dataset.text, known(seen, run)))
+        built.append(
+            children.build_input(name, namespace, run, seen.dataset.text, known(seen, run), profiles(seen, run))
+        )
     if seen.batch is None:
         built.append(children.build_job(name, namespace, run, seen.settings))
     return tuple(built)
@@ -183,6 +185,12 @@ def known(seen: Seen, run: Run) -> dict[str, Any]:
         if told.get("content") == runs.content_key(run, told["sha256"]):
             found.setdefault(told["sha256"], {"name": one["metadata"]["name"], "results": one["data"][runs.RESULTS]})
     return found
+
+
+def profiles(seen: Seen, run: Run) -> Mapping[str, Any]:
+    """What the newest run of the same inputs compared with, for this one to compare with it as well."""
+    same = (_results(one) for one in seen.others if children.inputs_of(one) == children.inputs(run))
+    return next((one.profiles for one in same if one and one.profiles), {})
 
 
 def former(seen: Seen) -> tuple[Object, ...]:

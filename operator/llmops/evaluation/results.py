@@ -133,6 +133,7 @@ class Results:
     resumed: int = 0  # answers that an earlier pod of this run had brought
     steps: Mapping[str, str] = field(default_factory=dict)  # by judge: the evaluation steps it gave itself
     questions: int = 0  # to the arms and to the panel
+    profiles: Mapping[str, Any] = field(default_factory=dict)  # by Drift: what later runs are compared with
 
     def metric(self, name: str) -> MetricResult | None:
         """The metric of that name, if the run measured it."""
@@ -161,6 +162,7 @@ def loads(text: str) -> Results:
             resumed=raw["resumed"],
             steps=raw.get("steps", {}),
             questions=raw.get("questions", 0),
+            profiles=raw.get("profiles", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"results that cannot be read: {error!r}") from None

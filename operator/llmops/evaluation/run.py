@@ -19,6 +19,7 @@ from llmops.evaluation import measures
 from llmops.evaluation.measures import About
 from llmops.evaluation.rows import JSONL, Fields
 from llmops.evaluation.source import Source
+from llmops.geval import LESS_IS_BETTER
 
 CONFIG_ERROR = 64
 """The runner's exit status when no retry can help (the Job's podFailurePolicy fails the Job at once)."""
@@ -26,7 +27,7 @@ CONFIG_ERROR = 64
 TOKEN_FILE = Path("/var/run/llmops/token")
 """The pod's own service-account token, for our gateways."""
 
-RUN_FILE, ROWS_FILE, KNOWN_FILE = "run.json", "rows.jsonl", "known.json"
+RUN_FILE, ROWS_FILE, KNOWN_FILE, PROFILES_FILE = "run.json", "rows.jsonl", "known.json", "profiles.json"
 PROGRESS, RESULTS, FAILURE = "progress.json", "results.json", "failure.txt"
 DATASET, FINISHED, WORST = "dataset.json", "finished.txt", "worst.json"
 """The data keys of a run's ConfigMaps: what the operator hands over, and what the runner hands back."""
@@ -114,13 +115,19 @@ class Run:
         """Requests that are answered when all goes well: rows to the arms, and answers to the panel."""
         arms = len(self.arms)
         each = {"Judge": arms, "Similarity": arms, "Pairwise": 1 if self.baseline else 0}
-        panel = sum(each.get(one.type, 0) for one in self.typed)
+        each["Drift"] = 1
+        panel = sum(each.get(one.type, 0) for one in self.typed if one.arm is not None)
         likelihood = arms if self.reading("likelihood") else 0
         return self.rows * (arms + panel + likelihood)
 
     def about(self, name: str) -> About:
         """What the metric of that name is."""
-        return measures.about(name, next((one.type for one in self.typed if one.name == name), ""))
+        typed = next((one for one in self.typed if one.name == name), None)
+        if typed is None:
+            return measures.about(name)
+        about = measures.about(name, typed.type)
+        less = typed.type == "Judge" and "rubric" not in typed.settings and name in LESS_IS_BETTER
+        return replace(about, less_is_better=True) if less else about
 
     def reading(self, source: measures.Source) -> tuple[str, ...]:
         """The names of the metrics whose marks are made of `source`."""

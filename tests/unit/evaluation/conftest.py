@@ -157,7 +157,14 @@ def write_run(folder: Path, rows: Sequence[Mapping[str, Any]], target: Arm, **ch
     return run
 
 
-def write_sourced(folder: Path, source: Source, target: Arm, known: Mapping[str, Any], **changes: Any) -> Run:
+def write_sourced(
+    folder: Path,
+    source: Source,
+    target: Arm,
+    known: Mapping[str, Any],
+    profiles: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Run:
     """The folder of a run whose rows the Job reads itself."""
     run = Run("shop/quality", "", 0, ("exact_match",), target, fields=Fields("question", "answer", "id"), source=source)
     run = replace(run, **changes)
@@ -165,6 +172,7 @@ def write_sourced(folder: Path, source: Source, target: Arm, known: Mapping[str,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.dumps())
     (folder / "known.json").write_text(json.dumps(known))
+    (folder / "profiles.json").write_text(json.dumps(profiles or {}))
     return run
 
 

@@ -193,3 +193,26 @@ def test_a_result_that_was_taken_over_says_from_where():
     assert "the results are those of quality-eval-0123456789" in conditions(one)["Complete"]["message"]
     assert status(one, plan(one), NOW)["verdict"] == "Pass"
     assert status(one, plan(one), NOW)["finishedAt"] == "2026-11-23T11:00:00Z"
+
+
+def test_the_profile_of_the_first_look_goes_along_from_turn_to_turn_of_the_same_target():
+    drift = {"name": "drift", "type": "Drift"}
+    spec = {"target": {"promptRef": {"name": "a"}}, "metrics": [drift], "thresholds": [], "schedule": "0 3 * * *"}
+    dataset = {"traffic": {"sample": 100}}
+    before = seen(dataset, turn="2026-11-22T03:00:00Z", **spec)
+    done = config_map(before, {"sha256": SHA, "rows": 100})
+    profile = {"rows": 100, "parts": {}}
+    found = Results(before.run.key, {"target": ArmResult(100, 0)}, (), profiles={"drift": profile})
+    done["data"] |= {RESULTS: found.dumps(), FINISHED: "2026-11-22T03:01:00Z"}
+
+    def handed(one):
+        built = next(c for c in plan(one).children if c["metadata"]["name"].endswith("-in"))
+        return json.loads(built["data"]["profiles.json"])
+
+    later = seen(dataset, turn="2026-11-23T03:00:00Z", **spec)
+    assert later.run.key != before.run.key
+    assert handed(replace(later, others=(done,))) == {"drift": profile}
+    other = Resolved(Arm("http://gateway/v1", "shop/support", "another digest", token=True))
+    of_another = replace(later, target=other)
+    of_another = replace(of_another, run=build_run(of_another), others=(done,))
+    assert handed(of_another) == {}

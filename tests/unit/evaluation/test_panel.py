@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
 import pytest
 
-from llmops.evaluation.run import Arm, Price, Typed
+from llmops.evaluation.run import Arm, Price, Run, Typed
 from llmops.evaluation.verdict import Threshold, Verdict, judge
 
 from .conftest import completion, question, write_run
@@ -85,6 +86,21 @@ def test_a_judge_is_asked_for_its_steps_once_and_for_each_answer_once(serve, tmp
     assert metric.target.n == len(ROWS)
     assert metric.target.figures["labelled"] == len(ROWS)
     assert "raw mean 4.75 on 1 to 5" in metric.note
+
+
+def test_of_toxicity_less_is_better_and_the_rubric_is_ours_unless_it_is_yours(serve, tmp_path):
+    panel = serve(judging(lambda i, _: "5" if i < 12 else "1", logprobs=False))
+    ours = Typed("toxicity", "Judge", {}, Arm(panel.url, "shop/judge", "judge-1"))
+    _, found = run(serve, tmp_path, [ours])
+    metric = found.metric("toxicity")
+    assert (metric.less_is_better, metric.target.value) == (True, pytest.approx(0.5))
+    assert "insult, threaten, demean" in question(panel.bodies[1])
+    assert judge(found, [Threshold("toxicity", maximum=0.9)]).verdict is Verdict.PASS
+    assert judge(found, [Threshold("toxicity", maximum=0.1)]).verdict is Verdict.FAIL
+    worst = json.loads((tmp_path / "report/worst.json").read_text())
+    assert {number(one["input"]) for one in worst} <= set(range(12))
+    yours = Run("a/b", "", 0, ("toxicity",), ours.arm, typed=(judge_of(panel, "toxicity"),))
+    assert not yours.about("toxicity").less_is_better
 
 
 def test_a_run_that_begins_again_asks_a_judge_nothing_twice(serve, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from llmops.evaluation import rows
 from llmops.evaluation.results import Results, loads
 from llmops.evaluation.rows import Fields
-from llmops.evaluation.run import CONFIG_ERROR, Arm, Run, content_key
+from llmops.evaluation.run import CONFIG_ERROR, Arm, Run, Typed, content_key
 from llmops.evaluation.runner.data import read
 from llmops.evaluation.runner.report import Folder
 from llmops.evaluation.runner.web import Wrong
@@ -62,6 +62,35 @@ def test_a_table_on_a_claim_is_asked_with_its_slices_and_told_by_digest_and_rows
     assert (worst.field, worst.value, worst.n, worst.mean) == ("topic", "even", 10, 0.5)
     assert (tmp_path / "report/finished.txt").read_text().startswith("20")
     assert (tmp_path / "logs" / run.short / sha256[:10]).is_dir()
+
+
+def test_a_drift_s_profile_is_handed_on_and_its_questions_are_embedded(serve, tmp_path):
+    claim(tmp_path, "id,question,answer\r\n" + "".join(f"r{i},What is {i}?,It is {i}.\r\n" for i in range(60)))
+
+    def embed(body, _):
+        (text,) = body["input"]
+        vector = [1.0, 0.1, 0.0] if "1" in text else [0.0, 0.1, 1.0]
+        return 200, {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": vector}], "model": "e"}
+
+    model = serve(lambda body, _: (200, question(body).replace("What", "It")))
+    typed = (Typed("drift", "Drift", {}, Arm(serve(embed).url, "shop/minilm", "e")),)
+    more = {"form": "CSV", "metrics": ("drift",), "typed": typed}
+    write_sourced(tmp_path / "run", SOURCE, Arm(model.url, "m", "1"), {}, **more)
+    run_to_end(tmp_path)
+    first = results(tmp_path)
+    assert first.metric("drift").note.startswith("the first look")
+    assert first.questions == 120
+    topics = first.profiles["drift"]["parts"]["topics"]
+    ones = sum("1" in str(i) for i in range(60))
+    assert sorted(topics["counts"]) == sorted([ones, 60 - ones])
+
+    claim(tmp_path, "id,question,answer\r\n" + "".join(f"r{i},What is 1{i}?,It is.\r\n" for i in range(60)))
+    write_sourced(tmp_path / "run", SOURCE, Arm(model.url, "m", "1"), {}, first.profiles, turn="later", **more)
+    run_to_end(tmp_path)
+    second = results(tmp_path)
+    assert "60 rows against the 60 of the first look" in second.metric("drift").note
+    assert {one.metric: one.paired.delta for one in second.metric("drift").apart}["topics"] > 1
+    assert second.profiles == first.profiles
 
 
 def test_rows_that_were_measured_before_are_not_asked_again(serve, tmp_path):

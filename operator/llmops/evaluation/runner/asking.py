@@ -1,9 +1,9 @@
 """The ways of asking an OpenAI-compatible server, each one request: a chat (whole or streamed), the probability of a
-given text, how near two texts are.
+given text, how near two texts are, what a text is about.
 
 What is no part of an answer's text stands in the output's metadata: `seconds`, `first` (seconds to the first token),
 `tokens` in and out, `given` (the messages as the door rendered them), `echo` (a text's tokens with their
-log-probabilities), `cosine`.
+log-probabilities), `cosine`, `vector`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from inspect_ai.model import (
     ModelUsage,
     TopLogprob,
 )
+
+from llmops.evaluation.runner.drift import projected
 
 MAX_TOKENS = 1024
 MOST_PASSAGES = 32_000  # characters of rendered messages that are kept for a judge
@@ -134,6 +136,12 @@ async def likelihood(client: openai.AsyncOpenAI, model: str, prompt: str) -> Mod
         "tops": getattr(told, "top_logprobs", None) or [],
     }
     return _output(model, choice.text[:200], reply.usage, {"echo": echo})
+
+
+async def embedding(client: openai.AsyncOpenAI, model: str, text: str) -> ModelOutput:
+    """Where the embedding model sees a text, in as many dimensions as a Drift keeps."""
+    reply = await client.embeddings.create(model=model, input=[text], encoding_format="float")
+    return _output(model, "", None, {"vector": projected(reply.data[0].embedding)})
 
 
 async def similarity(client: openai.AsyncOpenAI, model: str, texts: Mapping[str, Any]) -> ModelOutput:

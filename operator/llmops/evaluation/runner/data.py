@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ CACHE = "dataset"  # beside the logs; no run's short key looks like it
 
 @dataclass(frozen=True)
 class Data:
-    """What is asked. `known`: the results of the same rows, which an earlier run has brought."""
+    """What is asked. `known`: the results of the same rows, which an earlier run has brought. `profiles`: what each
+    Drift is compared with."""
 
     sha256: str
     rows: Sequence[Row]
     known: str | None = None
+    profiles: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Data]:
@@ -42,11 +44,11 @@ def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Da
         run = runs.loads((folder / runs.RUN_FILE).read_text())
         if run.source is None:
             return run, _handed(run, (folder / runs.ROWS_FILE).read_bytes().decode(), report)
-        known = json.loads((folder / runs.KNOWN_FILE).read_text())
+        known, profiles = (json.loads((folder / one).read_text()) for one in (runs.KNOWN_FILE, runs.PROFILES_FILE))
     except (OSError, ValueError) as error:
         raise Wrong(str(error)) from None
     try:
-        data = _fetched(run, run.source, known, logs, report, mount)
+        data = replace(_fetched(run, run.source, known, logs, report, mount), profiles=profiles)
         return replace(run, dataset_sha256=data.sha256, rows=len(data.rows)), data
     except (Wrong, Passing) as problem:
         report.write(runs.DATASET, json.dumps({"problem": str(problem)}))

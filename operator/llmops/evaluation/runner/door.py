@@ -6,8 +6,8 @@ learns of a new revision a moment after we do), and when OPEN_AFTER requests in 
 tried once each: a dead target costs a minute, not an hour. A target that asks for fewer requests (429) gets fewer, and
 that is none of these tries (pace.py).
 
-What is asked stands in the call's extra_body: `prompt` (a release), `likelihood` or `similarity` (asking.py), else it
-is a chat. Seconds are of the attempt that succeeded, without the waits before it.
+What is asked stands in the call's extra_body: `prompt` (a release), `likelihood`, `similarity` or `embedding`
+(asking.py), else it is a chat. Seconds are of the attempt that succeeded, without the waits before it.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ class Door(ModelAPI):
     async def _asked(self, input: list[ChatMessage], config: GenerateConfig, body: dict[str, Any]) -> ModelOutput:
         if "similarity" in body:
             return await asking.similarity(self.client, self.model_name, body["similarity"])
+        if "embedding" in body:
+            return await asking.embedding(self.client, self.model_name, body["embedding"])
         if "likelihood" in body:
             return await asking.likelihood(self.client, self.model_name, body["likelihood"])
         return await asking.chat(self.client, self.model_name, input, config, body, self.stream)

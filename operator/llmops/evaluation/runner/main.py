@@ -69,7 +69,9 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
         table_out.keep(logs, data.rows, answers)
     if run.worst_rows and (run.source is None or run.source.kind != "traffic"):  # no user's words for all to read
         report.write(runs.WORST, worst(run, data.rows, answers))
-    summary = summarise(run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told)
+    summary = summarise(
+        run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told, data.profiles
+    )
     return _finish(report, summary.dumps())
 
 

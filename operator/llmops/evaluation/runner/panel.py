@@ -58,6 +58,8 @@ def judged(
         else:
             found["target"] = _marked(found["target"], one.name, log)
             told[one.name] = _told_of_pairs(log)
+    for one in run.of_type("Drift"):
+        told[one.name] = Told(vectors=seats.vectors_of(second.get(f"{one.name} of the target")))
     for name, judge in judges.items():
         told[name] = _told_of_judge(judge, rows, second.get(f"{name} of the target"), steps[name])
     return found, told
@@ -94,6 +96,9 @@ def _second(
             for one in run.of_type("Judge")
             if steps[one.name]
         ]
+    answered = [(row, arms["target"].by_id[row.id]) for row in rows if row.id in arms["target"].by_id]
+    drifts = [one for one in run.of_type("Drift") if one.arm is not None and answered]
+    tasks += [seats.topics_task(f"{one.name} of the target", one, answered, progress) for one in drifts]
     if run.baseline is not None:
         target, baseline = arms["target"].by_id, arms["baseline"].by_id
         both = [(row, target[row.id], baseline[row.id]) for row in rows if row.id in target and row.id in baseline]

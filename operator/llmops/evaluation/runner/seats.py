@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.log import EvalSample
+from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -128,6 +128,25 @@ def similarity_task(name: str, typed: Typed, answered: Single, progress: Progres
         return float((state.output.metadata or {})["cosine"]), {}
 
     return _task(name, [_sample(row, answer, "") for row, answer in answered], model, mark, progress)
+
+
+def topics_task(name: str, typed: Typed, answered: Single, progress: Progress) -> Task:
+    """What every question is about."""
+    assert typed.arm is not None
+    model = arm_model(typed.arm)
+
+    async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
+        body = {"embedding": state.input_text}
+        state.output = await model.generate(state.messages, config=GenerateConfig(extra_body=body))
+        return 1.0, {"vector": (state.output.metadata or {})["vector"]}
+
+    return _task(name, [_sample(row, answer, "") for row, answer in answered], model, mark, progress)
+
+
+def vectors_of(log: EvalLog | None) -> dict[str, Sequence[float]]:
+    """The questions that could be embedded, by row."""
+    told = {str(one.id): one.metadata.get("told") or {} for one in (log.samples if log else None) or []}
+    return {key: one["vector"] for key, one in told.items() if "vector" in one}
 
 
 def likelihood_task(name: str, arm: Arm, answered: Single, progress: Progress) -> Task:

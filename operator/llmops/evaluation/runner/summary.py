@@ -17,9 +17,10 @@ from llmops.evaluation.intervals import Pairs
 from llmops.evaluation.results import ArmResult, Measured, MetricResult, Paired, Results, SliceResult
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Run
-from llmops.evaluation.runner import corpus, draws, groups
+from llmops.evaluation.runner import corpus, draws, drift, groups
 from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.runner.draws import Statistic, short
+from llmops.evaluation.runner.drift import Profile, Vectors
 
 WORST_SLICES = 20
 
@@ -32,6 +33,7 @@ class Told:
     note: str = ""
     why: str = ""  # why there is no mark at all
     steps: str = ""  # a judge's own
+    vectors: Vectors = field(default_factory=dict)  # a Drift's
 
 
 def summarise(
@@ -41,19 +43,30 @@ def summarise(
     seconds: float,
     resumed: int = 0,
     told: Mapping[str, Told] | None = None,
+    profiles: Mapping[str, Profile] | None = None,
 ) -> Results:
     """The whole summary."""
-    told = told or {}
+    told, profiles = told or {}, dict(profiles or {})
+    metrics = []
+    for name in run.metrics:
+        more = told.get(name, Told())
+        if name in {one.name for one in run.of_type("Drift")}:
+            found, profile = drift.measured(name, rows, arms["target"], more.vectors, profiles.get(name), run.key)
+            profiles |= {name: profile} if profile else {}
+        else:
+            found = _metric(name, run, rows, arms, more)
+        metrics.append(found)
     return Results(
         key=run.key,
         arms={role: ArmResult(len(rows), arm.errors, arm.first_error) for role, arm in arms.items()},
-        metrics=tuple(_metric(name, run, rows, arms, told.get(name, Told())) for name in run.metrics),
+        metrics=tuple(metrics),
         slices=_slices(run, rows, arms["target"]),
         seconds=round(seconds, 1),
         tokens=sum(arm.tokens for arm in arms.values()),
         resumed=resumed,
         steps={name: one.steps for name, one in told.items() if one.steps},
         questions=run.questions,
+        profiles=profiles,
     )
 
 
