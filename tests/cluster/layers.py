@@ -32,6 +32,16 @@ def load(storage: Path, image: str) -> int:
     digest = digest_of(manifest)
     if digest in ask("images", "list", f"name=={image}"):
         return 0
+    # containerd may be collecting the layers of the image before while it unpacks on top of them
+    sent = send(storage, image, manifest, digest) or send(storage, image, manifest, digest)
+    if sent is None:
+        raise RuntimeError(f"containerd did not take {image}")
+    return sent
+
+
+def send(storage: Path, image: str, manifest: bytes, digest: str) -> int | None:
+    """The bytes of what containerd did not have; None if it did not take them."""
+    record = find(storage, image)
     have = set(ask("content", "list", "--quiet").split())
     config_digest = json.loads(manifest)["config"]["digest"]
     blobs = {digest: manifest, config_digest: big_data(storage, record, config_digest)}
@@ -45,7 +55,7 @@ def load(storage: Path, image: str) -> int:
             add(archive, blob(name), data)
         sent = sum(add_layer(archive, storage, layer) for layer in missing)
     if importing.wait():
-        raise RuntimeError(f"containerd did not take {image}")
+        return None
     return sent + sum(map(len, blobs.values()))
 
 
