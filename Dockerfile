@@ -31,6 +31,19 @@ USER 65532:65532
 ENTRYPOINT ["llmops"]
 COPY --from=code /app /app
 
+# The lock is complete, and pip 23 does not find a package in it that is asked for with an extra and without.
+FROM base AS benchmark
+COPY locks/benchmark.txt /opt/packages.txt
+RUN python3 -m venv /opt/llmops && \
+    /opt/llmops/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+      -r /opt/packages.txt && \
+    /opt/llmops/bin/pip check && \
+    rm -rf /opt/llmops/lib/python3*/site-packages/pip /opt/llmops/lib/python3*/site-packages/pip-*
+ENV HF_HOME=/tmp/hf HF_HUB_DISABLE_TELEMETRY=1
+USER 65532:65532
+ENTRYPOINT ["llmops"]
+COPY --from=code /app /app
+
 FROM base AS retrieval
 COPY locks/retrieval.txt /opt/packages.txt
 RUN install-packages

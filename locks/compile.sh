@@ -9,6 +9,7 @@ compile() {
 }
 compile operator pyproject.toml
 compile evaluate --extra evaluate pyproject.toml
+compile benchmark --extra benchmark pyproject.toml
 compile retrieval --extra retrieval pyproject.toml
 compile dev --extra dev --extra evaluate --extra retrieval pyproject.toml
 compile llamacpp locks/llamacpp.in

@@ -14,6 +14,7 @@ PROCESSES = {
     "gateway": ("llmops.gateway.main", "the one OpenAI-compatible door"),
     "retrieve": ("llmops.retrieval.server.main", "an index's query server"),
     "evaluate": ("llmops.evaluation.runner.main", "one evaluation (runs as a Job)"),
+    "score": ("llmops.evaluation.runner.scoring", "scorers that people brought along (a container of such a Job)"),
     "index": ("llmops.retrieval.ingest.main", "one generation of an index (runs as a Job)"),
     "fetch": ("llmops.serving.fetch", "a model's weights onto a volume (runs as a Job)"),
 }

@@ -20,7 +20,7 @@ from .progress import Progress
 
 TARGETS = (
     "operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models", "bentoml", "demo-bento", "openllm",
-    "demo-openllm",
+    "demo-openllm", "benchmark",
 )  # fmt: skip
 MODELS = CHECKOUT / "build" / "models"
 STORAGE = CACHE / "buildah"

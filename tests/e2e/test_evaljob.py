@@ -310,3 +310,40 @@ async def test_a_judge_scores_the_answers_and_an_edited_rubric_runs_again(
     kinder = [{"name": "exact_match"}, {**rubric, "rubric": "Is it kind?"}]
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"thresholds": [], "metrics": kinder}})
     await until(lambda: names_of(world, JOB, namespace) - jobs)
+
+
+async def test_a_budget_ends_a_run_and_a_larger_one_goes_on_where_it_was(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    world.settings = replace(world.settings, gateway_url=await model(client, world, namespace, "good"))
+    await client.create(CONFIG_MAP, dataset(namespace, ROWS[:100]))
+    service: Object = {
+        "apiVersion": LLM_SERVICE.api_version, "kind": LLM_SERVICE.kind,
+        "metadata": {"name": "support", "namespace": namespace},
+        "spec": {"model": {"uri": "file:///models/support.gguf"}, "engine": {"type": "LlamaCpp"}},
+    }  # fmt: skip
+    await client.create(LLM_SERVICE, service)
+    available = {"type": "Available", "status": "True", "reason": "AsWanted", "message": "",
+                 "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+    await client.patch(LLM_SERVICE, namespace, "support", {"status": {"conditions": [available]}}, sub="status")
+    await client.create(EVAL_JOB, evaljob(
+        namespace, target={"serviceRef": {"name": "support"}}, budget={"amount": "600"}, keep={"samples": "1h"},
+        concurrency=2, thresholds=[{"metric": "exact_match", "min": "0.80"}]))  # fmt: skip
+    await until(lambda: "spec.budget cannot be counted" in said(world, namespace, "Ready")[1])
+
+    pricing = {"inputPerMillionTokens": "1000000", "outputPerMillionTokens": "0"}
+    await client.patch(LLM_SERVICE, namespace, "support", {"spec": {"pricing": pricing}})
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s)
+    told = said(world, namespace, "ThresholdsMet")[1]
+    assert (found["verdict"], found["phase"]) == ("Inconclusive", "Succeeded")
+    assert "spec.budget of 600 USD is spent" in told
+    assert "of 100 rows, so nothing is judged: raise it, and it goes on where it was" in told
+    few = int(told.split(" after ")[1].split()[0])
+    assert 0 < few < 100
+    assert 600 <= float(found["progress"]["cost"]) < 900
+
+    await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"budget": {"amount": "1000000"}}})
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") == "Pass" and s)
+    text = world.get(CONFIG_MAP, namespace, found["results"])["data"]["results.json"]  # type: ignore[index]
+    assert json.loads(text)["resumed"] == few
+    assert {one["n"] for one in found["metrics"]} == {100}

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from llmops.api.common import (
     NAME_FORM,
+    Amount,
     Column,
     Confidence,
     Cron,
+    Currency,
     Decimal,
     Duration,
     Fraction,
@@ -241,6 +243,23 @@ class Labels(Model):
     """The field with a person's score of the row's answer, a whole number on the judge's scale."""
 
 
+class ScorerFile(Model):
+    """A data key of a ConfigMap."""
+
+    name: Word
+    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "scorer.py"
+    """The data key: a Python file with def score(row, answer), which returns a bool or a number from 0 to 1. `row` is
+    the dataset's row as a dict, `answer` a text. What raises or takes longer than 10 seconds is no score."""
+
+
+class Scorer(Model):
+    """Python of yours that scores answers."""
+
+    config_map_ref: ScorerFile
+    """Where it stands."""
+
+
 class Metric(Model):
     """Something that is measured."""
 
@@ -271,6 +290,10 @@ class Metric(Model):
             "write pairs: {field: ...} if and only if type is Counterfactual",
         ),
         Rule(
+            "(has(self.type) && self.type == 'Custom') == has(self.scorer)",
+            "write scorer: {configMapRef: {name: ...}} if and only if type is Custom",
+        ),
+        Rule(
             "(has(self.type) && self.type == 'Regex') == has(self.pattern)",
             "write pattern if and only if type is Regex",
         ),
@@ -281,11 +304,14 @@ class Metric(Model):
     )
     name: MetricName
     """Its name; a built-in one needs no type."""
-    type: Literal["Judge", "Pairwise", "Counterfactual", "Drift", "Similarity", "Regex", "JSONSchema"] | None = None
+    type: (
+        Literal["Judge", "Pairwise", "Counterfactual", "Drift", "Custom", "Similarity", "Regex", "JSONSchema"] | None
+    ) = None
     """Judge: a model scores each answer. Pairwise: a model says which of target's and baseline's answers is better.
     Counterfactual: how far the other metrics of paired rows lie apart. Drift: how far what users ask and are told lies
     from what it was when this version was first looked at (population stability index). Similarity: of the answer's and
-    the best target's embeddings. Regex, JSONSchema: whether the answer fits."""
+    the best target's embeddings. Custom: Python of yours scores each answer, where the admin allows it. Regex,
+    JSONSchema: whether the answer fits."""
     service_ref: Ref | None = None
     """The LLMService that judges; for a Similarity or a Drift, the one that embeds."""
     rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
@@ -298,6 +324,8 @@ class Metric(Model):
     """What people said of the same answers: how far the judge agrees with them is told."""
     pairs: Pairs | None = None
     """Which rows belong together."""
+    scorer: Scorer | None = None
+    """The Python that scores."""
     pattern: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """A regular expression (RE2) that is to be found in the answer; ^ and $ hold it to the whole of it."""
     schema_: Annotated[Preserved | None, Field(alias="schema")] = None
@@ -336,11 +364,29 @@ class Benchmark(Model):
     """A public benchmark, instead of a dataset."""
 
     suite: Literal["lm-eval"] = "lm-eval"
-    """Which suite."""
+    """Which suite: EleutherAI's lm-evaluation-harness."""
     tasks: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(min_length=1, max_length=64)]
-    """Which of its tasks."""
+    """Which of its tasks and groups, such as mmlu, openllm (the first Open LLM leaderboard) and leaderboard (the
+    second), or of your own."""
+    claim: Word | None = None
+    """A PersistentVolumeClaim, mounted read-only: in datasets/<organisation>/<name> copies of the hub's dataset
+    repositories, in tasks/ task files of your own. Without it the datasets come from the hub (LLMOPS_HUB_URL)."""
+    shots: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Solved examples before each question; without it as many as the task says."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most so many rows a task."""
+    chat: bool = False
+    """Ask for texts by chat completions, as instructed models want it; published figures are of completions.
+    Log-probabilities are asked for by completions all the same."""
+
+
+class RunBudget(Model):
+    """Money that one run may spend."""
+
+    amount: Amount
+    """How much, for target, baseline and judges together."""
+    currency: Currency = "USD"
+    """In which currency; the services' prices must be in the same."""
 
 
 class Keep(Model):
@@ -366,6 +412,15 @@ class EvalJobSpec(Model):
             "has(self.benchmark) ? !has(self.dataset) && !(has(self.metrics) && self.metrics.size() > 0) :"
             " has(self.dataset)",
             "write dataset and metrics, or benchmark, not both",
+        ),
+        Rule(
+            "!has(self.benchmark) || [has(self.target) && has(self.target.promptRef), has(self.baseline) &&"
+            " has(self.baseline.promptRef)].filter(x, x).size() == 0",
+            "a benchmark brings its own prompts: write serviceRef, or url and model, as its target and baseline",
+        ),
+        Rule(
+            "!(has(self.budget) && has(self.benchmark))",
+            "a benchmark's requests are not counted in money: remove budget, and write benchmark.limit",
         ),
         Rule(
             "has(self.benchmark) || has(self.metrics) && self.metrics.size() > 0",
@@ -433,6 +488,9 @@ class EvalJobSpec(Model):
     """Questions at a time."""
     timeout: Duration = "30m"
     """The longest a run may take."""
+    budget: RunBudget | None = None
+    """What a run may cost: when it is spent, nothing more is asked, and the verdict is Inconclusive. Services must have
+    prices."""
     keep: Keep | None = None
     """Keep the log on a volume, where a run whose pod was lost resumes; without, the log ends with its pod."""
     worst_rows: Annotated[int, Field(ge=0, le=20)] = 10

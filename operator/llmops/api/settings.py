@@ -43,6 +43,7 @@ class Settings:
         "llmops/operator:dev", "The image of the operator, the gateway and the model downloads."
     )
     image_evaluate: str = _setting("llmops/evaluate:dev", "The image of evaluation Jobs.")
+    image_benchmark: str = _setting("llmops/benchmark:dev", "The image of benchmarks (lm-evaluation-harness).")
     image_retrieval: str = _setting("llmops/retrieval:dev", "The image of index Jobs and of the query servers.")
     image_milvus_lite: str = _setting("llmops/milvus-lite:dev", "The image of Milvus in mode Lite.")
     image_milvus: str = _setting("milvusdb/milvus:v3.0.2", "The image of Milvus in mode Standalone.")
@@ -64,6 +65,11 @@ class Settings:
         False,
         "Whether new revisions mount oci:// models without a cache as image volumes: for clusters whose API servers, "
         "kubelets and container runtimes have them (Kubernetes' feature ImageVolume).",
+    )
+    custom_scorers: bool = _setting(
+        False,
+        "Whether EvalJobs may bring Python of their own that scores answers (type: Custom): in a container of the "
+        "run's pod that has no token and no key, and the network of every pod of its namespace.",
     )
     prometheus_url: str = _setting(
         "",

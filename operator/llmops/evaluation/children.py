@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ Object = dict[str, Any]
 LONGEST = 63
 TRIES = 3
 LOGS_SIZE = "1Gi"
+SCORING = "/scoring"
 
 
 def child(owner: str, ending: str) -> str:
@@ -43,12 +44,18 @@ def account_name(job: str) -> str:
 
 
 def build_input(
-    job: str, namespace: str, run: Run, rows: str, known: Mapping[str, Any], profiles: Mapping[str, Any]
+    job: str,
+    namespace: str,
+    run: Run,
+    rows: str,
+    known: Mapping[str, Any],
+    profiles: Mapping[str, Any],
+    scorers: Mapping[str, str],
 ) -> Object:
     """The run and its rows, frozen: what is edited while it runs belongs to the next run.
 
     Of a source the rows are not known; then `known` results come along, by the SHA-256 of the rows that they are of,
-    and the `profiles` of former runs, by Drift.
+    and the `profiles` of former runs, by Drift. `scorers` are texts by metric.
     """
     more = {runs.ROWS_FILE: rows}
     if run.source:
@@ -58,7 +65,7 @@ def build_input(
         "kind": "ConfigMap",
         "metadata": {"name": input_name(job, run), "namespace": namespace},
         "immutable": True,
-        "data": {runs.RUN_FILE: run.dumps(), **more},
+        "data": {runs.RUN_FILE: run.dumps(), **more, **{_scorer_key(name): text for name, text in scorers.items()}},
     }
 
 
@@ -168,8 +175,9 @@ def build_job(job: str, namespace: str, run: Run, settings: Settings) -> Object:
 
 
 def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object:
+    scorers = [one.name for one in run.of_type("Custom")]
     logs: Mapping[str, Any] = {"emptyDir": {}}
-    claim = run.source.claim if run.source else ""
+    claim = run.source.claim if run.source else run.benchmark.claim if run.benchmark else ""
     if run.keep_seconds is not None:
         logs = {"persistentVolumeClaim": {"claimName": child(job, "-eval-logs")}}
     return {
@@ -185,10 +193,11 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **({"initContainers": [_build_scoring(settings)]} if scorers else {}),
         "containers": [
             {
                 "name": "evaluate",
-                "image": settings.image_evaluate,
+                "image": settings.image_benchmark if run.benchmark else settings.image_evaluate,
                 "imagePullPolicy": settings.image_pull_policy,
                 "command": [
                     "llmops",
@@ -200,7 +209,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     "--report",
                     names.qualified(namespace, run_name(job, run)),
                 ],
-                "env": [{"name": "HOME", "value": "/tmp"}, *_build_credentials(run)],
+                "env": [{"name": "HOME", "value": "/tmp"}, *_build_credentials(run), *_build_hub(run, settings)],
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -215,6 +224,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
                     {"name": "token", "mountPath": "/var/run/llmops", "readOnly": True},
                     *([{"name": "dataset", "mountPath": "/dataset", "readOnly": True}] if claim else []),
+                    *([{"name": "scoring", "mountPath": SCORING}] if scorers else []),
                 ],
             }
         ],
@@ -223,6 +233,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             {"name": "run", "configMap": {"name": input_name(job, run)}},
             {"name": "logs", **logs},
             {"name": "tmp", "emptyDir": {}},
+            *(_build_scoring_volumes(job, run, scorers) if scorers else []),
             {
                 "name": "api",
                 "projected": {
@@ -255,6 +266,44 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
     }
 
 
+def _scorer_key(metric: str) -> str:
+    return f"scorer-{metric}.py"
+
+
+def _build_scoring(settings: Settings) -> Object:
+    """Where Python runs that people brought along: another user, no token, no key, and only the socket in common. An
+    init container that is always restarted is a sidecar (KEP-753): it ends with the run."""
+    return {
+        "name": "score",
+        "image": settings.image_evaluate,
+        "imagePullPolicy": settings.image_pull_policy,
+        "restartPolicy": "Always",
+        "command": ["llmops", "score", "--scorers", "/scorers", "--socket", f"{SCORING}/socket"],
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "securityContext": {
+            "runAsUser": 65533,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+        "volumeMounts": [
+            {"name": "scorers", "mountPath": "/scorers", "readOnly": True},
+            {"name": "scoring", "mountPath": SCORING},
+            {"name": "scoring-tmp", "mountPath": "/tmp"},
+        ],
+    }
+
+
+def _build_scoring_volumes(job: str, run: Run, scorers: Sequence[str]) -> list[Object]:
+    items = [{"key": _scorer_key(one), "path": f"{one}.py"} for one in scorers]
+    return [
+        {"name": "scorers", "configMap": {"name": input_name(job, run), "items": items}},
+        {"name": "scoring", "emptyDir": {"sizeLimit": "1Mi"}},
+        {"name": "scoring-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+    ]
+
+
 def _build_credentials(run: Run) -> list[Object]:
     """Read by the kubelet: the operator never sees them, and no other pod does."""
     if run.source is None or not run.source.secret:
@@ -272,3 +321,8 @@ def _build_credentials(run: Run) -> list[Object]:
         }
         for one in run.source.credentials
     ]
+
+
+def _build_hub(run: Run, settings: Settings) -> list[Object]:
+    """Where a benchmark's datasets come from that lie on no volume."""
+    return [{"name": "HF_ENDPOINT", "value": settings.hub_url}] if run.benchmark and not run.benchmark.claim else []

@@ -57,6 +57,7 @@ TYPED: dict[str, About] = {
     "JSONSchema": About("proportion", "not read"),
     "Similarity": About("mean", "needed", "panel", unit="cosine"),
     "Judge": About("mean", "not read", "panel"),
+    "Custom": About("mean", "not read", "panel"),
     "Pairwise": About("mean", "not read", "panel"),
     "Counterfactual": About("groups", "not read", "rows", True),
     "Drift": About("groups", "not read", "rows", True, "PSI"),

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import EvalJob, Settings, names
-from llmops.api.evaljob import EvalJobSpec, Metric, Target
+from llmops.api.evaljob import Benchmark, DatasetConfigMap, EvalJobSpec, Metric, ScorerFile, Target
 from llmops.api.quantities import seconds
 from llmops.control import Key
 from llmops.evaluation import children, measures
-from llmops.evaluation.rows import JSONL, Fields, Rows, form_of, parse
+from llmops.evaluation import run as runs
+from llmops.evaluation.rows import JSONL, Fields, Rows, form_of, parse, sha256
 from llmops.evaluation.run import RESULTS, Run, Typed, run_key
 from llmops.evaluation.source import Source, source_of
 from llmops.evaluation.targets import Missing, Resolved, resolve
@@ -38,6 +39,15 @@ class DatasetSeen:
 
 
 @dataclass(frozen=True)
+class FileSeen:
+    """A ConfigMap's data key, or why there is none."""
+
+    text: str = ""
+    problem: str | None = None
+    followed: bool = True
+
+
+@dataclass(frozen=True)
 class Seen:
     """One EvalJob, as it is."""
 
@@ -48,6 +58,7 @@ class Seen:
     target: Resolved | Missing | None = None
     baseline: Resolved | Missing | None = None
     panel: Mapping[str, Resolved | Missing] = field(default_factory=dict)  # who judges or embeds, by metric
+    scorers: Mapping[str, FileSeen] = field(default_factory=dict)  # Python that people brought along, by metric
     run: Run | None = None  # what should be run now; None while something is missing
     batch: Raw | None = None  # that run's Job
     results: Raw | None = None  # that run's ConfigMap
@@ -74,8 +85,6 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     if raw is None or raw["metadata"].get("deletionTimestamp"):
         return None
     job = EvalJob.model_validate(raw)
-    if job.spec.dataset is None:
-        return Seen(raw, job, cluster.settings, DatasetSeen())
     fields = read_as(job)
     target = _resolved(job.spec.target, key, cluster, fields)
     baseline = _resolved(job.spec.baseline, key, cluster, fields)
@@ -87,8 +96,13 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         for metric in job.spec.metrics
         if metric.service_ref is not None
     }
+    scorers = {
+        one.name: await _key_of(one.scorer.config_map_ref, key.namespace, cluster, "def score(row, answer)")
+        for one in job.spec.metrics
+        if one.scorer is not None
+    }
     when = turns(job.spec.schedule, job.spec.suspend, raw.get("status") or {}, now)
-    seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel, turns=when)
+    seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel, scorers, turns=when)
     seen = await _with_run(seen, cluster, build_run(seen))
     if not when.due:
         return seen
@@ -101,9 +115,11 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
 def build_run(seen: Seen) -> Run | None:
     """What should be run now; None while rows or targets are missing."""
     spec, rows = seen.spec.spec, seen.dataset.rows
-    if spec.dataset is None or not isinstance(seen.target, Resolved):
+    if not isinstance(seen.target, Resolved):
         return None
-    if seen.dataset.source is None and (rows is None or rows.problems):
+    if spec.benchmark is None and seen.dataset.source is None and (rows is None or rows.problems):
+        return None
+    if any(one.problem for one in seen.scorers.values()):
         return None
     if isinstance(seen.baseline, Missing) or any(isinstance(one, Missing) for one in seen.panel.values()):
         return None
@@ -115,24 +131,34 @@ def build_run(seen: Seen) -> Run | None:
         target=seen.target.arm,
         baseline=seen.baseline.arm if seen.baseline else None,
         fields=read_as(seen.spec),
-        limit=spec.dataset.limit,
-        slices=tuple(spec.dataset.slices),
+        limit=spec.dataset.limit if spec.dataset else None,
+        slices=tuple(spec.dataset.slices) if spec.dataset else (),
         concurrency=spec.concurrency,
         timeout_seconds=seconds(spec.timeout),
         keep_seconds=seconds(spec.keep.samples) if spec.keep else None,
-        typed=tuple(_typed(metric, seen.panel) for metric in spec.metrics if metric.type),
+        typed=tuple(_typed(metric, seen) for metric in spec.metrics if metric.type),
         form=seen.dataset.form,
         source=seen.dataset.source,
         needs=_needs(seen.target, seen.baseline),
         turn=seen.turns.now,
         worst_rows=spec.worst_rows,
+        benchmark=_benchmark(spec.benchmark),
+        budget=float(spec.budget.amount) if spec.budget else None,
+        currency=spec.budget.currency if spec.budget else "",
     )
     return replace(run, key=run_key(run))
 
 
+def _benchmark(asked: Benchmark | None) -> runs.Benchmark | None:
+    if asked is None:
+        return None
+    return runs.Benchmark(tuple(asked.tasks), asked.claim or "", asked.shots, asked.limit, asked.chat)
+
+
 def read_as(job: EvalJob) -> Fields:
     """How the rows are read: by the fields that the spec names, and with or without right answers, by its metrics."""
-    assert job.spec.dataset is not None
+    if job.spec.dataset is None:
+        return Fields()
     asked = [measures.about(metric.name, metric.type or "") for metric in job.spec.metrics]
     return Fields(
         **job.spec.dataset.fields.model_dump(),
@@ -140,10 +166,12 @@ def read_as(job: EvalJob) -> Fields:
     )
 
 
-def _typed(metric: Metric, panel: Mapping[str, Resolved | Missing]) -> Typed:
+def _typed(metric: Metric, seen: Seen) -> Typed:
     """The metric with what the spec says of it, defaults left out, and who judges or embeds."""
     settings = {name: value for name, value in metric.essence().items() if name not in ("name", "type", "serviceRef")}
-    found = panel.get(metric.name)
+    if metric.name in seen.scorers:
+        settings["sha256"] = sha256(seen.scorers[metric.name].text)
+    found = seen.panel.get(metric.name)
     return Typed(metric.name, metric.type or "", settings, found.arm if isinstance(found, Resolved) else None)
 
 
@@ -161,7 +189,8 @@ async def _dataset(
     spec: EvalJobSpec, fields: Fields, namespace: str, cluster: Cluster, needs: tuple[str, ...]
 ) -> DatasetSeen:
     dataset = spec.dataset
-    assert dataset is not None
+    if dataset is None:
+        return DatasetSeen()
     if dataset.inline is not None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in dataset.inline)
         return DatasetSeen(text, parse(text, fields, dataset.limit, needs))
@@ -169,22 +198,29 @@ async def _dataset(
         return DatasetSeen(source=source, form=form_of(source.address, dataset.format))
     if dataset.config_map_ref is None:
         return DatasetSeen()
-    reference, where = dataset.config_map_ref, f"ConfigMap {namespace}/{dataset.config_map_ref.name}"
+    found = await _key_of(dataset.config_map_ref, namespace, cluster, "the rows")
+    if found.problem:
+        return DatasetSeen(problem=found.problem, followed=found.followed)
+    form = form_of(dataset.config_map_ref.key, dataset.format)
+    rows = parse(found.text, fields, dataset.limit, needs, form)
+    return DatasetSeen(found.text, rows, followed=found.followed, form=form)
+
+
+async def _key_of(reference: DatasetConfigMap | ScorerFile, namespace: str, cluster: Cluster, what: str) -> FileSeen:
+    """A ConfigMap's data key, or why there is none."""
+    where = f"ConfigMap {namespace}/{reference.name}"
     found = cluster.get(CONFIG_MAP, namespace, reference.name)
     if found is None or "data" not in found:  # without the label it is not in the cache
         found = await cluster.fresh(CONFIG_MAP, namespace, reference.name)
     if found is None:
-        return DatasetSeen(
-            problem=f"{where} does not exist; create it, with the rows under {reference.key!r}", followed=False
-        )
+        problem = f"{where} does not exist; create it, with {what} under {reference.key!r}"
+        return FileSeen(problem=problem, followed=False)
     followed = (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
     data = found.get("data") or {}
     if reference.key not in data:
         has = ", ".join(sorted(data)) or "none"
-        return DatasetSeen(problem=f"{where} has no data key {reference.key!r} (its keys: {has})", followed=followed)
-    form = form_of(reference.key, dataset.format)
-    rows = parse(data[reference.key], fields, dataset.limit, needs, form)
-    return DatasetSeen(data[reference.key], rows, followed=followed, form=form)
+        return FileSeen(problem=f"{where} has no data key {reference.key!r} (its keys: {has})", followed=followed)
+    return FileSeen(data[reference.key], followed=followed)
 
 
 async def _with_run(seen: Seen, cluster: Cluster, run: Run | None) -> Seen:

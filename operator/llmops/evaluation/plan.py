@@ -75,6 +75,8 @@ def plan(seen: Seen) -> Plan:
     missing = next((arm for arm in asked if isinstance(arm, Missing)), None)
     if missing or seen.run is None:
         return _waiting(seen, missing)
+    if told := uncounted(seen.run):
+        return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, told, keep=former(seen))
     return _run(seen, seen.run)
 
 
@@ -139,6 +141,8 @@ def _told(seen: Seen, run: Run) -> str:
     found = runs.dataset((seen.results or {}).get("data") or {})
     if run.source is not None and "rows" not in found:
         return found.get("problem") or f"reading the dataset: {run.source.told}"
+    if run.benchmark is not None:
+        return f"running {', '.join(run.benchmark.tasks)}, {run.concurrency} requests at a time"
     run = replace(run, rows=found.get("rows") or run.rows)
     return f"asking {run.questions} questions, {run.concurrency} at a time"
 
@@ -168,11 +172,17 @@ def wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
         built.append(children.build_logs(name, namespace))
     if seen.input is None:
         built.append(
-            children.build_input(name, namespace, run, seen.dataset.text, known(seen, run), profiles(seen, run))
+            children.build_input(
+                name, namespace, run, seen.dataset.text, known(seen, run), profiles(seen, run), _scorers(seen)
+            )
         )
     if seen.batch is None:
         built.append(children.build_job(name, namespace, run, seen.settings))
     return tuple(built)
+
+
+def _scorers(seen: Seen) -> Mapping[str, str]:
+    return {name: one.text for name, one in seen.scorers.items()}
 
 
 def known(seen: Seen, run: Run) -> dict[str, Any]:
@@ -200,21 +210,39 @@ def former(seen: Seen) -> tuple[Object, ...]:
 
 def unsupported(seen: Seen) -> str | None:
     """What this version cannot do, named; nothing is ignored in silence."""
-    spec = seen.spec.spec
-    asked = ["spec.benchmark"] if spec.benchmark else []
+    if seen.scorers and not seen.settings.custom_scorers:
+        return (
+            f"metric {next(iter(seen.scorers))} is Python of yours, which is not allowed here: the operator's admin "
+            "allows it with LLMOPS_CUSTOM_SCORERS=true"
+        )
     if seen.dataset.form == PARQUET and seen.dataset.source is None:
-        asked += ["Parquet in a ConfigMap, which holds texts (put the file on a volume, on the web or into a bucket)"]
-    return f"not available yet: {', '.join(asked)}" if asked else None
+        what = "Parquet in a ConfigMap, which holds texts (put the file on a volume, on the web or into a bucket)"
+        return f"not available: {what}"
+    return None
 
 
 def misspelt(seen: Seen) -> str | None:
-    """The pattern or schema that no answer could be held to."""
+    """The pattern, schema or scorer that no answer could be held to."""
+    lacking = next((f"metric {name}: {one.problem}" for name, one in seen.scorers.items() if one.problem), None)
+    if lacking:
+        return lacking
     for metric in seen.spec.spec.metrics:
         if metric.type in ("Regex", "JSONSchema"):
             try:
                 forms.compiled(metric.type, metric.wire())
             except forms.FormError as problem:
                 return f"metric {metric.name}: {problem}"
+    return None
+
+
+def uncounted(run: Run) -> str | None:
+    """Why nobody would know when the budget is spent."""
+    for arm in (*run.arms.values(), *run.panel) if run.budget is not None else ():
+        if arm.price is None:
+            return f"spec.budget cannot be counted: {arm.unpriced}"
+        if arm.price.currency != run.currency:
+            theirs = arm.price.currency
+            return f"spec.budget is in {run.currency}, and {arm.model} has its prices in {theirs}: write the same"
     return None
 
 
@@ -250,4 +278,5 @@ def _present(*objects: Mapping[str, Any] | None) -> tuple[Object, ...]:
 
 
 def _later(seen: Seen) -> float | None:
-    return None if seen.dataset.followed else LOOK_AT_UNFOLLOWED
+    followed = seen.dataset.followed and all(one.followed for one in seen.scorers.values())
+    return None if followed else LOOK_AT_UNFOLLOWED

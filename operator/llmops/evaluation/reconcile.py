@@ -70,10 +70,11 @@ def _look_again(wanted: Plan, following: datetime | None, now: datetime) -> Look
 
 
 def _by_dataset(config_map: dict[str, Any], cluster: Cluster) -> Iterable[Key]:
-    """EvalJobs that read their rows from this ConfigMap."""
+    """EvalJobs that read their rows or a scorer from this ConfigMap."""
     metadata = config_map["metadata"]
     for one in cluster.list(EVAL_JOB, metadata["namespace"]):
-        if _name(_part(one["spec"], "dataset"), "configMapRef") == metadata["name"]:
+        scorers = [_part(metric, "scorer") for metric in one["spec"].get("metrics") or []]
+        if metadata["name"] in (_name(each, "configMapRef") for each in (_part(one["spec"], "dataset"), *scorers)):
             yield _key(one)
 
 

@@ -133,6 +133,8 @@ class Results:
     resumed: int = 0  # answers that an earlier pod of this run had brought
     steps: Mapping[str, str] = field(default_factory=dict)  # by judge: the evaluation steps it gave itself
     questions: int = 0  # to the arms and to the panel
+    cost: float = 0.0  # by the prices of those who were asked
+    stopped: str = ""  # why rows were not asked
     profiles: Mapping[str, Any] = field(default_factory=dict)  # by Drift: what later runs are compared with
 
     def metric(self, name: str) -> MetricResult | None:
@@ -162,6 +164,8 @@ def loads(text: str) -> Results:
             resumed=raw["resumed"],
             steps=raw.get("steps", {}),
             questions=raw.get("questions", 0),
+            cost=raw.get("cost", 0.0),
+            stopped=raw.get("stopped", ""),
             profiles=raw.get("profiles", {}),
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -9,7 +9,7 @@ timeouts and thresholds are not in it: they change when an answer comes and how 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,10 @@ class Price:
     output: float
     currency: str
 
+    def of(self, tokens: Sequence[int]) -> float:
+        """What so many tokens in and out cost."""
+        return (tokens[0] * self.input + tokens[1] * self.output) / 1e6
+
 
 @dataclass(frozen=True)
 class Typed:
@@ -70,6 +74,17 @@ class Typed:
     type: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     arm: Arm | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Tasks of lm-evaluation-harness, instead of rows and metrics. `claim` has datasets and tasks."""
+
+    tasks: tuple[str, ...]
+    claim: str = ""
+    shots: int | None = None
+    limit: int | None = None
+    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,11 +114,24 @@ class Run:
     needs: tuple[str, ...] = ()  # fields that the prompts' variables require; only the Job checks those of a source
     turn: str = ""
     worst_rows: int = 10
+    benchmark: Benchmark | None = None
+    budget: float | None = None  # money, in the currency of the arms' prices
+    currency: str = ""
 
     @property
     def short(self) -> str:
         """The key's first ten characters, as in the names of the run's children."""
         return self.key[:10]
+
+    @property
+    def log_name(self) -> str:
+        """Of the folder of its logs: with a larger budget it is another run, which goes on with the same."""
+        return self.short if self.budget is None else run_key(replace(self, budget=None))[:10]
+
+    @property
+    def panel(self) -> tuple[Arm, ...]:
+        """Who judges or embeds."""
+        return tuple(one.arm for one in self.typed if one.arm is not None)
 
     @property
     def arms(self) -> dict[str, Arm]:
@@ -158,6 +186,8 @@ def run_key(run: Run) -> str:
             "limit": run.limit,
             "slices": list(run.slices),
             "metrics": sorted(run.metrics),
+            **({"budget": run.budget} if run.budget is not None else {}),
+            **({"benchmark": asdict(run.benchmark)} if run.benchmark else {}),
             **({"typed": [_typed_key(one) for one in run.typed]} if run.typed else {}),
             **({"prices": [arm.price and asdict(arm.price) for arm in arms]} if "cost" in run.metrics else {}),
         }
@@ -211,6 +241,8 @@ def loads(text: str) -> Run:
         )
         raw["source"] = Source(**raw["source"]) if raw.get("source") else None
         raw["needs"] = tuple(raw.get("needs", ()))
+        if raw.get("benchmark"):
+            raw["benchmark"] = Benchmark(**{**raw["benchmark"], "tasks": tuple(raw["benchmark"]["tasks"])})
         return Run(**raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"a run that cannot be read: {error!r}") from None

@@ -60,7 +60,13 @@ def _run_fields(seen: Seen, plan: Plan) -> dict[str, Any]:
         return {
             "runKey": plan.results.key,
             "results": name,
-            "progress": {"done": total, "total": total, "errors": sum(arm.errors for arm in arms), "etaSeconds": 0},
+            "progress": {
+                "done": total,
+                "total": total,
+                "errors": sum(arm.errors for arm in arms),
+                "etaSeconds": 0,
+                **({"cost": f"{plan.results.cost:.4f}"} if plan.results.cost else {}),
+            },
             **_times(seen.results or seen.last or {}),
             **_dataset(seen, seen.results or seen.last or {}),
         }
@@ -163,6 +169,9 @@ def _dataset_valid(seen: Seen, plan: Plan) -> Condition:
     told = _told(seen.results or {})
     if seen.dataset.source is not None and "rows" in told:
         sentence = f"{told['rows']} rows {told.get('note', '')}".rstrip()
+        return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, sentence)
+    if seen.spec.spec.benchmark is not None:
+        sentence = f"{told['rows']} rows of the suite's" if "rows" in told else "the suite has rows of its own"
         return Condition(ConditionType.DATASET_VALID, "True", Reason.AS_WANTED, sentence)
     if seen.dataset.rows is None:
         return Condition(ConditionType.DATASET_VALID, "Unknown", plan.reason, "no rows were read")

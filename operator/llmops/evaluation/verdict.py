@@ -64,6 +64,8 @@ class _Line:
 
 def judge(results: Results, thresholds: Sequence[Threshold]) -> Judged:
     """The worst of the thresholds' verdicts; its sentences first."""
+    if results.stopped:
+        return Judged(Verdict.INCONCLUSIVE, results.stopped)
     if told := erring(results) or unmarked(results):
         return Judged(Verdict.ERROR, told)
     if not thresholds:
@@ -118,7 +120,8 @@ def _one(results: Results, threshold: Threshold) -> _Line:
     """One threshold over the stored results."""
     metric = results.metric(threshold.metric)
     if metric is None:
-        return _error(f"{threshold.metric} has a threshold but was not measured; add it to spec.metrics")
+        there = ", ".join(one.name for one in results.metrics[:8]) or "nothing"
+        return _error(f"{threshold.metric} has a threshold but was not measured; what was: {there}")
     if threshold.max_drop is not None:
         return _drop(metric, threshold, threshold.max_drop)
     return _bounded(metric, threshold)

@@ -95,22 +95,6 @@ def test_a_broken_row_stops_everything_before_the_first_call():
     assert told["Stalled"]["status"] == "True"
 
 
-@pytest.mark.parametrize(
-    ("spec", "named"),
-    [
-        ({"benchmark": {"tasks": ["mmlu"]}}, "spec.benchmark"),
-    ],
-)
-def test_what_cannot_be_done_yet_is_said_and_never_ignored(spec, named):
-    one = seen(**spec)
-    wanted = plan(one)
-    ready = conditions(one, wanted)["Ready"]
-    assert wanted.state is State.UNSUPPORTED
-    assert (ready["status"], ready["reason"]) == ("False", "Unsupported")
-    assert named in ready["message"]
-    assert "not available yet" in ready["message"]
-
-
 def test_a_run_gets_its_job_its_rows_and_the_right_to_write_one_config_map():
     one = seen()
     wanted = plan(one)

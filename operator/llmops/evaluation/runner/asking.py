@@ -26,6 +26,7 @@ from inspect_ai.model import (
     TopLogprob,
 )
 
+from llmops.evaluation.runner import echo
 from llmops.evaluation.runner.drift import projected
 
 MAX_TOKENS = 1024
@@ -119,29 +120,18 @@ def _logprobs(told: Any) -> Logprobs | None:
 async def likelihood(client: openai.AsyncOpenAI, model: str, prompt: str) -> ModelOutput:
     """The tokens of `prompt` itself, with their log-probabilities, by the completions' `echo`.
 
-    One token is generated, as some servers refuse none; whoever reads the echo leaves it away. A server that does not
-    know `echo` answers all the same, with the logprobs of what it generated: so what comes back is looked at, never
-    trusted (echo.py).
+    A server that does not know `echo` answers all the same, with the logprobs of what it generated: so what comes back
+    is looked at, never trusted (echo.py).
     """
-    reply = await client.completions.create(
-        model=model, prompt=prompt, max_tokens=1, temperature=0, logprobs=1, echo=True
-    )
+    reply = await client.completions.create(model=model, prompt=prompt, **echo.ASKED)
     choice = reply.choices[0]
-    told = choice.logprobs
-    echo = {
-        "text": choice.text,
-        "offsets": getattr(told, "text_offset", None) or [],
-        "logprobs": getattr(told, "token_logprobs", None) or [],
-        "tokens": getattr(told, "tokens", None) or [],
-        "tops": getattr(told, "top_logprobs", None) or [],
-    }
-    return _output(model, choice.text[:200], reply.usage, {"echo": echo})
+    return _output(model, choice.text[:200], reply.usage, {"echo": echo.told(choice)})
 
 
 async def embedding(client: openai.AsyncOpenAI, model: str, text: str) -> ModelOutput:
     """Where the embedding model sees a text, in as many dimensions as a Drift keeps."""
     reply = await client.embeddings.create(model=model, input=[text], encoding_format="float")
-    return _output(model, "", None, {"vector": projected(reply.data[0].embedding)})
+    return _output(model, "", reply.usage, {"vector": projected(reply.data[0].embedding)})
 
 
 async def similarity(client: openai.AsyncOpenAI, model: str, texts: Mapping[str, Any]) -> ModelOutput:
@@ -152,7 +142,7 @@ async def similarity(client: openai.AsyncOpenAI, model: str, texts: Mapping[str,
     if len(vectors) != len(asked):
         raise ValueError(f"{len(vectors)} embeddings came for {len(asked)} texts")
     best = max(cosine(vectors[0], other) for other in vectors[1:])
-    return _output(model, f"{best:.6f}", None, {"cosine": best})
+    return _output(model, f"{best:.6f}", reply.usage, {"cosine": best})
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:

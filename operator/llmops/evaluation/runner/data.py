@@ -42,6 +42,8 @@ def read(folder: Path, logs: Path, report: Report, mount: Path) -> tuple[Run, Da
     """The run, which knows its rows from now on, and the rows."""
     try:
         run = runs.loads((folder / runs.RUN_FILE).read_text())
+        if run.benchmark is not None:
+            return run, Data("", ())  # the suite has its own
         if run.source is None:
             return run, _handed(run, (folder / runs.ROWS_FILE).read_bytes().decode(), report)
         known, profiles = (json.loads((folder / one).read_text()) for one in (runs.KNOWN_FILE, runs.PROFILES_FILE))

@@ -13,6 +13,7 @@ What is asked stands in the call's extra_body: `prompt` (a release), `likelihood
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Door(ModelAPI):
         self.token_file, self.stream = token_file, stream
         self.started = time.monotonic()
         self.failed_in_a_row = 0
+        self.paid: Callable[[Sequence[int]], None] = lambda tokens: None
         self.pace = Pace(time.monotonic)
         self.client = openai.AsyncOpenAI(base_url=base_url, api_key=self.token, max_retries=0, timeout=REQUEST_TIMEOUT)
 
@@ -80,6 +82,8 @@ class Door(ModelAPI):
                 raise
             output = ModelOutput.from_content(self.model_name, "")
         self.failed_in_a_row = 0
+        if tokens := (output.metadata or {}).get("tokens"):
+            self.paid(tokens)
         return output
 
     async def _paced(self, input: list[ChatMessage], config: GenerateConfig, body: dict[str, Any]) -> ModelOutput:

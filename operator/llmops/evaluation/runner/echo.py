@@ -16,6 +16,22 @@ from typing import Any
 PROBES = ("The cat sat on the mat and looked at the door.", "door the The at sat. looked mat cat and the on the")
 
 
+ASKED: Mapping[str, Any] = {"max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True}
+"""How it is asked for. One token is generated, as some servers refuse none; it is left away."""
+
+
+def told(choice: Any) -> dict[str, Any]:
+    """A completion's choice as `read` reads it."""
+    logprobs = choice.logprobs
+    return {
+        "text": choice.text,
+        "offsets": getattr(logprobs, "text_offset", None) or [],
+        "logprobs": getattr(logprobs, "token_logprobs", None) or [],
+        "tokens": getattr(logprobs, "tokens", None) or [],
+        "tops": getattr(logprobs, "top_logprobs", None) or [],
+    }
+
+
 class NoEcho(ValueError):
     """Why the reply cannot be used."""
 
@@ -76,3 +92,13 @@ def believed(sense: Read, nonsense: Read) -> None:
     """NoEcho where the probes look alike."""
     if sense.logprob / sense.tokens <= nonsense.logprob / nonsense.tokens:
         raise NoEcho("the server's logprobs do not tell an ordinary sentence from its words in disorder")
+
+
+def next_tokens(told: Any) -> dict[str, float]:
+    """The most likely first tokens, from a completion's logprobs: OpenAI's legacy form, or the chat's, as llama.cpp
+    has it."""
+    legacy = getattr(told, "top_logprobs", None)
+    if legacy:
+        return {str(token): float(logprob) for token, logprob in legacy[0].items()}
+    content = (getattr(told, "model_extra", None) or {}).get("content") or []
+    return {str(top["token"]): float(top["logprob"]) for top in (content[0].get("top_logprobs") if content else [])}

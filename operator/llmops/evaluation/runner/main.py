@@ -11,6 +11,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,17 +56,32 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
     forget_old(logs, run)
     if data.known is not None:
         return _finish(report, data.known)
+    if run.benchmark is not None:
+        from llmops.evaluation.runner import benchmark
+
+        return _finish(report, benchmark.measure(run, report, logs, mount).dumps())
     # heavy, and of no use to a run that is wrong
-    from llmops.evaluation.runner import ask, panel, table_out
+    from llmops.evaluation.runner import ask, custom, panel, table_out
     from llmops.evaluation.runner.progress import Progress, Ticker
-    from llmops.evaluation.runner.summary import summarise
+    from llmops.evaluation.runner.purse import Purse
+    from llmops.evaluation.runner.summary import Told, summarise
     from llmops.evaluation.runner.worst import worst
 
     logs = _log_folder(logs, run)
-    progress = Progress(run.questions, ask.answered_before(logs))
-    with Ticker(progress, lambda text: report.write(runs.PROGRESS, text)):
+    purse = Purse(run.budget, logs / "spent.txt")
+    progress = Progress(run.questions, ask.answered_before(logs), purse)
+    told: Mapping[str, Told] = {}
+
+    def tell(text: str) -> None:
+        purse.save()
+        report.write(runs.PROGRESS, text)
+
+    with Ticker(progress, tell):
         answers = ask.ask(run, data.rows, logs / "arms", progress)
-        answers, told = panel.judged(run, data.rows, answers, logs, progress)
+        if not purse.ended:
+            answers, told = panel.judged(run, data.rows, answers, logs, progress)
+        answers = custom.marked(run, data.rows, answers)
+    purse.save()
     if run.keep_seconds is not None:
         table_out.keep(logs, data.rows, answers)
     if run.worst_rows and (run.source is None or run.source.kind != "traffic"):  # no user's words for all to read
@@ -72,6 +89,9 @@ def evaluate(folder: Path, logs: Path, report: Report, mount: Path) -> int:
     summary = summarise(
         run, data.rows, answers, time.monotonic() - started, run.questions - progress.asked, told, data.profiles
     )
+    summary = replace(summary, cost=round(purse.spent, 6))
+    if purse.ended:
+        summary = replace(summary, stopped=_spent(run, purse.spent, len(data.rows), len(answers["target"].by_id)))
     return _finish(report, summary.dumps())
 
 
@@ -81,10 +101,18 @@ def _finish(report: Report, results: str) -> int:
     return 0
 
 
+def _spent(run: Run, spent: float, rows: int, answered: int) -> str:
+    go_on = "it goes on where it was" if run.keep_seconds is not None else "with spec.keep it would go on where it was"
+    return (
+        f"spec.budget of {run.budget:g} {run.currency} is spent ({spent:.4f}) after {answered} of {rows} rows, so "
+        f"nothing is judged: raise it, and {go_on}"
+    )
+
+
 def _log_folder(logs: Path, run: Run) -> Path:
     """Of these rows only: what stands behind an address may be another by the time that a lost pod is replaced, and
     Inspect would go on with the answers to the rows of before."""
-    return logs / run.short / run.dataset_sha256[:10] if run.source else logs / run.short
+    return logs / run.log_name / run.dataset_sha256[:10] if run.source else logs / run.log_name
 
 
 def forget_old(logs: Path, run: Run) -> None:
@@ -92,7 +120,7 @@ def forget_old(logs: Path, run: Run) -> None:
     if run.keep_seconds is None or not logs.is_dir():
         return
     for other in logs.iterdir():
-        if other.is_dir() and other.name != run.short and time.time() - other.stat().st_mtime > run.keep_seconds:
+        if other.is_dir() and other.name != run.log_name and time.time() - other.stat().st_mtime > run.keep_seconds:
             shutil.rmtree(other, ignore_errors=True)
 
 

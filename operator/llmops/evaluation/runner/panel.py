@@ -39,11 +39,15 @@ def judged(
 ) -> tuple[Arms, dict[str, Told]]:
     """The answers with the panel's marks, and what is to be told of each metric."""
     judges = {one.name: Judge.of(one.name, one.settings) for one in run.of_type("Judge")}
-    first = through(_first(run, judges), logs / "first", run.concurrency, 1)
+    first = through(_first(run, judges, progress), logs / "first", run.concurrency, 1, progress.purse)
+    if progress.purse.ended:
+        return dict(arms), {}
     steps = {name: _said(first[f"steps of {name}"]) for name in judges}
     silent = {name: _silent(first[f"steps of {name}"]) for name in judges}
     refused = _unbelieved(run, first)
-    second = through(_second(run, rows, arms, steps, refused, progress), logs / "second", run.concurrency, len(rows))
+    second = through(
+        _second(run, rows, arms, steps, refused, progress), logs / "second", run.concurrency, len(rows), progress.purse
+    )
     found, told = dict(arms), _unpriced(run)
     for role in run.arms:
         if reads := run.reading("likelihood"):
@@ -65,10 +69,10 @@ def judged(
     return found, told
 
 
-def _first(run: Run, judges: Mapping[str, Judge]) -> list[Task]:
-    tasks = [seats.steps_task(one, judges[one.name]) for one in run.of_type("Judge")]
+def _first(run: Run, judges: Mapping[str, Judge], progress: Progress) -> list[Task]:
+    tasks = [seats.steps_task(one, judges[one.name], progress) for one in run.of_type("Judge")]
     if run.reading("likelihood"):
-        tasks += [seats.probe_task(role, arm) for role, arm in run.arms.items() if arm.prompt is None]
+        tasks += [seats.probe_task(role, arm, progress) for role, arm in run.arms.items() if arm.prompt is None]
     return tasks
 
 

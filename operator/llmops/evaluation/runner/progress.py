@@ -8,16 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 
+from llmops.evaluation.runner.purse import Purse
+
 EVERY = 5.0
 
 
 class Progress:
     """Counts rows; `resumed` of them were answered before this process started."""
 
-    def __init__(self, total: int, resumed: int = 0) -> None:
+    def __init__(self, total: int, resumed: int = 0, purse: Purse | None = None) -> None:
         self.total, self.resumed = total, resumed
+        self.purse = purse or Purse()
         self._answered = self._errors = 0
-        self._cost = 0.0
         self.limits: dict[str, Callable[[], float | None]] = {}
         """By arm: how many requests at a time its target bears, where it asked for fewer."""
         self._started = time.monotonic()
@@ -25,10 +27,6 @@ class Progress:
     def answered(self) -> None:
         """One row has its marks."""
         self._answered += 1
-
-    def paid(self, cost: float) -> None:
-        """What one answer cost, by its target's price."""
-        self._cost += cost
 
     def failed(self) -> None:
         """One row ended in an error."""
@@ -48,7 +46,7 @@ class Progress:
         told = {"done": done, "total": self.total, "errors": self._errors, "etaSeconds": eta}
         limits = [limit for each in self.limits.values() if (limit := each()) is not None]
         told |= {"concurrency": int(min(limits))} if limits else {}
-        return json.dumps({**told, **({"cost": f"{self._cost:.4f}"} if self._cost else {})})
+        return json.dumps({**told, **({"cost": f"{self.purse.spent:.4f}"} if self.purse.spent else {})})
 
 
 class Ticker:

@@ -21,7 +21,7 @@ from llmops.evaluation.run import Arm, Typed
 from llmops.evaluation.runner import door, echo, pairwise
 from llmops.evaluation.runner.answers import Answer
 from llmops.evaluation.runner.progress import Progress
-from llmops.evaluation.runner.task import arm_model, failing
+from llmops.evaluation.runner.task import arm_model, asking
 from llmops.geval import Judge, Unreadable
 
 SCORER = "mark"
@@ -37,9 +37,9 @@ Mark = Callable[[TaskState], Awaitable[tuple[float, dict[str, Any]]]]
 class Panelist:
     """A model that is asked to judge. What it refuses (logprobs) it is not asked again in this process."""
 
-    def __init__(self, typed: Typed) -> None:
+    def __init__(self, typed: Typed, progress: Progress) -> None:
         assert typed.arm is not None
-        self.model = arm_model(typed.arm)
+        self.model = arm_model(typed.arm, progress)
         self.tops = list(TOPS)
 
     async def ask(self, text: str, tokens: int, temperature: float = 0) -> ModelOutput:
@@ -58,9 +58,9 @@ class Panelist:
                     self.tops.pop(0)
 
 
-def steps_task(typed: Typed, asked: Judge) -> Task:
+def steps_task(typed: Typed, asked: Judge, progress: Progress) -> Task:
     """A judge writes down how it will go about it; the log keeps it, so that a resumed run goes on with the same."""
-    panelist = Panelist(typed)
+    panelist = Panelist(typed, progress)
 
     @solver(name="steps")
     def write() -> Solver:
@@ -77,7 +77,7 @@ def steps_task(typed: Typed, asked: Judge) -> Task:
 
 def judge_task(name: str, typed: Typed, steps: str, answered: Single, key: str, progress: Progress) -> Task:
     """Every answer of one arm before one judge."""
-    asked, panelist = Judge.of(typed.name, typed.settings), Panelist(typed)
+    asked, panelist = Judge.of(typed.name, typed.settings), Panelist(typed, progress)
 
     async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
         more, given = state.metadata, ""
@@ -100,7 +100,7 @@ def pairwise_task(
     name: str, typed: Typed, both: Sequence[tuple[Row, Answer, Answer]], key: str, progress: Progress
 ) -> Task:
     """Target's and baseline's answers to the same rows, in both orders."""
-    panelist, rubric = Panelist(typed), str(typed.settings["rubric"])
+    panelist, rubric = Panelist(typed, progress), str(typed.settings["rubric"])
 
     async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
         more = state.metadata
@@ -118,7 +118,7 @@ def pairwise_task(
 def similarity_task(name: str, typed: Typed, answered: Single, progress: Progress) -> Task:
     """Every answer of one arm against its targets, by their embeddings."""
     assert typed.arm is not None
-    model = arm_model(typed.arm)
+    model = arm_model(typed.arm, progress)
 
     async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
         if not state.metadata["answer"].strip():
@@ -133,7 +133,7 @@ def similarity_task(name: str, typed: Typed, answered: Single, progress: Progres
 def topics_task(name: str, typed: Typed, answered: Single, progress: Progress) -> Task:
     """What every question is about."""
     assert typed.arm is not None
-    model = arm_model(typed.arm)
+    model = arm_model(typed.arm, progress)
 
     async def mark(state: TaskState) -> tuple[float, dict[str, Any]]:
         body = {"embedding": state.input_text}
@@ -151,7 +151,7 @@ def vectors_of(log: EvalLog | None) -> dict[str, Sequence[float]]:
 
 def likelihood_task(name: str, arm: Arm, answered: Single, progress: Progress) -> Task:
     """How probable the target holds the right answers; read off the log's samples (echo.read)."""
-    model = arm_model(arm)
+    model = arm_model(arm, progress)
     assert isinstance(model.api, door.Door)
     texts = [(row.id, *echo.text(row.input, row.targets[0])) for row, _ in answered]
     return Task(
@@ -162,11 +162,12 @@ def likelihood_task(name: str, arm: Arm, answered: Single, progress: Progress) -
     )
 
 
-def probe_task(role: str, arm: Arm) -> Task:
+def probe_task(role: str, arm: Arm, progress: Progress) -> Task:
     """Whether an arm echoes at all."""
-    model = arm_model(arm)
+    model = arm_model(arm, progress)
     samples = [_echoed(str(at), probe, 1) for at, probe in enumerate(echo.PROBES)]
-    return Task(name=f"probe of the {role}", dataset=MemoryDataset(samples), solver=_echoing(model), model=model)
+    solve = _echoing(model, progress, counted=False)
+    return Task(name=f"probe of the {role}", dataset=MemoryDataset(samples), solver=solve, model=model)
 
 
 def _echoed(name: str, prompt: str, begin: int) -> Sample:
@@ -174,13 +175,13 @@ def _echoed(name: str, prompt: str, begin: int) -> Sample:
 
 
 @solver(name="echoing")
-def _echoing(model: Model, progress: Progress | None = None) -> Solver:
+def _echoing(model: Model, progress: Progress, counted: bool = True) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         assert isinstance(model.api, door.Door)
         config = GenerateConfig(extra_body={"likelihood": state.metadata["prompt"]})
-        with failing(model.api, progress or Progress(0)):
+        async with asking(model.api, progress):
             state.output = await model.generate(state.messages, config=config)
-        if progress is not None:
+        if counted:
             progress.answered()
         return state
 
@@ -201,7 +202,7 @@ def _task(name: str, samples: list[Sample], model: Model, mark: Mark, progress: 
     @solver(name="seat")
     def ask() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            with failing(api, progress):
+            async with asking(api, progress):
                 try:
                     found, kept = await mark(state)
                     told = {"mark": found, "why": "", **kept}

@@ -58,7 +58,7 @@ def summarise(
         metrics.append(found)
     return Results(
         key=run.key,
-        arms={role: ArmResult(len(rows), arm.errors, arm.first_error) for role, arm in arms.items()},
+        arms={role: ArmResult(len(arm.by_id) + arm.errors, arm.errors, arm.first_error) for role, arm in arms.items()},
         metrics=tuple(metrics),
         slices=_slices(run, rows, arms["target"]),
         seconds=round(seconds, 1),

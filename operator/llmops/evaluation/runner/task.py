@@ -7,8 +7,8 @@ target sees. Temperature is 0 for a bare service; a prompt release brings its ow
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from inspect_ai import Task
@@ -34,7 +34,7 @@ def arm_task(role: str, arm: Arm, run: Run, rows: Sequence[Row], progress: Progr
         Sample(id=row.id, input=row.input, target=list(row.targets), metadata={"values": dict(row.values)})
         for row in rows
     ]
-    model = arm_model(arm, stream="ttft" in run.metrics)
+    model = arm_model(arm, progress, stream="ttft" in run.metrics)
     assert isinstance(model.api, door.Door)
     pace = model.api.pace
     progress.limits[role] = lambda: pace.limit
@@ -52,15 +52,20 @@ def wants_given(run: Run) -> bool:
     return any(one.name in READS_GIVEN for one in run.of_type("Judge"))
 
 
-def arm_model(arm: Arm, stream: bool = False) -> Model:
+def arm_model(arm: Arm, progress: Progress, stream: bool = False) -> Model:
     """The model provider of one arm; never shared, as two arms may differ in their prompt's version only."""
-    return get_model(
+    model = get_model(
         f"llmops/{arm.model}",
         base_url=arm.url,
         memoize=False,
         token_file=str(door.TOKEN_FILE) if arm.token else "",
         stream=stream,
     )
+    if arm.price is not None:
+        assert isinstance(model.api, door.Door)
+        price, purse = arm.price, progress.purse
+        model.api.paid = lambda tokens: purse.pay(price.of(tokens))
+    return model
 
 
 def variables(arm: Arm, asked_text: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -88,15 +93,17 @@ def asked(arm: Arm, api: door.Door, progress: Progress, echo: bool = False) -> S
             body = {"prompt": {**arm.prompt, "variables": filled, **({"echo": True} if echo else {})}}
             if said := values.get(traffic.SAID):
                 body["messages"] = [{"role": "user", "content": said}]
-        with failing(api, progress):
+        async with asking(api, progress):
             return await generate(state, extra_body=body) if body else await generate(state)
 
     return solve
 
 
-@contextmanager
-def failing(api: door.Door, progress: Progress) -> Iterator[None]:
-    """A request that failed for good is counted, and told in the server's words."""
+@asynccontextmanager
+async def asking(api: door.Door, progress: Progress) -> AsyncIterator[None]:
+    """Begins as long as there is money left. A request that failed for good is counted, and told in the server's
+    words."""
+    await progress.purse.enter()
     try:
         yield
     except Exception as error:  # noqa: BLE001 - counted, then raised again
@@ -104,6 +111,8 @@ def failing(api: door.Door, progress: Progress) -> Iterator[None]:
         progress.failed()
         last = error.last_attempt.exception() if isinstance(error, RetryError) else None
         raise last or error from None  # tenacity's own words hide the server's
+    finally:
+        progress.purse.leave()
 
 
 @scorer(metrics={"*": [mean()]}, name=SCORER)
@@ -116,7 +125,6 @@ def marked(run: Run, arm: Arm, progress: Progress) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         answer, told = state.output.completion, state.output.metadata or {}
         progress.answered()
-        progress.paid(_cost(told, arm) or 0.0)
         marks = mark(answer, list(target))
         found, lacks = usage_marks(run.reading("usage"), told, arm)
         value = {"answered": 1.0, **marks, **found, **dict.fromkeys(lacks, math.nan)}
@@ -129,8 +137,7 @@ def _cost(told: Mapping[str, Any], arm: Arm) -> float | None:
     """None where the price, or what was used, is not known."""
     if arm.price is None or "tokens" not in told:
         return None
-    tokens_in, tokens_out = told["tokens"]
-    return float(tokens_in * arm.price.input + tokens_out * arm.price.output) / 1e6
+    return arm.price.of(told["tokens"])
 
 
 def usage_marks(metrics: Sequence[str], told: Mapping[str, Any], arm: Arm) -> tuple[dict[str, float], dict[str, str]]:
