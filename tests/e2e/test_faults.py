@@ -80,6 +80,57 @@ async def test_the_leader_killed_in_a_canary_changes_neither_its_end_nor_an_answ
     assert get("promptrelease", RELEASE)["status"]["stable"]["version"] == "2.0.0"
 
 
+@pytest.mark.parametrize(
+    ("version", "tokens", "end", "states"),
+    [
+        ("3.0.0", 63, "Released", {"Evaluating", "Canary 20", "Canary 50", "Baking"}),
+        ("4.0.0", 18, "Rejected", {"Evaluating", "Canary 20"}),
+    ],
+)
+async def test_a_gateway_killed_in_every_state_changes_no_end(
+    show: acts.Show, version: str, tokens: int, end: str, states: set[str]
+) -> None:
+    """What the killed one had counted and had not yet told is lost, for both versions alike; the users' half-read
+    answers too, which is all that they may notice."""
+    stable = get("promptrelease", RELEASE)["status"]["stable"]["version"]
+    killed: dict[str, str] = {}
+    async with acts.crowd_of(show) as crowd:
+        acts.change(version=version, system=acts.BETTER, max_tokens=tokens)
+        async with asyncio.timeout(300):
+            while (state := await asyncio.to_thread(_state, version)) != end:
+                if state not in killed:
+                    killed[state] = await asyncio.to_thread(_kill_a_gateway)
+                await asyncio.sleep(0.2)
+    assert states <= set(killed), killed
+    assert get("promptrelease", RELEASE)["status"]["stable"]["version"] == (version if end == "Released" else stable)
+    assert len(crowd.tally.messages) <= 8 * len(killed), crowd.tally.messages  # as many as speak at a time
+    assert all("Disconnected" in one or "Connect" in one or "Payload" in one for one in crowd.tally.messages)
+
+
+def _state(version: str) -> str:
+    """The version's phase, and its weight where it has one; Pending until the operator has seen it."""
+    status = get("promptrelease", RELEASE)["status"]
+    if any(one["version"] == version for one in status.get("rejected") or []):
+        return "Rejected"
+    phase, candidate = str(status["phase"]), status.get("candidate") or {}
+    if (status.get("stable") or {}).get("version") == version:
+        return "Released"
+    if candidate.get("version") != version:
+        return "Pending"
+    return f"{phase} {candidate['weight']}" if phase == "Canary" else phase
+
+
+def _kill_a_gateway() -> str:
+    """The one that has been ready the longest, so that in every state another one answers."""
+    found = json.loads(
+        kubectl("get", "pods", "-n", install.SYSTEM, "-l", "app.kubernetes.io/name=llmops-gateway", "-o", "json")
+    )["items"]
+    alive = [one for one in found if "deletionTimestamp" not in one["metadata"]]
+    victim = str(min(alive, key=lambda one: one["metadata"]["creationTimestamp"])["metadata"]["name"])
+    kubectl("delete", "pod", victim, "-n", install.SYSTEM, "--grace-period=0", "--force", "--wait=false")
+    return victim
+
+
 async def test_a_revoked_key_finishes_its_stream_and_then_opens_nothing(show: acts.Show) -> None:
     from llmops.desk import keys
 
