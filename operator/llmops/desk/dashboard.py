@@ -48,6 +48,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Judged answers", m.GATEWAY_JUDGED, ("release", "variant", "result"), unit="cps"),
         Panel("Unseen answers", m.GATEWAY_SHADOWS, ("release", "result"), unit="cps"),
     ),
+    "Evaluations": (
+        Panel("What was measured", m.EVALUATION_VALUE, ("name", "metric")),
+        Panel("Below their thresholds", m.EVALUATION_FAILS, ("name",)),
+    ),
     "Models": (
         Panel("Requests", m.GATEWAY_REQUESTS, ("target",), unit="reqps"),
         Panel("Answered with an error", m.GATEWAY_REQUESTS, ("target", "status"), 'status=~"5.."', "reqps"),

@@ -27,17 +27,20 @@ from llmops.kube.resources import (
     SERVICE_ACCOUNT,
     VECTOR_INDEX,
 )
+from llmops.telemetry import evaluations
 
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     """Observe, plan, apply, report."""
     seen = await observe(key, cluster, clock.now())
     if seen is None:
+        evaluations.show(names.qualified(key.namespace or "", key.name), None)
         return LookAgain.never()
     wanted = plan(seen)
     await cluster.apply(wanted.children, owner=seen.job)
     await cluster.prune(seen.job, keep=(*wanted.children, *wanted.keep), resources=[JOB, CONFIG_MAP])
     told = status(seen, wanted, clock.now())
+    evaluations.show(names.qualified(seen.namespace, seen.name), told)
     if await cluster.report(seen.job, told):
         await _tell(seen.job, told, cluster)
         await _tell_skipped(seen, cluster)

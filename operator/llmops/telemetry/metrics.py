@@ -26,6 +26,16 @@ ROLLOUT_EVIDENCE = Gauge(
     ["kind", "name", "signal"],
 )  # fmt: skip
 
+EVALUATION_VALUE = Gauge(
+    "llmops_evaluation_value", "What an EvalJob measured last, by metric (drift, refusal, cost and all others).",
+    ["name", "metric"],
+)  # fmt: skip
+EVALUATION_FAILS = Gauge(
+    "llmops_evaluation_fails",
+    "1 while an EvalJob's last verdict is Fail or Error: for an alert on a schedule.",
+    ["name"],
+)
+
 # gateway
 _ANSWER_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 GATEWAY_REQUESTS = Counter(
