@@ -207,13 +207,21 @@ def _novelty(at: Floats, candidate: bool) -> Floats:
     return np.where(at < 20, 0.7, 3.0) if candidate else np.ones_like(at)
 
 
+def _cold(at: Floats, candidate: bool) -> Floats:
+    """The candidate fails three times as often for twenty minutes, and as often as stable from then on."""
+    return np.where(at < 20, 3.0, 1.0) if candidate else np.ones_like(at)
+
+
 STORIES = {
-    "identical, 0.2%": Story(0.002), "identical, 1%": Story(0.01), "identical, 5%": Story(0.05),
+    "identical, 0.1%": Story(0.001), "identical, 0.2%": Story(0.002),
+    "identical, 1%": Story(0.01), "identical, 5%": Story(0.05),
     "identical, 20%": Story(0.20), "identical, 5%, few users fail often": Story(0.05, likeness=0.3),
     "identical, 5%, told 5 min late": Story(0.05, late=5.0),
     "identical, 2%, a bad hour for all": Story(0.02, moves=_drift),
     "3 times worse, 1%": Story(0.01, 3.0), "3 times worse, 5%": Story(0.05, 3.0),
     "3 times worse, 5%, told 5 min late": Story(0.05, 3.0, late=5.0),
+    "3 times worse, 0.1%": Story(0.001, 3.0), "10 times worse, 0.1%": Story(0.001, 10.0),
+    "3 times worse for 20 minutes, then alike, 2%": Story(0.02, moves=_cold),
     "pleases at first, then 3 times worse, 2%": Story(0.02, moves=_novelty),
 }  # fmt: skip
 
@@ -239,10 +247,30 @@ def main(runs: int = 200) -> None:
             lines = [Line(rule, [(one, 100 * share(found[one][rule], word)) for one in times]) for rule in found[1.0]]
             title = f"Candidates that were {what}, at a base rate of {rate:.0%}"
             drawn = chart(title, "times as many failures as stable", "% of rollouts", lines)
-            where = Path(__file__).parents[1] / "docs/evidence" / f"{word.replace(' ', '-')}-{round(rate * 100)}.svg"
-            where.parent.mkdir(exist_ok=True)
-            where.write_text(drawn)
+            _write(f"{word.replace(' ', '-')}-{round(rate * 100)}", drawn)
+        _draw_delays(rate, found)
     print(json.dumps({"bench": "rules", "runs": runs, "seconds": round(time.monotonic() - begun)}))
+
+
+def _draw_delays(rate: float, found: dict[float, dict[str, list[End]]]) -> None:
+    """How many had been taken back by which minute, of candidates that are a little, or much, worse."""
+    for times in (1.5, 3.0):
+        lines = [Line(rule, _taken_back(ends)) for rule, ends in found[times].items()]
+        title = f"Candidates {times:g} times worse that were taken back by then, at a base rate of {rate:.0%}"
+        drawn = chart(title, "minutes of rollout", "% of rollouts", lines)
+        _write(f"delay-{times:g}-times-{round(rate * 100)}".replace(".", "-"), drawn)
+
+
+def _taken_back(ends: Sequence[End]) -> list[tuple[float, float]]:
+    minutes = (1, 2, 5, 10, 20, 30, 60, 120, 240, 480, 720)
+    back = [end for word, end, _ in ends if word == "rolled back"]
+    return [(at, 100 * sum(end <= at for end in back) / len(ends)) for at in minutes]
+
+
+def _write(name: str, drawn: str) -> None:
+    where = Path(__file__).parents[1] / "docs/evidence" / f"{name}.svg"
+    where.parent.mkdir(exist_ok=True)
+    where.write_text(drawn)
 
 
 if __name__ == "__main__":
