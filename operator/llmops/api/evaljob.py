@@ -534,6 +534,8 @@ class MetricValue(Model):
     """The median row, of what is measured in seconds or money."""
     p95: Annotated[str, Field(max_length=32)] | None = None
     """What 95 of 100 rows do not exceed."""
+    less_is_better: bool | None = None
+    """Written where it is so."""
     note: Annotated[str, Field(max_length=512)] | None = None
     """What else is to be known: why it is absent, what a judge did not answer, how far people agree with it."""
 

@@ -226,6 +226,7 @@ def _metric(metric: MetricResult) -> dict[str, Any]:
         "n": metric.target.n,
         **_limits("value", metric.interval(CONFIDENCE), fine),
         **{name: _decimal(figures[name], fine) for name in ("p50", "p95") if name in figures},
+        **({"lessIsBetter": True} if metric.less_is_better else {}),
         **({"note": told[:NOTE]} if (told := _note(metric)) else {}),
     }
 

@@ -37,7 +37,8 @@ def job(name: str = "quality", **status: Any) -> Object:
         "conditions": [{"type": "ThresholdsMet", "status": "True", "message": f"met {HOSTILE}"}],
         "metrics": [
             {"name": "exact_match", "value": "0.9120", "low": "0.8840", "high": "0.9350", "n": 252, "note": HOSTILE},
-            {"name": "latency", "value": "0.41", "low": "0.39", "high": "0.44", "n": 252, "p95": "0.71"},
+            {"name": "latency", "value": "0.41", "low": "0.39", "high": "0.44", "lessIsBetter": True, "n": 252,
+             "p95": "0.71"},
         ],
         "comparisons": [{"metric": "exact_match", "delta": "-0.004", "low": "-0.02", "high": "0.01", "p": "0.6"}],
         "slices": [{"field": "topic", "value": HOSTILE, "metric": "exact_match", "measured": "0.5", "n": 4}],
@@ -118,7 +119,7 @@ def test_only_what_is_surely_better_on_the_same_rows_is_marked() -> None:
     worse = job("worse")
     worse["status"]["metrics"] = [
         {"name": "exact_match", "value": "0.90", "low": "0.87", "high": "0.93"},
-        {"name": "latency", "value": "0.9", "low": "0.8", "high": "1.0"},
+        {"name": "latency", "value": "0.9", "low": "0.8", "high": "1.0", "lessIsBetter": True},
     ]
     assert bold(evaluation.matrix([job(), worse])) == ["0.41"]  # 0.90 lies within the other's interval
     other = copy.deepcopy(worse)

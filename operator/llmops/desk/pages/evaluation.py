@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmops.desk.pages.page import number, rendered
-from llmops.evaluation.measures import BUILT_IN
 
 Object = Mapping[str, Any]
 NOTHING: Object = dict.fromkeys(("value", "low", "high", "n", "p"))
@@ -88,19 +87,19 @@ def matrix(jobs: Sequence[Object]) -> str:
     same = len(shas) == 1 and None not in shas
     told = "All ran over the same rows." if same else "They did not run over the same rows: compare with care."
     names = list(dict.fromkeys(name for each in found for name in each))
-    table = [(name, _cells(name, [each.get(name, {}) for each in found], same)) for name in names]
+    table = [(name, _cells([each.get(name, {}) for each in found], same)) for name in names]
     return rendered(SEVERAL, FOOT, title=" · ".join(labels), jobs=labels, table=table, rows_said=told)
 
 
-def _cells(name: str, cells: Sequence[Object], same: bool) -> list[Object]:
+def _cells(cells: Sequence[Object], same: bool) -> list[Object]:
     top = max((float(one["top"]) for one in cells if one), default=1.0)
-    best = [same and _best(name, place, cells) for place in range(len(cells))]
+    best = [same and _best(place, cells) for place in range(len(cells))]
     return [{"value": None, **one, "top": top, "best": won} for one, won in zip(cells, best, strict=True)]
 
 
-def _best(name: str, place: int, cells: Sequence[Object]) -> bool:
+def _best(place: int, cells: Sequence[Object]) -> bool:
     """Surely better than the others: a difference that the interval allows to be none marks nobody."""
-    less, mine = name in BUILT_IN and BUILT_IN[name].less_is_better, cells[place]
+    less, mine = any(one.get("lessIsBetter") for one in cells), cells[place]
     edge = number(mine.get("high" if less else "low"))
     others = [number(one.get("value")) for at, one in enumerate(cells) if at != place]
     if edge is None or not others or None in others:
