@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,58 +11,19 @@ from llmops.api.common import (
     NAME_FORM,
     Amount,
     Column,
-    Confidence,
     Cron,
     Currency,
-    Decimal,
     Duration,
-    Fraction,
     KubernetesObject,
     Model,
     Name,
-    Preserved,
-    Ref,
     Rule,
-    Scale,
-    SecretRef,
     Status,
-    Uri,
     Url,
     Word,
-    matches,
 )
-
-BUILT_IN = (
-    "exact_match",
-    "squad_em",
-    "includes",
-    "f1",
-    "rouge_1",
-    "rouge_2",
-    "rouge_l",
-    "bleu",
-    "chrf",
-    "ter",
-    "refusal",
-    "latency",
-    "ttft",
-    "cost",
-    "perplexity",
-    "next_token_accuracy",
-)
-"""The metrics that need no type."""
-
-UNTARGETED = ("refusal", "latency", "ttft", "cost")
-"""Those of them that need no right answer; the first reads the answer, the others the request."""
-
-JUDGES = ("context_relevance", "groundedness", "answer_relevance", "toxicity")
-"""Judges that bring their own rubric: what was retrieved, what was made of it, and what nobody should be told."""
-
-MetricName = Annotated[
-    str,
-    Field(min_length=1, max_length=63),
-    matches("[a-z][a-z0-9_]*", "write a metric's name in small letters, digits and _, such as exact_match"),
-]
+from llmops.api.dataset import Dataset
+from llmops.api.metric import UNTARGETED, Metric, Threshold
 
 
 class PromptRef(Model):
@@ -104,260 +65,6 @@ class Target(Model):
     """Any OpenAI-compatible address, such as https://host/v1."""
     model: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """The model's name there."""
-
-
-class DatasetConfigMap(Model):
-    """A data key of a ConfigMap."""
-
-    name: Word
-    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "data.jsonl"
-    """The data key."""
-
-
-class DatasetHttp(Model):
-    """A file on the web, read without any credential."""
-
-    url: Annotated[Url, Rule("!self.matches('^https?://[^/]*@')", "write the address without a user and password")]
-    """Its address, as pods of this namespace reach it."""
-
-
-class DatasetPvc(Model):
-    """A file on a volume, which the run's pod mounts read-only."""
-
-    claim: Word
-    """The PersistentVolumeClaim."""
-    path: Annotated[
-        str,
-        Field(max_length=1024),
-        Rule("self.startsWith('/')", "write a path from the volume's root, such as /qa.jsonl"),
-        Rule("!self.matches('(^|/)[.][.](/|$)')", "write the path without .."),
-    ]
-    """The file."""
-
-
-class DatasetS3(Model):
-    """An object in a bucket."""
-
-    uri: Annotated[Uri, matches("s3://[^/ ]+/[^ ]+", "write s3://bucket/key")]
-    """The object."""
-    version_id: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """One version of it, in a bucket that keeps versions; without, the newest at the time of the run."""
-    endpoint: Url | None = None
-    """The store's address, where it is not the one that models come from (LLMOPS_S3_URL)."""
-    credentials_secret_ref: SecretRef | None = None
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN of temporary keys), which only
-    the run's pod sees; without, the object is public."""
-
-
-class DatasetTraffic(Model):
-    """What users of a PromptRelease asked lately: it remembers that with spec.capture. Every version and every rating
-    has its share of the sample; the slices rating (up, down, none) and version are there."""
-
-    sample: Annotated[int, Field(ge=1, le=10_000)]
-    """How many."""
-    prompt_ref: Ref | None = None
-    """The PromptRelease whose users are meant; without it the target's."""
-    answers: Literal["Again", "Recorded"] = "Again"
-    """Again: the target is asked what they asked. Recorded: what they were told is marked, as far as the target's
-    version said it; nobody is asked, and nothing is paid but judges."""
-
-
-class DatasetLabelStudio(Model):
-    """A Label Studio project: its tasks are the rows, with what people labelled them as."""
-
-    url: Annotated[Url, Rule("!self.matches('^https?://[^/]*@')", "write the address without a user and password")]
-    """Label Studio's address, as pods of this namespace reach it."""
-    project: Annotated[int, Field(ge=1)]
-    """The project's number, as in its address."""
-    credentials_secret_ref: SecretRef
-    """A Secret with LABEL_STUDIO_API_KEY, a personal access token or a legacy one, which only the run's pod sees."""
-
-
-class DatasetFields(Model):
-    """Which fields of a row mean what."""
-
-    input: Annotated[str, Field(min_length=1, max_length=63)] = "input"
-    """The question."""
-    target: Annotated[str, Field(min_length=1, max_length=63)] = "target"
-    """The right answer, or a list of them; for a Retrieval gate, the passages that answer."""
-    id: Annotated[str, Field(min_length=1, max_length=63)] = "id"
-    """The row's identity; its number where it has none."""
-
-
-_ROW = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-
-
-class Dataset(Model):
-    """The questions."""
-
-    RULES = (
-        Rule(
-            "[has(self.configMapRef), has(self.inline), has(self.http), has(self.pvc), has(self.s3), has(self.traffic),"
-            " has(self.labelStudio)].filter(x, x).size() == 1",
-            "write exactly one of configMapRef, inline, http, pvc, s3, traffic and labelStudio as dataset",
-        ),
-        Rule(
-            "!has(self.format) || !(has(self.inline) || has(self.labelStudio) || has(self.traffic))",
-            "the rows are objects already: remove format",
-        ),
-    )
-    config_map_ref: DatasetConfigMap | None = None
-    """A data key of a ConfigMap."""
-    inline: Annotated[list[_ROW], Field(min_length=1, max_length=1000)] | None = None
-    """The rows themselves."""
-    http: DatasetHttp | None = None
-    """A file on the web."""
-    pvc: DatasetPvc | None = None
-    """A file on a volume of yours."""
-    s3: DatasetS3 | None = None
-    """An object in a bucket."""
-    traffic: DatasetTraffic | None = None
-    """What users asked lately."""
-    label_studio: DatasetLabelStudio | None = None
-    """The labelled tasks of a Label Studio project."""
-    format: Literal["JSONL", "CSV", "Parquet"] | None = None
-    """How the rows are written: JSON Lines, or CSV with a header. Without it by the file's name: .csv and .parquet, and
-    everything else is JSON Lines. Parquet is read from pvc, http and s3."""
-    fields: DatasetFields = DatasetFields()
-    """Which fields mean what."""
-    slices: Annotated[list[Annotated[str, Field(min_length=1, max_length=63)]], Field(max_length=8)] = []
-    """Fields whose values are reported apart."""
-    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """At most so many rows, from the first."""
-
-
-class Pairs(Model):
-    """Rows that differ in one thing that should not matter."""
-
-    field: Annotated[str, Field(min_length=1, max_length=63)]
-    """The field that tells the members of a pair apart: their group."""
-    id: Annotated[str, Field(min_length=1, max_length=63)] = "pair"
-    """The field whose value the members of a pair share."""
-
-
-class Labels(Model):
-    """What people said of the same answers."""
-
-    field: Annotated[str, Field(min_length=1, max_length=63)]
-    """The field with a person's score of the row's answer, a whole number on the judge's scale."""
-
-
-class ScorerFile(Model):
-    """A data key of a ConfigMap."""
-
-    name: Word
-    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
-    key: Annotated[str, Field(min_length=1, max_length=253)] = "scorer.py"
-    """The data key: a Python file with def score(row, answer), which returns a bool or a number from 0 to 1. `row` is
-    the dataset's row as a dict, `answer` a text. What raises or takes longer than 10 seconds is no score."""
-
-
-class Scorer(Model):
-    """Python of yours that scores answers."""
-
-    config_map_ref: ScorerFile
-    """Where it stands."""
-
-
-class Metric(Model):
-    """Something that is measured."""
-
-    RULES = (
-        Rule(
-            "has(self.type) || self.name in [" + ", ".join(f"'{name}'" for name in BUILT_IN) + "]",
-            f"no such metric: write one of {', '.join(BUILT_IN)}, or give it a type",
-        ),
-        Rule(
-            "has(self.type) && self.type == 'Drift' ||"
-            " (has(self.type) && self.type in ['Judge', 'Pairwise', 'Similarity']) == has(self.serviceRef)",
-            "write serviceRef if and only if type is Judge, Pairwise or Similarity; for Drift it is your choice",
-        ),
-        Rule(
-            "has(self.type) && self.type in ['Judge', 'Pairwise'] ? has(self.rubric) || self.type == 'Judge'"
-            " && self.name in [" + ", ".join(f"'{name}'" for name in JUDGES) + "] : !has(self.rubric)",
-            "write serviceRef and rubric if and only if type is Judge or Pairwise; the judges "
-            + ", ".join(JUDGES)
-            + " have a rubric of their own",
-        ),
-        Rule(
-            "has(self.type) && self.type == 'Judge' || !has(self.scale) && !has(self.labels)"
-            " && (!has(self.repeat) || self.repeat == 1)",
-            "scale, repeat and labels belong to type Judge: remove them, or set type: Judge",
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'Counterfactual') == has(self.pairs)",
-            "write pairs: {field: ...} if and only if type is Counterfactual",
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'Custom') == has(self.scorer)",
-            "write scorer: {configMapRef: {name: ...}} if and only if type is Custom",
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'Regex') == has(self.pattern)",
-            "write pattern if and only if type is Regex",
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'JSONSchema') == has(self.schema)",
-            "write schema if and only if type is JSONSchema",
-        ),
-    )
-    name: MetricName
-    """Its name; a built-in one needs no type."""
-    type: (
-        Literal["Judge", "Pairwise", "Counterfactual", "Drift", "Custom", "Similarity", "Regex", "JSONSchema"] | None
-    ) = None
-    """Judge: a model scores each answer. Pairwise: a model says which of target's and baseline's answers is better.
-    Counterfactual: how far the other metrics of paired rows lie apart. Drift: how far what users ask and are told lies
-    from what it was when this version was first looked at (population stability index). Similarity: of the answer's and
-    the best target's embeddings. Custom: Python of yours scores each answer, where the admin allows it. Regex,
-    JSONSchema: whether the answer fits."""
-    service_ref: Ref | None = None
-    """The LLMService that judges; for a Similarity or a Drift, the one that embeds."""
-    rubric: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
-    """What the judge is asked."""
-    scale: Scale | None = None
-    """The lowest and the highest score; 1 and 5 without."""
-    repeat: Annotated[int, Field(ge=1, le=20)] = 1
-    """How often each answer is judged: above 1 the judge's own spread is told."""
-    labels: Labels | None = None
-    """What people said of the same answers: how far the judge agrees with them is told."""
-    pairs: Pairs | None = None
-    """Which rows belong together."""
-    scorer: Scorer | None = None
-    """The Python that scores."""
-    pattern: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """A regular expression (RE2) that is to be found in the answer; ^ and $ hold it to the whole of it."""
-    schema_: Annotated[Preserved | None, Field(alias="schema")] = None
-    """A JSON Schema that the answer, which must be JSON and nothing else, has to fit."""
-
-
-class Threshold(Model):
-    """What a metric must reach."""
-
-    RULES = (
-        Rule(
-            "[has(self.min), has(self.max), has(self.maxDrop)].filter(x, x).size() == 1",
-            'write exactly one of min (at least, such as "0.90"), max (at most, such as "0.40") and maxDrop (against'
-            ' the baseline, such as "0.02")',
-        ),
-        Rule(
-            "has(self.maxDrop) == has(self.against)",
-            "maxDrop needs against: Baseline, and min and max take no against",
-        ),
-    )
-    metric: MetricName
-    """Which metric."""
-    min: Fraction | None = None
-    """The least its interval may reach down to."""
-    max: Decimal | None = None
-    """The most its interval may reach up to: of error rates, seconds and costs."""
-    max_drop: Fraction | None = None
-    """How much worse than the baseline it may be: lower, or higher where less is better."""
-    against: Literal["Baseline"] | None = None
-    """What maxDrop is measured against."""
-    confidence: Confidence = "0.95"
-    """Of the interval that decides."""
 
 
 class Benchmark(Model):

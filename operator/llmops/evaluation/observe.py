@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import EvalJob, Settings, names
-from llmops.api.evaljob import Benchmark, DatasetConfigMap, EvalJobSpec, Metric, ScorerFile, Target
+from llmops.api.dataset import DatasetConfigMap
+from llmops.api.evaljob import Benchmark, EvalJobSpec, Target
+from llmops.api.metric import Metric, ScorerFile
 from llmops.api.quantities import seconds
 from llmops.control import Key
 from llmops.evaluation import children, measures

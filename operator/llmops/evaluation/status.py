@@ -8,7 +8,7 @@ from math import floor, log10
 from typing import Any
 
 from llmops.api import ConditionType, Reason
-from llmops.api.evaljob import Threshold as ThresholdSpec
+from llmops.api.metric import Threshold as ThresholdSpec
 from llmops.control import conditions
 from llmops.control.conditions import Condition
 from llmops.evaluation import run as runs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api import EvalJob, VectorIndex, names
-from llmops.api.evaljob import Dataset
+from llmops.api.dataset import Dataset
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
 from llmops.retrieval.work import Questions

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmops.api import EvalJob, Reason, Settings
-from llmops.api.evaljob import BUILT_IN
+from llmops.api.metric import BUILT_IN
 from llmops.evaluation import children, measures
 from llmops.evaluation.observe import DatasetSeen, Seen, build_run, read_as
 from llmops.evaluation.plan import State, plan
