@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from llmops.api import Settings, names
 from llmops.evaluation import run as runs
+from llmops.evaluation import sidecar
 from llmops.evaluation.run import Run
 
 Object = dict[str, Any]
@@ -17,7 +18,6 @@ Object = dict[str, Any]
 LONGEST = 63
 TRIES = 3
 LOGS_SIZE = "1Gi"
-SCORING = "/scoring"
 
 
 def child(owner: str, ending: str) -> str:
@@ -65,7 +65,7 @@ def build_input(
         "kind": "ConfigMap",
         "metadata": {"name": input_name(job, run), "namespace": namespace},
         "immutable": True,
-        "data": {runs.RUN_FILE: run.dumps(), **more, **{_scorer_key(name): text for name, text in scorers.items()}},
+        "data": {runs.RUN_FILE: run.dumps(), **more, **{sidecar.key_of(name): text for name, text in scorers.items()}},
     }
 
 
@@ -193,7 +193,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **({"initContainers": [_build_scoring(settings)]} if scorers else {}),
+        **({"initContainers": [sidecar.build(settings)]} if scorers else {}),
         "containers": [
             {
                 "name": "evaluate",
@@ -224,7 +224,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     {"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
                     {"name": "token", "mountPath": "/var/run/llmops", "readOnly": True},
                     *([{"name": "dataset", "mountPath": "/dataset", "readOnly": True}] if claim else []),
-                    *([{"name": "scoring", "mountPath": SCORING}] if scorers else []),
+                    *([{"name": "scoring", "mountPath": sidecar.FOLDER}] if scorers else []),
                 ],
             }
         ],
@@ -233,7 +233,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             {"name": "run", "configMap": {"name": input_name(job, run)}},
             {"name": "logs", **logs},
             {"name": "tmp", "emptyDir": {}},
-            *(_build_scoring_volumes(job, run, scorers) if scorers else []),
+            *(sidecar.build_volumes(input_name(job, run), scorers) if scorers else []),
             {
                 "name": "api",
                 "projected": {
@@ -264,44 +264,6 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
             },
         ],
     }
-
-
-def _scorer_key(metric: str) -> str:
-    return f"scorer-{metric}.py"
-
-
-def _build_scoring(settings: Settings) -> Object:
-    """Where Python runs that people brought along: another user, no token, no key, and only the socket in common. An
-    init container that is always restarted is a sidecar (KEP-753): it ends with the run."""
-    return {
-        "name": "score",
-        "image": settings.image_evaluate,
-        "imagePullPolicy": settings.image_pull_policy,
-        "restartPolicy": "Always",
-        "command": ["llmops", "score", "--scorers", "/scorers", "--socket", f"{SCORING}/socket"],
-        "env": [{"name": "HOME", "value": "/tmp"}],
-        "securityContext": {
-            "runAsUser": 65533,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
-        "volumeMounts": [
-            {"name": "scorers", "mountPath": "/scorers", "readOnly": True},
-            {"name": "scoring", "mountPath": SCORING},
-            {"name": "scoring-tmp", "mountPath": "/tmp"},
-        ],
-    }
-
-
-def _build_scoring_volumes(job: str, run: Run, scorers: Sequence[str]) -> list[Object]:
-    items = [{"key": _scorer_key(one), "path": f"{one}.py"} for one in scorers]
-    return [
-        {"name": "scorers", "configMap": {"name": input_name(job, run), "items": items}},
-        {"name": "scoring", "emptyDir": {"sizeLimit": "1Mi"}},
-        {"name": "scoring-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-    ]
 
 
 def _build_credentials(run: Run) -> list[Object]:
