@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dataset", type=Path, default=Path("/dataset"), help="where the dataset's claim is mounted")
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
+    # who starts it in the background has it ignored, and Inspect could not be told to stop (stop.py, purse.py)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = given.report.startswith(("/", "."))
     report = Folder(Path(given.report)) if folder else InConfigMap(*given.report.split("/", 1))
     try:
