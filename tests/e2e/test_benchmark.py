@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
+from tests.e2e import echo
 from tests.e2e.test_evaljob import ROWS, Object, client, model, said, status, until, world
 
 from llmops.kube.client import Client
@@ -18,6 +20,7 @@ from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, POD, PVC
 
 pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
+ECHO = Path(echo.__file__).read_text()
 SUBJECT = "abstract_algebra"
 README = f"""---
 configs:
@@ -51,6 +54,17 @@ doc_to_target: 0
 target_delimiter: ""
 metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
+COLOURS = """
+task: larch_colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: /dataset/colours.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: [green., white.]
+doc_to_target: right
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
 TASKS = ("larch_said", "larch_letters")
 
 
@@ -68,9 +82,12 @@ def mmlu(rows: int) -> bytes:
 async def volume(client: Client, cluster: Cluster, namespace: str) -> None:
     """A claim with two tasks of our own, their rows, and a copy of a hub's dataset repository."""
     said_ = "".join(json.dumps({"question": one["question"], "answer": one["answer"]}) + "\n" for one in ROWS[:20])
+    asked = [{"question": f"What colour is {what}?", "right": at} for at, what in enumerate(("grass", "snow"))]
+    colours = "".join(json.dumps(one) + "\n" for one in asked)
     repository = f"datasets/cais/mmlu/{SUBJECT}"
     files = {
         "tasks/said.yaml": SAID, "tasks/letters.yaml": LETTERS, "said.jsonl": said_,
+        "tasks/colours.yaml": COLOURS, "colours.jsonl": colours,
         "datasets/cais/mmlu/README.md": README,
         f"{repository}/test-00000-of-00001.parquet": mmlu(8), f"{repository}/dev-00000-of-00001.parquet": mmlu(5),
     }  # fmt: skip
@@ -101,6 +118,28 @@ async def volume(client: Client, cluster: Cluster, namespace: str) -> None:
     await until(lambda: phase() == "Succeeded")
 
 
+async def echoing(client: Client, cluster: Cluster, namespace: str) -> str:
+    """A server that echoes a prompt with its logprobs; its address."""
+    secure = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    container = {"name": "echo", "image": "llmops/evaluate:dev", "imagePullPolicy": "IfNotPresent",
+                 "command": ["python", "-c", ECHO, "8080"],
+                 "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+                 "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}  # fmt: skip
+    await client.create(POD, {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "echo", "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "test"}},
+        "spec": {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1,
+                 "securityContext": secure, "containers": [container]},
+    })  # fmt: skip
+
+    def ready() -> str | None:
+        told = (cluster.get(POD, namespace, "echo") or {}).get("status") or {}
+        conditions = {one["type"]: one["status"] for one in told.get("conditions") or []}
+        return str(told["podIP"]) if conditions.get("Ready") == "True" else None
+
+    return f"http://{await until(ready)}:8080/v1"
+
+
 def evaljob(namespace: str, **spec: Any) -> Object:
     return {"apiVersion": EVAL_JOB.api_version, "kind": EVAL_JOB.kind, "spec": spec,
             "metadata": {"name": "quality", "namespace": namespace}}  # fmt: skip
@@ -129,8 +168,17 @@ async def test_a_benchmark_runs_from_a_volume_and_its_thresholds_are_judged(
     assert found["progress"]["done"] == found["progress"]["total"] == 2 * (20 + 40)
     assert found["dataset"]["rows"] == 40
 
+    # of a server that echoes, choices of any length are compared
+    echo_ = {"target": {"url": await echoing(client, world, namespace), "model": "letters"}, "baseline": None}
+    change = {**echo_, "benchmark": {"tasks": ["larch_colours"], "chat": None}, "thresholds": []}
+    await client.patch(EVAL_JOB, namespace, "quality", {"spec": change})
+    named = lambda: (s := status(world, namespace))["metrics"] and s["metrics"][0]["name"] == "larch_colours_acc" and s  # noqa: E731
+    found = await until(named, 120)
+    assert (found["metrics"][0]["value"], found["metrics"][0]["n"]) == ("1.0000", 2)
+    assert "note" not in found["metrics"][0]
+
     # MMLU by its name, from a copy of the hub's repository: this model's tokens have no letters behind a space
-    change = {"benchmark": {"tasks": [f"mmlu_{SUBJECT}"], "chat": None}, "thresholds": [], "baseline": None}
+    change = {"benchmark": {"tasks": [f"mmlu_{SUBJECT}"]}, "target": {"url": good, "model": "support"}}
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": change})
     found = await until(lambda: (s := status(world, namespace)).get("verdict") == "Error" and s, 120)
     assert "8 of 8 requests to the target failed" in said(world, namespace, "ThresholdsMet")[1]

@@ -88,6 +88,7 @@ def _asked(arm: Arm, run: Run, progress: Progress, mount: Path) -> tuple[Told, s
     if benchmark.claim:
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     os.environ.setdefault("HF_HOME", "/tmp/hf")
+    os.environ["DISABLE_MULTIPROC"] = "1"  # the suite's pool ends its processes by a signal that has our handler
     # heavy, and it reads the environment
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager

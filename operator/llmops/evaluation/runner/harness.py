@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,11 @@ from llmops.evaluation.runner.web import Wrong
 
 TRIES = 6
 TIMEOUT = 120.0
+GRACE = 30.0
+"""Seconds in which a gateway may not yet know a new revision, or the run's own token."""
+NOT_YET = frozenset({401, 403, 404})
+OPEN_AFTER = 10
+"""Requests in a row that failed for good: the rest is tried once each, as a dead target must not cost an hour."""
 FAILED = "\0failed"
 """In place of a text; in place of a log-probability it is NaN."""
 NEXT = (1000, 20, 5)
@@ -50,6 +56,7 @@ class Model(LM):  # type: ignore[misc]
         self._arm, self._progress, self._concurrency, self._chat = arm, progress, run.concurrency, run.benchmark.chat
         self._next: dict[str, Mapping[str, float]] = {}
         self._many = list(NEXT)
+        self._began, self._failed_in_a_row = time.monotonic(), 0
         self._echoes: bool | None = None
         self.first_error: str | None = None
         self.note = ""
@@ -82,12 +89,15 @@ class Model(LM):  # type: ignore[misc]
 
         async def one(client: openai.AsyncOpenAI, each: Asked) -> Answer:
             async with places:
+                tries = TRIES if self._failed_in_a_row < OPEN_AFTER else 0
                 try:
-                    answer = await ask(client, each)
+                    answer = await self._soon(lambda: ask(client.with_options(max_retries=tries), each))
                 except (openai.APIError, echo.NoEcho) as problem:
+                    self._failed_in_a_row += 1
                     self.first_error = self.first_error or str(problem)[:500]
                     self._progress.failed()
                     return failed
+                self._failed_in_a_row = 0
                 self._progress.answered()
                 return answer
 
@@ -95,13 +105,30 @@ class Model(LM):  # type: ignore[misc]
             base_url=self._arm.url, api_key=token, max_retries=TRIES, timeout=TIMEOUT
         ) as client:
             if ask != self._generate:
-                await self._probe(client)
+                await self._probed(client)
             return list(await asyncio.gather(*(one(client, each) for each in asked)))
 
-    async def _probe(self, client: openai.AsyncOpenAI) -> None:
+    async def _soon(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Asked again for as long as the gateway may not yet know what is asked for."""
+        while True:
+            try:
+                return await ask()
+            except openai.APIStatusError as problem:
+                if problem.status_code not in NOT_YET or time.monotonic() - self._began > GRACE:
+                    raise
+                await asyncio.sleep(1)
+
+    async def _probed(self, client: openai.AsyncOpenAI) -> None:
         """Once: whether the server's echo is to be believed. One that cannot be asked at all ends the run."""
-        if self._echoes is not None:
-            return
+        try:
+            if self._echoes is None:
+                await self._soon(lambda: self._probe(client))
+        except (openai.BadRequestError, openai.NotFoundError) as problem:
+            raise Wrong(
+                f"the target tells no log-probability of a completion, which the task needs: {problem}"
+            ) from None
+
+    async def _probe(self, client: openai.AsyncOpenAI) -> None:
         try:
             probes = [await self._read(client, text, 1) for text in echo.PROBES]
             echo.believed(*probes)
@@ -109,8 +136,6 @@ class Model(LM):  # type: ignore[misc]
         except echo.NoEcho as why:
             self._echoes = False
             self.note = f"continuations are looked up among the most likely next tokens: {why}"
-        except openai.BadRequestError as problem:
-            raise Wrong(f"the target refuses a log-probability, which the task needs: {problem}") from None
 
     async def _read(self, client: openai.AsyncOpenAI, prompt: str, begin: int) -> echo.Read:
         reply = await client.completions.create(model=self._arm.model, prompt=prompt, **echo.ASKED)
