@@ -18,6 +18,9 @@ Object = dict[str, Any]
 LONGEST = 63
 TRIES = 3
 LOGS_SIZE = "1Gi"
+EVALUATES = {"requests": {"cpu": "100m", "memory": "384Mi"}, "limits": {"memory": "2Gi"}}
+BENCHMARKS = {"requests": {"cpu": "100m", "memory": "768Mi"}, "limits": {"memory": "8Gi"}}
+"""All rows of all tasks, with every sample as the suite logs it, are in memory until the end."""
 
 
 def child(owner: str, ending: str) -> str:
@@ -215,7 +218,7 @@ def _build_pod(job: str, namespace: str, run: Run, settings: Settings) -> Object
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "resources": {"requests": {"cpu": "100m", "memory": "384Mi"}, "limits": {"memory": "2Gi"}},
+                "resources": BENCHMARKS if run.benchmark else EVALUATES,
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "volumeMounts": [
                     {"name": "run", "mountPath": "/etc/llmops/run", "readOnly": True},
@@ -286,5 +289,9 @@ def _build_credentials(run: Run) -> list[Object]:
 
 
 def _build_hub(run: Run, settings: Settings) -> list[Object]:
-    """Where a benchmark's datasets come from that lie on no volume."""
-    return [{"name": "HF_ENDPOINT", "value": settings.hub_url}] if run.benchmark and not run.benchmark.claim else []
+    """Where a benchmark's datasets come from that lie on no volume; NLTK's, which IFEval reads, only ever do."""
+    if run.benchmark is None:
+        return []
+    if run.benchmark.claim:
+        return [{"name": "NLTK_DATA", "value": "/dataset/nltk_data"}]
+    return [{"name": "HF_ENDPOINT", "value": settings.hub_url}]

@@ -151,7 +151,8 @@ def test_its_job_has_the_suite_s_image_and_the_datasets_mounted_read_only():
     assert wanted.sentence == "running mmlu, 8 requests at a time"
     assert container["image"] == "llmops/benchmark:dev"
     assert {"name": "dataset", "mountPath": "/dataset", "readOnly": True} in container["volumeMounts"]
-    assert [one["name"] for one in container["env"]] == ["HOME"]
+    assert [one["name"] for one in container["env"]] == ["HOME", "NLTK_DATA"]
+    assert container["resources"]["limits"] == {"memory": "8Gi"}
     given = next(one for one in wanted.children if one["metadata"]["name"].endswith("-in"))["data"]["run.json"]
     assert runs.loads(given).benchmark == Benchmark(("mmlu",), "benchmarks", 5, 100)
 
