@@ -164,3 +164,38 @@ def test_kappa_weighs_far_apart_more_and_knows_when_it_means_nothing():
     near, far = [(1, 1), (2, 2), (3, 3), (5, 4)] * 5, [(1, 1), (2, 2), (3, 3), (5, 1)] * 5
     assert kappa(near, quadratic=True) > kappa(near) > kappa(far, quadratic=True)
     assert kappa([(3, 3)] * 9) is None
+
+
+PARTY = (
+    "It is a guide to action that ensures that the military will forever heed Party commands",
+    "It is the guiding principle which guarantees the military forces always being under the command of the Party",
+    "It is the practical guide for the army always to heed the directions of the party",
+)
+OBEYS = "It is a guide to action which ensures that the military always obeys the commands of the party"
+
+
+@pytest.mark.parametrize(
+    ("answers", "targets", "value"),
+    [
+        # sacrebleu, README.md, Using SacreBLEU from Python
+        (
+            ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."],
+            [
+                ("The dog bit the man.", "The dog had bit the man."),
+                ("It was not unexpected.", "No one was surprised."),
+                ("The man bit him first.", "The man had bitten the dog."),
+            ],
+            0.4853,
+        ),
+        # NLTK, nltk.translate.bleu_score: sentence_bleu and corpus_bleu
+        ([OBEYS], [PARTY], 0.5046),
+        (
+            [OBEYS, "he read the book because he was interested in world history"],
+            [PARTY, ("he was interested in world history because he read the book",)],
+            0.5921,
+        ),
+    ],
+)
+def test_bleu_is_sacrebleu_s_and_nltk_s(answers, targets, value):
+    numbers = [corpus.numbers("bleu", answer, right) for answer, right in zip(answers, targets, strict=True)]
+    assert corpus.score("bleu", [sum(one) for one in zip(*numbers, strict=True)]) == pytest.approx(value, abs=5e-5)
