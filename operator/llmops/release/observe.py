@@ -131,6 +131,9 @@ def gated(release: PromptRelease, cluster: Cluster, templates: Mapping[str, Obje
         if gate.eval_job_ref.name not in templates:
             told = f"EvalJob {namespace}/{gate.eval_job_ref.name} does not exist: create it, or correct rollout.offline"
             return Problem(Reason.REFERENCE_MISSING, told, gated=True)
+        if "benchmark" in templates[gate.eval_job_ref.name]["spec"]:
+            told = f"EvalJob {namespace}/{gate.eval_job_ref.name} is a benchmark, which asks services and no prompts"
+            return Problem(Reason.INVALID_SPEC, f"{told}: name one with a dataset in rollout.offline", gated=True)
     return None
 
 

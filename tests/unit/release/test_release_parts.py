@@ -318,6 +318,7 @@ def test_what_was_stable_before_is_kept_however_many_were_rejected_since() -> No
         ({"status": {"candidate": {"weight": 10}}}, TEMPLATES, "LLMService shop/support is being rolled out itself"),
         ({}, {"quality": TEMPLATES["quality"]}, "EvalJob shop/safety does not exist"),
         (None, {"quality": TEMPLATES["quality"]}, "EvalJob shop/safety does not exist"),
+        ({}, {**TEMPLATES, "safety": {"spec": {"benchmark": {"tasks": ["mmlu"]}}}}, "name one with a dataset"),
     ],
 )
 def test_what_only_the_gates_wait_for_holds_up_no_rollback_by_hand(
