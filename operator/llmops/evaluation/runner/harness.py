@@ -133,9 +133,9 @@ class Model(LM):  # type: ignore[misc]
             probes = [await self._read(client, text, 1) for text in echo.PROBES]
             echo.believed(*probes)
             self._echoes = True
-        except echo.NoEcho as why:
+        except echo.NoEcho:
             self._echoes = False
-            self.note = f"continuations are looked up among the most likely next tokens: {why}"
+            self.note = "choices are looked up among the most likely next tokens, as the server does not echo a prompt"
 
     async def _read(self, client: openai.AsyncOpenAI, prompt: str, begin: int) -> echo.Read:
         reply = await client.completions.create(model=self._arm.model, prompt=prompt, **echo.ASKED)
