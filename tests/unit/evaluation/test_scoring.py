@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +78,51 @@ def test_what_takes_too_long_is_killed_and_the_next_answer_is_scored(scorer):
     assert mine.ask({}, "quick", 5) == {"score": 1.0}
     assert mine.ask({}, "slow", 0.5) == {"why": "the scorer took longer than 0.5 s"}
     assert mine.ask({}, "quick", 5) == {"score": 1.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "while True:\n    pass\n",  # it never reads, and a long answer fills the pipe
+        "import os, time\nif os.fork() == 0:\n    time.sleep(60)\nwhile True:\n    pass\n",
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(20)\nwhile True:\n    pass\n",
+    ],
+)
+def test_who_neither_reads_nor_lets_go_of_the_pipes_holds_nobody_up(scorer, text):
+    mine, began = scorer(text), time.monotonic()
+    assert mine.ask({}, "x" * 200_000, 0.5) == {"why": "the scorer took longer than 0.5 s"}
+    assert time.monotonic() - began < 5
+
+
+def test_a_number_of_numpy_s_is_a_number(scorer):
+    mine = scorer(
+        "import numpy\ndef score(row, answer):\n    return numpy.float32(0.5) if answer else numpy.bool_(True)\n"
+    )
+    assert mine.ask({}, "a") == {"score": 0.5}
+    assert mine.ask({}, "") == {"score": 1.0}
+
+
+def test_a_container_that_ended_costs_the_answer_it_had_and_the_next_is_scored(tmp_path):
+    address = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        listening.listen()
+
+        def serve() -> None:
+            listening.accept()[0].close()
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rwb") as stream:
+                for _line in stream:
+                    stream.write(b'{"score": 1}\n')
+                    stream.flush()
+
+        threading.Thread(target=serve, daemon=True).start()
+        run = Run("a/b", "", 2, ("mine",), Arm("http://x/v1", "m", "id"), typed=(Typed("mine", "Custom"),))
+        rows = [Row(f"r{n}", "q", (), {}) for n in range(2)]
+        arm = Answers({row.id: Answer("a", {}) for row in rows}, 0)
+        found = custom.marked(run, rows, {"target": arm}, address)["target"].by_id
+    assert found["r0"].lacks == {"mine": "the scorers' container ended, perhaps for want of memory"}
+    assert found["r1"].marks == {"mine": 1.0}
 
 
 def test_what_it_prints_is_no_reply(scorer):

@@ -6,9 +6,10 @@ import json
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from llmops.evaluation.rows import Row
 from llmops.evaluation.run import Run
@@ -26,11 +27,42 @@ def marked(run: Run, rows: Sequence[Row], arms: Mapping[str, Answers], address: 
     if not names:
         return dict(arms)
     values = {row.id: row.values for row in rows}
-    with _connected(address) as connection, cast(IO[bytes], connection.makefile("rwb")) as stream:
+    with closing(_Line(address)) as line:
         return {
-            role: replace(arm, by_id={key: _scored(stream, names, values[key], one) for key, one in arm.by_id.items()})
+            role: replace(arm, by_id={key: _scored(line, names, values[key], one) for key, one in arm.by_id.items()})
             for role, arm in arms.items()
         }
+
+
+class _Line:
+    """To the other container; begun anew where that was, as when a scorer took all of its memory."""
+
+    def __init__(self, address: Path) -> None:
+        self._address = address
+        self._connection = _connected(address)
+        self._stream = self._connection.makefile("rwb")
+
+    def ask(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A score or why there is none."""
+        try:
+            self._stream.write(json.dumps(asked).encode() + b"\n")
+            self._stream.flush()
+            reply = self._stream.readline()
+        except OSError:
+            reply = b""
+        if reply:
+            told: Mapping[str, Any] = json.loads(reply)
+            return told
+        self.close()
+        self._connection = _connected(self._address)
+        self._stream = self._connection.makefile("rwb")
+        return {"why": "the scorers' container ended, perhaps for want of memory"}
+
+    def close(self) -> None:
+        """Hang up."""
+        with suppress(OSError):
+            self._stream.close()
+        self._connection.close()
 
 
 def _connected(address: Path) -> socket.socket:
@@ -49,13 +81,11 @@ def _connected(address: Path) -> socket.socket:
             return connection
 
 
-def _scored(stream: IO[bytes], names: Sequence[str], row: Mapping[str, Any], answer: Answer) -> Answer:
+def _scored(line: _Line, names: Sequence[str], row: Mapping[str, Any], answer: Answer) -> Answer:
     marks: dict[str, float] = {}
     lacks: dict[str, str] = {}
     for name in names:
-        stream.write(json.dumps({"metric": name, "row": row, "answer": answer.text}).encode() + b"\n")
-        stream.flush()
-        told = json.loads(stream.readline() or b'{"why": "the scorers\' container ended"}')
+        told = line.ask({"metric": name, "row": row, "answer": answer.text})
         if "score" in told:
             marks[name] = float(told["score"])
         else:

@@ -11,10 +11,13 @@ import argparse
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ for line in sys.stdin:
     if not broken:
         try:
             found = space["score"](asked["row"], asked["answer"])
+            found = found.item() if hasattr(found, "item") else found
             if not isinstance(found, (bool, int, float)) or not 0 <= found <= 1:
                 told = {"why": f"the scorer returned {found!r:.100}, where a bool or a number from 0 to 1 is expected"}
             else:
@@ -63,14 +67,11 @@ class Scorer:
 
     def ask(self, row: Any, answer: str, seconds: float = SECONDS) -> dict[str, Any]:
         """{"score": ...} or {"why": ...}."""
-        fresh = self._process is None
+        end = time.monotonic() + (seconds * 2 if self._process is None else seconds)
         process = self._process = self._process or self._begin()
-        assert process.stdin is not None
+        asked = json.dumps({"row": row, "answer": answer}).encode() + b"\n"
         try:
-            process.stdin.write(json.dumps({"row": row, "answer": answer}).encode() + b"\n")
-            process.stdin.flush()
-            reply = self._line(process, seconds * 2 if fresh else seconds)
-            told: dict[str, Any] = json.loads(reply)
+            told: dict[str, Any] = json.loads(_exchanged(process, asked, end))
         except TimeoutError:
             self.end()
             return {"why": f"the scorer took longer than {seconds:g} s"}
@@ -82,28 +83,50 @@ class Scorer:
     def _begin(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-I", "-c", CHILD, str(self._file)]
         environment = {"HOME": "/tmp", "PATH": os.environ.get("PATH", "")}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        process = subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        return process
 
-    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
-        assert process.stdout is not None
-        data = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while not data.endswith(b"\n"):
-                if not selector.select(seconds):
-                    raise TimeoutError
-                piece = os.read(process.stdout.fileno(), MOST)
+    def end(self) -> None:
+        """Kill it with all that it began; the next answer begins another. Whoever got away may keep the pipes open, so
+        nobody waits for their end."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+
+def _exchanged(process: subprocess.Popen[bytes], asked: bytes, end: float) -> bytes:
+    """A line for a line, before `end`: who does not read is as late as who does not answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    there, back, data = process.stdin.fileno(), process.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(there, selectors.EVENT_WRITE)
+        selector.register(back, selectors.EVENT_READ)
+        while not data.endswith(b"\n"):
+            ready = selector.select(max(0.0, end - time.monotonic()))
+            if not ready or time.monotonic() > end:
+                raise TimeoutError
+            for key, _ in ready:
+                if key.fd == there:
+                    asked = asked[os.write(there, asked) :]
+                    if not asked:
+                        selector.unregister(there)
+                    continue
+                piece = os.read(back, MOST)
                 data += piece
                 if not piece or len(data) > MOST:
                     raise OSError("no reply")
-        return data
-
-    def end(self) -> None:
-        """Kill it; the next answer begins another."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+    return data
 
 
 def serve(folder: Path, address: Path) -> None:
