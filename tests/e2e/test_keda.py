@@ -31,7 +31,13 @@ def show(cluster: object) -> Iterator[acts.Show]:
     shown = install.operator(fresh=True)
     install.install(("--set", f"operator.env.LLMOPS_PROMETHEUS_URL={address}"))
     yield shown
+    uninstalled()
     kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+
+
+def uninstalled() -> None:
+    """Services first: what is wanted comes again, and what has KEDA's finalizer stays for ever without KEDA."""
+    kubectl("delete", "llmservice", "--all", "-n", NAMESPACE, "--timeout=60s")
     keda.uninstall()
 
 
@@ -152,7 +158,7 @@ def handed(home: str) -> bool:
 
 
 async def test_where_keda_is_not_installed_the_condition_says_so(show: acts.Show) -> None:
-    keda.uninstall()
+    uninstalled()
     apply(service("ebb", autoscaling={"max": 2, "by": "KEDA"}))
     sentence = "KEDA is not installed in this cluster"
     await asyncio.to_thread(until, sentence, lambda: sentence in said("ebb"), 60, lambda: said("ebb"))
