@@ -7,7 +7,7 @@
 The key (kind, namespace, name) is all that travels: a lost event costs time, never correctness. One worker a key at a
 time; what arrives meanwhile is merged into one more turn. main.py is the process: leader or standby, health, metrics.
 reports.py is the one channel from the gateways; evidence.py keeps what they counted of a rollout across restarts, and
-progress.py has the conditions of one. Nothing here knows any kind.
+progress.py has the conditions of one. turns.py: which turn of a schedule it is. Nothing here knows any kind.
 """
 
 from llmops.control.clock import Clock, SystemClock

@@ -3,7 +3,6 @@
     observe.py    the EvalJob, its rows, what its target is made of right now, and the run's children
     rows.py       a dataset's text -> rows, or the numbers of the rows that are wrong and why; table.py for CSV; pure
     source.py     where the Job reads rows that the operator cannot: a claim, the web, a bucket, what users asked
-    turns.py      a schedule -> which turn a run belongs to, whether one is due, when the next comes; pure
     run.py        what one Job has to do, as a value; its key is a digest of everything that could change the result
     plan.py       observation -> wait, run (Job, ConfigMaps, service account), or done; pure
     children.py   those as functions that read like the YAML; sidecar.py: where people's own scorers run

@@ -14,13 +14,13 @@ from llmops.api.evaljob import Benchmark, EvalJobSpec, Target
 from llmops.api.metric import Metric, ScorerFile
 from llmops.api.quantities import seconds
 from llmops.control import Key
+from llmops.control.turns import Turns, turns
 from llmops.evaluation import children, measures
 from llmops.evaluation import run as runs
 from llmops.evaluation.rows import JSONL, Fields, Rows, form_of, parse, sha256
 from llmops.evaluation.run import RESULTS, Run, Typed, run_key
 from llmops.evaluation.source import Source, source_of
 from llmops.evaluation.targets import Missing, Resolved, resolve
-from llmops.evaluation.turns import Turns, turns
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, POD
 
@@ -103,7 +103,8 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         for one in job.spec.metrics
         if one.scorer is not None
     }
-    when = turns(job.spec.schedule, job.spec.suspend, raw.get("status") or {}, now)
+    old = raw.get("status") or {}
+    when = turns(job.spec.schedule, job.spec.suspend, old.get("lastScheduleTime", ""), old.get("nextRun", ""), now)
     seen = Seen(raw, job, cluster.settings, dataset, target, baseline, panel, scorers, turns=when)
     seen = await _with_run(seen, cluster, build_run(seen))
     if not when.due:

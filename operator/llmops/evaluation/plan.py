@@ -58,7 +58,7 @@ def plan(seen: Seen) -> Plan:
     told = unsupported(seen)
     if told:
         return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told, keep=former(seen))
-    mistaken = misspelt(seen) or seen.turns.problem
+    mistaken = misspelt(seen) or (f"spec.{seen.turns.problem}" if seen.turns.problem else None)
     if mistaken:
         return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, mistaken, keep=former(seen))
     broken = bad_dataset(seen)

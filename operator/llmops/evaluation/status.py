@@ -9,10 +9,9 @@ from typing import Any
 
 from llmops.api import ConditionType, Reason
 from llmops.api.metric import Threshold as ThresholdSpec
-from llmops.control import conditions
+from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
 from llmops.evaluation import run as runs
-from llmops.evaluation import turns
 from llmops.evaluation.children import run_name
 from llmops.evaluation.intervals import Interval
 from llmops.evaluation.observe import Raw, Seen

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from llmops.api import EvalJob, Reason, Settings
+from llmops.control.turns import Turns
 from llmops.evaluation import children
 from llmops.evaluation.observe import DatasetSeen, Seen, build_run
 from llmops.evaluation.plan import State, plan
@@ -16,7 +17,6 @@ from llmops.evaluation.run import DATASET, FINISHED, RESULTS, Arm, content_key, 
 from llmops.evaluation.source import Source, source_of
 from llmops.evaluation.status import status
 from llmops.evaluation.targets import Resolved
-from llmops.evaluation.turns import Turns
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = Settings(s3_url="https://s3.{region}.example.org")

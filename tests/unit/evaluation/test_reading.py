@@ -23,8 +23,8 @@ from tests.e2e.store import ID, SECRET, Store
 
 from llmops.evaluation.runner import labels
 from llmops.evaluation.runner.reading import Kept, read
-from llmops.evaluation.runner.web import Limits, Passing, Wrong, refused
 from llmops.evaluation.source import Source
+from llmops.web import Limits, Passing, Wrong, refused
 
 HERE = Limits(refused=lambda _: None)  # our servers are on loopback
 ROWS = b'{"input": "a", "target": "b"}\n' * 100

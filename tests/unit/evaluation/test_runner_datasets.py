@@ -15,8 +15,8 @@ from llmops.evaluation.rows import Fields
 from llmops.evaluation.run import CONFIG_ERROR, Arm, Run, Typed, content_key
 from llmops.evaluation.runner.data import read
 from llmops.evaluation.runner.report import Folder
-from llmops.evaluation.runner.web import Wrong
 from llmops.evaluation.source import Source
+from llmops.web import Wrong
 
 from .conftest import question, start_runner, write_sourced
 

@@ -23,8 +23,8 @@ from llmops.evaluation.runner import reading, traffic
 from llmops.evaluation.runner.door import Door
 from llmops.evaluation.runner.progress import Progress
 from llmops.evaluation.runner.task import asked
-from llmops.evaluation.runner.web import Limits, Passing, Wrong
 from llmops.evaluation.source import Source, source_of
+from llmops.web import Limits, Passing, Wrong
 
 ARM = Arm(
     "http://gateway/v1", "shop/support", "id", {"id": "shop/support", "version": "d1"}, ("tone",), "question", True

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from llmops.control.turns import turns
 from llmops.evaluation.observe import build_run
 from llmops.evaluation.plan import State, plan
 from llmops.evaluation.status import status
-from llmops.evaluation.turns import turns
 
 from .test_datasets import NOW, SHA, conditions, config_map, seen
 
@@ -33,23 +33,22 @@ def at(text):
     ],
 )
 def test_a_turn_begins_when_its_promise_has_come(schedule, promised, now, due, following):
-    found = turns(schedule, False, {"nextRun": promised, "lastScheduleTime": "2026-11-19T03:00:00Z"}, at(now))
+    found = turns(schedule, False, "2026-11-19T03:00:00Z", promised, at(now))
     assert (found.now, found.due, found.next) == ("2026-11-19T03:00:00Z", due, at(following))
 
 
 def test_what_passes_while_suspended_is_not_made_up():
-    told = {"nextRun": "2026-11-26T03:00:00Z", "lastScheduleTime": "2026-11-25T03:00:00Z"}
-    found = turns(DAILY, True, told, at("2026-11-26T04:00"))
+    found = turns(DAILY, True, "2026-11-25T03:00:00Z", "2026-11-26T03:00:00Z", at("2026-11-26T04:00"))
     assert (found.now, found.due, found.next) == ("2026-11-25T03:00:00Z", "", None)
 
 
 def test_a_schedule_that_is_taken_away_leaves_its_last_run():
-    assert turns(None, False, {"lastScheduleTime": "2026-11-25T03:00:00Z"}, NOW).now == "2026-11-25T03:00:00Z"
+    assert turns(None, False, "2026-11-25T03:00:00Z", "", NOW).now == "2026-11-25T03:00:00Z"
 
 
 def test_a_schedule_that_never_comes_is_told_and_nothing_runs():
     one = seen(schedule="0 0 30 2 *")
-    one = replace(one, turns=turns("0 0 30 2 *", False, {}, NOW))
+    one = replace(one, turns=turns("0 0 30 2 *", False, "", "", NOW))
     assert plan(one).children == ()
     assert "spec.schedule: '0 0 30 2 *' never comes" in conditions(one)["Ready"]["message"]
     assert conditions(one)["Ready"]["reason"] == "InvalidSpec"
@@ -67,7 +66,7 @@ def scheduled(last=None, **more):
     """In its second turn, the first of which found `last`."""
     first, second = seen(turn="2026-11-22T03:00:00Z", **more), seen(turn="2026-11-23T03:00:00Z", **more)
     done = config_map(first, {"sha256": SHA, "rows": 100}, value=last)
-    return replace(second, others=(done,), turns=turns(DAILY, False, {"lastScheduleTime": second.run.turn}, NOW))
+    return replace(second, others=(done,), turns=turns(DAILY, False, second.run.turn, "", NOW))
 
 
 def test_the_last_verdict_stays_told_while_the_next_turn_runs():

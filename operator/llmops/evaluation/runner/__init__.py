@@ -2,7 +2,7 @@
 
     main.py       the story: read the run, check the rows, ask, summarise, report; and the exit status
     data.py       the run's rows, handed over or behind an address; told before the first question
-    reading.py    a source's bytes: a claim's, the web's (web.py), a bucket's. traffic.py: what users asked
+    reading.py    a source's bytes: a claim's, the web's, a bucket's. traffic.py: what users asked
     door.py       Inspect's model provider: an unmodified OpenAI client towards the gateway, with bounded patience
     asking.py     the requests themselves: a chat, a stream, a text's probability, how near two texts are
     ask.py        tasks through Inspect, resumed from their logs, and what became of their samples

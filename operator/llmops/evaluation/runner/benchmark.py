@@ -30,7 +30,7 @@ from llmops.evaluation.run import Arm, Run
 from llmops.evaluation.runner import draws
 from llmops.evaluation.runner.progress import Progress, Ticker
 from llmops.evaluation.runner.report import Report
-from llmops.evaluation.runner.web import Wrong
+from llmops.web import Wrong
 
 WORST = 20
 MOST_METRICS = 64

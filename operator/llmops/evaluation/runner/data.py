@@ -20,8 +20,8 @@ from llmops.evaluation.rows import JSONL, PARQUET, Row
 from llmops.evaluation.run import Run
 from llmops.evaluation.runner import columns, reading, traffic
 from llmops.evaluation.runner.report import Report
-from llmops.evaluation.runner.web import Passing, Wrong
 from llmops.evaluation.source import Source
+from llmops.web import Passing, Wrong
 
 MOST_ROWS = 50_000  # 200,000 samples take 0.5 GiB before the first answer, of the 2 that the pod may have
 CACHE = "dataset"  # beside the logs; no run's short key looks like it

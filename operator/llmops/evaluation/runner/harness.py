@@ -25,7 +25,7 @@ from lm_eval.api.model import LM
 from llmops.evaluation.run import TOKEN_FILE, Arm, Run
 from llmops.evaluation.runner import echo
 from llmops.evaluation.runner.progress import Progress
-from llmops.evaluation.runner.web import Wrong
+from llmops.web import Wrong
 
 TRIES = 6
 TIMEOUT = 120.0

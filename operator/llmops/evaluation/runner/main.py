@@ -21,7 +21,7 @@ from llmops.evaluation.run import Run
 from llmops.evaluation.runner.data import read
 from llmops.evaluation.runner.report import Folder, InConfigMap, Report
 from llmops.evaluation.runner.stop import STOPPED, stop
-from llmops.evaluation.runner.web import Passing, Wrong
+from llmops.web import Passing, Wrong
 
 
 def main(argv: list[str]) -> int:

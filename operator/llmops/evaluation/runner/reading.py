@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from llmops.evaluation.run import TOKEN_FILE
 from llmops.evaluation.runner import labels, traffic
-from llmops.evaluation.runner.web import Limits, Passing, Reply, Wrong, get
 from llmops.evaluation.source import TOKEN, Source
 from llmops.s3 import Keys, Store, right_region, tag
+from llmops.web import Limits, Passing, Reply, Wrong, get
 
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try, doubled for the third

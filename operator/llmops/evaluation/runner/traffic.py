@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from llmops.evaluation.rows import Fields
 from llmops.evaluation.run import Run
-from llmops.evaluation.runner.web import Limits, Passing, Reply, Wrong, get
 from llmops.evaluation.source import RECORDED, Source
+from llmops.web import Limits, Passing, Reply, Wrong, get
 
 PATH = "/internal/traffic"
 ID, INPUT, ANSWER, GIVEN, SAID = "llmops.id", "llmops.input", "llmops.answer", "llmops.given", "llmops.said"

@@ -1,4 +1,4 @@
-"""One request, within limits of size, time and redirects, and never to where a run has nothing to look for.
+"""One request of a Job, within limits of size, time and redirects, and never to where it has nothing to look for.
 
 The pod is the tenant's: its namespace's network, other pods and Services are fair addresses. Refused are those that are
 not: the pod itself (loopback), and the link-local addresses where a cloud keeps the credentials of its nodes. The peer
@@ -46,7 +46,7 @@ def refused(address: str) -> str | None:
     ip = ipaddress.ip_address(address.partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
     if ip.is_loopback or ip.is_unspecified:
-        return "a loopback address, which is the run's own pod"
+        return "a loopback address, which is the Job's own pod"
     if ip.is_link_local or ip in METADATA:
         return "a link-local address, where nodes find their own credentials"
     return None
@@ -54,8 +54,9 @@ def refused(address: str) -> str | None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a dataset may cost."""
+    """What one answer may cost; `what` it is, for sentences."""
 
+    what: str = "dataset"
     bytes: int = 64 << 20
     seconds: float = 120.0
     silence: float = 20.0
@@ -98,7 +99,7 @@ def _once(url: str, headers: Mapping[str, str], limits: Limits, end: float, post
         connection.connect()
         sock: socket.socket = connection.sock
         if why := limits.refused(sock.getpeername()[0]):
-            raise Wrong(f"{url} is at {why}: no dataset is read from there")
+            raise Wrong(f"{url} is at {why}: no {limits.what} is read from there")
         path = quote(where.path or "/", safe=SAFE) + (f"?{quote(where.query, safe=SAFE)}" if where.query else "")
         verb = "GET" if posted is None else "POST"
         connection.request(verb, path, body=posted, headers={"Host": where.netloc.rpartition("@")[2], **headers})
@@ -122,7 +123,7 @@ def _body(url: str, reply: http.client.HTTPResponse, limits: Limits, end: float)
     read = bytearray()
     while True:
         if max(size or 0, len(read)) > limits.bytes:
-            raise Wrong(f"{url} has more than the {limits.bytes / 2**20:g} MiB that a dataset may have")
+            raise Wrong(f"{url} has more than the {limits.bytes / 2**20:g} MiB that a {limits.what} may have")
         if time.monotonic() > end:
             raise Passing(f"{url} did not come within {limits.seconds:g} s ({len(read)} bytes did)")
         chunk = reply.read1(CHUNK)

@@ -1,16 +1,15 @@
 """A schedule's turns: which one the present run belongs to, whether a new one is due, and when the next comes. Pure.
 
-The next time is promised in status (nextRun) before it comes, and a turn begins only when a promise is kept: so a time
+The next time is promised in status before it comes, and a turn begins only when a promise is kept: so a time
 that passed while no operator ran is made up once, however many passed, and a schedule that is new or was changed never
-begins with a time of before. The turn is part of the run's key; that is how an unchanged evaluation runs again.
+begins with a time of before. The turn is part of the key of what is to be done; that is how an unchanged evaluation
+runs again, and an index's sources are read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from llmops.api import cron
 
@@ -34,18 +33,17 @@ class Turns:
         return replace(self, due="", skipped=self.due)
 
 
-def turns(schedule: str | None, suspended: bool, status: Mapping[str, Any], now: datetime) -> Turns:
-    """By what the status promised. While suspended nothing is promised, so nothing is made up afterwards."""
-    last = str(status.get("lastScheduleTime") or "")
+def turns(schedule: str | None, suspended: bool, last: str, promised: str, now: datetime) -> Turns:
+    """By what the status said: the `last` turn that began, and the `promised` one; "" for none. While suspended nothing
+    is promised, so nothing is made up afterwards."""
     if schedule is None:  # taken away: the last run stays the present one
         return Turns(last)
     try:
         times = cron.parse(schedule)
     except ValueError as error:
-        return Turns(last, problem=f"spec.schedule: {error}")
+        return Turns(last, problem=f"schedule: {error}")
     if suspended:
         return Turns(last)
-    promised = str(status.get("nextRun") or "")
     kept = promised and read(promised) <= now and times.has(read(promised))
     return Turns(last, promised if kept else "", times.after(now))
 
