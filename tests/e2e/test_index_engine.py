@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import pytest
 
-from llmops.retrieval.ingest.read import content_sha256
+from llmops.retrieval.ingest.places.mounted import content_sha256
 from llmops.retrieval.outcome import Outcome, loads
 from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of
 
@@ -128,8 +128,8 @@ class Index:
 
     def documents(self, rows: list[dict[str, str]]) -> None:
         text = "".join(json.dumps({"id": row["id"], "text": row["answer"]}) + "\n" for row in rows)
-        (self.folder / "sources/faq").mkdir(parents=True, exist_ok=True)
-        (self.folder / "sources/faq/qa.jsonl").write_text(text)
+        (self.folder / "mounted/sources/faq").mkdir(parents=True, exist_ok=True)
+        (self.folder / "mounted/sources/faq/qa.jsonl").write_text(text)
         source = SourceWork("faq", "Auto", "id", "text", content_sha256({"qa.jsonl": text}))
         self.work = replace(self.work, sources=(source,))
 
@@ -146,8 +146,8 @@ class Index:
         (given / "work.json").write_text(self.work.dumps())
         (given / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in self.questions))
         with (self.folder / "job.log").open("wb") as log, process(
-            sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--sources",
-            str(self.folder / "sources"), "--report", str(out), stderr=log,
+            sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--mounted",
+            str(self.folder / "mounted"), "--scratch", str(self.folder), "--report", str(out), stderr=log,
         ) as job:  # fmt: skip
             return job.wait(120), out
 

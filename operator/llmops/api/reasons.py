@@ -103,6 +103,7 @@ class Reason(_Told):
     GATES_FAILED = "GatesFailed", "The new generation missed a gate; it is kept but not served."
     NOT_BUILT = "NotBuilt", "Nothing has been built yet."
     SOURCES_INVALID = "SourcesInvalid", "A source is missing or empty; the message names it."
+    DOCUMENTS_SKIPPED = "DocumentsSkipped", "Some documents could not be read; everything else is indexed."
     EMBEDDER_CHANGED = "EmbedderChanged", "The embedding service is not the one that embedded the passages."
     ENGINE_STARTING = "EngineStarting", "The vector database does not answer yet."
     QUERY_SERVER_STARTING = "QueryServerStarting", "No query server is ready yet."

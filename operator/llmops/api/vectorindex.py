@@ -174,6 +174,9 @@ class Source(Model):
     """Objects in a bucket."""
     git: GitSource | None = None
     """Files in a repository."""
+    include: Annotated[list[Annotated[str, Field(min_length=1, max_length=253)]], Field(max_length=32)] = []
+    """Only files whose path matches one of these globs, such as docs/*.md; absent, those whose ending says that they
+    are documents."""
     format: Literal["Auto", "Markdown", "HTML", "PDF", "Docx", "Text", "Jsonl", "Csv"] = "Auto"
     """How to read them; Auto goes by the file's ending."""
     fields: SourceFields = SourceFields()
@@ -186,12 +189,22 @@ class Chunking(Model):
     RULES = (
         Rule("self.overlap < self.maxTokens", "chunking.overlap must be less than maxTokens, or passages never end"),
     )
-    strategy: Literal["Semantic", "Fixed", "Document"] = "Semantic"
-    """Semantic: at the ends of sections, paragraphs and sentences. Fixed: at maxTokens. Document: one passage each."""
+    strategy: Literal["Semantic", "Headings", "Fixed", "Document"] = "Semantic"
+    """Semantic: at the ends of sections, paragraphs and sentences. Headings: so too, and never across a heading, which
+    each passage begins with. Fixed: at maxTokens. Document: one passage each."""
     max_tokens: Annotated[int, Field(ge=8, le=32_768)] = 200
     """The longest passage, in the embedding model's tokens."""
     overlap: Annotated[int, Field(ge=0, le=16_384)] = 20
     """Tokens that neighbours share."""
+
+
+class Cleaning(Model):
+    """What is done to documents before they become passages."""
+
+    redact: bool = False
+    """Put a mark such as [EMAIL] where somebody's e-mail address, phone, card or account number, or a key stands."""
+    deduplicate: bool = False
+    """Index a text once that stands in several places; the first source, and the first file by name, has it."""
 
 
 class IndexSearch(Model):
@@ -328,6 +341,8 @@ class VectorIndexSpec(Model):
     """The model that turns texts into vectors."""
     sources: Annotated[list[Source], Field(min_length=1, max_length=32)]
     """Where documents come from."""
+    cleaning: Cleaning = Cleaning()
+    """What is done to documents first."""
     chunking: Chunking = Chunking()
     """How documents become passages."""
     index: IndexSettings = IndexSettings()
@@ -395,6 +410,12 @@ class VectorIndexStatus(Status):
     """The model it was embedded with."""
     last_refresh: Annotated[str, Field(max_length=40)] | None = None
     """When the sources were read last."""
+    next_refresh: Annotated[str, Field(max_length=40)] | None = None
+    """When the schedule reads them next."""
+    last_schedule_time: Annotated[str, Field(max_length=40)] | None = None
+    """The schedule's turn that was read last, or is being read."""
+    unread: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=20)] = []
+    """What could not be read, and why: the first twenty of them. Everything else is indexed."""
     memory: Preserved | None = None
     """What the operator must remember across a restart, in its own words."""
 

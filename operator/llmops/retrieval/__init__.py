@@ -1,6 +1,7 @@
 """VectorIndex: documents in, a measured, queryable alias out.
 
     observe.py    the index, its sources' contents, its embedder, and what the Jobs reported
+    sources.py    the spec's sources as the Job is handed them
     referred.py   the ConfigMaps and labelled questions that it refers to
     work.py       what one Job has to do, as a value; its digests tell which change costs what
     plan.py       observation -> the cheapest safe action, children, where the index stands; pure
@@ -10,6 +11,10 @@
     children.py   the query server and the Job; engines/ the vector database, one file an engine
     ingest/       the Job's side: read, chunk, embed, write, measure, and only then move the alias
     server/       the query server: POST /search
+
+Changes of a ConfigMap reach the operator by themselves. What stands behind another address (a claim, the web, a bucket,
+a repository) only the Job sees, at the times of spec.refresh.schedule: it asks for each source's version first, and
+reads and builds only if one has changed.
 
 Nothing but ingest/ and server/ talks to the vector database. The alias in it is the one point of commitment: the Job
 moves it as its last step, when every gate has passed; the query servers look at it every second and flip collection,

@@ -10,12 +10,16 @@ from llmops.kube.resources import Object
 from llmops.retrieval import work as works
 from llmops.retrieval.pods import RESTRICTED, RESTRICTED_POD, TMP, selector
 from llmops.retrieval.work import Questions, Work
+from llmops.s3 import VARIABLES
 
 PORT = 8080
 SERVER, BUILD = "query", "build"
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
+MOUNTED = "/mounted"
+KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password")}
+"""What is taken out of a source's Secret."""
 
 
 def server_name(index: VectorIndex) -> str:
@@ -186,13 +190,7 @@ def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
 
 def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
     report = names.qualified(index.metadata.namespace, job_name(index, work))
-    sources = [one for one in index.spec.sources if one.config_map_ref is not None]
-    mounts = [{"name": f"source-{at}", "mountPath": f"/sources/{one.name}"} for at, one in enumerate(sources)]
-    volumes: list[Object] = [
-        {"name": f"source-{at}", "configMap": {"name": one.config_map_ref.name}}
-        for at, one in enumerate(sources)
-        if one.config_map_ref is not None
-    ]
+    mounts, volumes = _sources(index, work)
     api = "/var/run/secrets/kubernetes.io/serviceaccount"
     return {
         "restartPolicy": "Never",
@@ -205,13 +203,15 @@ def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
                 "name": "index",
                 "image": settings.image_retrieval,
                 "imagePullPolicy": settings.image_pull_policy,
-                "args": ["index", "--work", "/etc/llmops/work", "--sources", "/sources", "--report", report],
+                "args": ["index", "--work", "/etc/llmops/work", "--mounted", MOUNTED, "--scratch", "/scratch",
+                         "--report", report],
                 "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
                 "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}},
                 "securityContext": RESTRICTED,
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "volumeMounts": [
                     {"name": "work", "mountPath": "/etc/llmops/work"}, *mounts, TMP,
+                    {"name": "scratch", "mountPath": "/scratch"},
                     {"name": "api", "mountPath": api, "readOnly": True},
                 ],
             }
@@ -220,9 +220,32 @@ def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
             {"name": "work", "configMap": {"name": input_name(index, work)}},
             *volumes,
             {"name": "tmp", "emptyDir": {}},
+            {"name": "scratch", "emptyDir": {}},
             {"name": "api", "projected": {"sources": [
                 {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
                 {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
             ]}},
         ],
     }  # fmt: skip
+
+
+def _sources(index: VectorIndex, work: Work) -> tuple[list[Object], list[Object]]:
+    """Mounts and volumes of what the kubelet brings: ConfigMaps, claims, and the keys to buckets and repositories."""
+    mounts: list[Object] = []
+    volumes: list[Object] = []
+
+    def add(name: str, path: str, **volume: Object) -> None:
+        mounts.append({"name": name, "mountPath": f"{MOUNTED}/{path}", "readOnly": True})
+        volumes.append({"name": name, **volume})
+
+    for at, (source, one) in enumerate(zip(index.spec.sources, work.sources, strict=True)):
+        if source.config_map_ref is not None:
+            add(f"source-{at}", f"sources/{one.name}", configMap={"name": source.config_map_ref.name})
+        if one.kind == "pvc":
+            add(f"source-{at}", f"sources/{one.name}", persistentVolumeClaim={"claimName": one.claim, "readOnly": True})
+        if one.secret:
+            # keys that are not there are not mounted: what the place answers then says it better than a pod that waits
+            items = [{"key": key, "path": key} for key in KEYS[one.kind]]
+            add(f"secret-{at}", f"secrets/{one.name}", secret={"secretName": one.secret, "items": items,
+                                                               "optional": True})  # fmt: skip
+    return mounts, volumes

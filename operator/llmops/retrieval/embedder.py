@@ -15,11 +15,12 @@ PAUSE = 0.5
 
 
 class NotEmbedded(Exception):
-    """The service gave no vectors; `final` where asking again cannot help."""
+    """The service gave no vectors; `final` where asking again cannot help, `everything` where no other text would fare
+    better."""
 
-    def __init__(self, sentence: str, final: bool = False) -> None:
+    def __init__(self, sentence: str, final: bool = False, everything: bool = True) -> None:
         super().__init__(sentence)
-        self.final = final
+        self.final, self.everything = final, everything
 
 
 class Embedder:
@@ -54,7 +55,8 @@ class Embedder:
         if reply.status != 200:
             final = 400 <= reply.status < 500 and reply.status not in (408, 429)
             told = answer[:300].decode(errors="replace")
-            raise NotEmbedded(f"{self.model} answered {reply.status}: {told}", final)
+            of_texts = reply.status in (400, 413, 422)
+            raise NotEmbedded(f"{self.model} answered {reply.status}: {told}", final, everything=not of_texts)
         return _vectors(answer, len(texts), self.model)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from llmops.api import LLMService, Settings, VectorIndex, names
-from llmops.api.vectorindex import Source
 from llmops.control import Key
+from llmops.control.turns import Turns, turns
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import (
     CONFIG_MAP,
@@ -28,7 +29,8 @@ from llmops.retrieval.children import BUILD, WORK_KEY, server_name
 from llmops.retrieval.engines import ENGINES
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
-from llmops.retrieval.referred import Missing, config_map, questions_of
+from llmops.retrieval.referred import Missing, questions_of
+from llmops.retrieval.sources import sources_of
 from llmops.retrieval.work import (
     FAILURE,
     OUTCOME,
@@ -102,6 +104,7 @@ class Seen:
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
     trouble: str | None = None  # why a pod of ours does not start
     pinned: tuple[int, ...] = ()  # generations that releases name
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def served(self) -> Parts | None:
@@ -121,7 +124,7 @@ class Seen:
         return next((one for one in self.runs if one.key == key), None)
 
 
-async def observe(key: Key, cluster: Cluster) -> Seen | None:
+async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     """Read it all; None when the index is gone."""
     raw = cluster.get(VECTOR_INDEX, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
@@ -130,16 +133,25 @@ async def observe(key: Key, cluster: Cluster) -> Seen | None:
     engine = ENGINES.get((index.spec.engine.type, index.spec.engine.mode))
     if engine is None:
         return Seen(raw, index, cluster.settings)
-    sources, problem, followed = await _sources(index, cluster)
+    sources, problem, followed = await sources_of(index, cluster)
     questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
     pods = cluster.list(POD, key.namespace, labels)
-    return Seen(
+    old = raw.get("status") or {}
+    last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
+    when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
+    seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
         questions, _available(cluster, key.namespace, engine.deployment(index)) > 0,
         _available(cluster, key.namespace, server_name(index)), await _runs(index, cluster), _building(pods),
-        _trouble(pods), _pinned(key, cluster),
+        _trouble(pods), _pinned(key, cluster), when,
     )  # fmt: skip
+    if not when.due:
+        return seen
+    work = seen.work
+    run = seen.run(work.parts.key) if work else None
+    still = run is not None and run.job is not None and not run.ended
+    return replace(seen, turns=when.skip() if still else when.begin())
 
 
 def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
@@ -150,7 +162,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         index=names.qualified(index.metadata.namespace, index.metadata.name),
         alias=alias_of(index.metadata.namespace, index.metadata.name),
         engine=engine.address(index, seen.settings),
-        sources=seen.sources,
+        sources=tuple(replace(one, look=_look(seen, one)) for one in seen.sources),
         chunking=spec.chunking.wire(),
         embedding=embedder,
         index_type=spec.index.type,
@@ -163,50 +175,23 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         keep_generations=spec.rollout.keep_generations,
         max_delete_percent=spec.refresh.max_delete_percent,
         pinned=seen.pinned,
+        redact=spec.cleaning.redact,
+        deduplicate=spec.cleaning.deduplicate,
+        never_delete=spec.refresh.delete_policy == "Never",
     )
+
+
+def _look(seen: Seen, source: SourceWork) -> str:
+    """What makes the Job look again: a turn of the schedule where no event tells of a change, or a person's retry."""
+    waits = bool(source.kind) or not seen.index.spec.refresh.on_source_change
+    retry = (seen.raw["metadata"].get("annotations") or {}).get(names.RETRY, "")
+    return " ".join(one for one in (seen.turns.now if waits else "", retry) if one)
 
 
 _PARAMETERS: dict[str, dict[str, int]] = {
     "HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "IVF_SQ8": {"nlist": 128},
 }  # fmt: skip
 _SEARCH = {"HNSW": {"ef": 64}, "IVF_FLAT": {"nprobe": 16}, "IVF_SQ8": {"nprobe": 16}}
-
-
-async def _sources(index: VectorIndex, cluster: Cluster) -> tuple[tuple[SourceWork, ...], str | None, bool]:
-    """Their identities, the first problem, and whether all are followed."""
-    found: list[SourceWork] = []
-    followed = True
-    for source in index.spec.sources:
-        if source.config_map_ref is None:
-            continue
-        reference = source.config_map_ref
-        seen, labelled = await config_map(cluster, index.metadata.namespace, reference.name)
-        followed = followed and labelled
-        where = f"source {source.name}: ConfigMap {index.metadata.namespace}/{reference.name}"
-        if seen is None:
-            return (), f"{where} does not exist", followed
-        data = {key: text for key, text in seen.items() if reference.key in (None, key)}
-        if not data:
-            has = ", ".join(sorted(seen)) or "none"
-            return (
-                (),
-                f"{where} has no {f'data key {reference.key!r}' if reference.key else 'data'} (its keys: {has})",
-                followed,
-            )
-        found.append(_source(source, data))
-    return tuple(found), None, followed
-
-
-def _source(source: Source, data: Mapping[str, str]) -> SourceWork:
-    whole = json.dumps(sorted(data.items()), ensure_ascii=False)
-    return SourceWork(
-        name=source.name,
-        format=source.format,
-        id_field=source.fields.id,
-        text_field=source.fields.text,
-        sha256=hashlib.sha256(whole.encode()).hexdigest(),
-        key=source.config_map_ref.key if source.config_map_ref else None,
-    )
 
 
 def _embedder(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:

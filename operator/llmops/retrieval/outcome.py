@@ -38,6 +38,10 @@ class Outcome:
     seconds: float = 0.0
     at: str = ""
     kept: tuple[int, ...] = ()  # generations that passed their gates and are still there
+    problems: tuple[str, ...] = ()  # the first of what could not be read, in words
+    skipped: int = 0  # how many of them in all
+    carried: int = 0  # documents that were not seen and stay
+    removed: int = 0  # documents that are gone
 
     def dumps(self) -> str:
         """As JSON."""
@@ -56,6 +60,7 @@ def loads(text: str) -> Outcome:
         raise ValueError(f"an outcome of a format other than {FORMAT}")
     try:
         gates = tuple(GateResult(**one) for one in raw.pop("gates"))
-        return Outcome(gates=gates, kept=tuple(raw.pop("kept", ())), **raw)
+        kept, problems = tuple(raw.pop("kept", ())), tuple(raw.pop("problems", ()))
+        return Outcome(gates=gates, kept=kept, problems=problems, **raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an outcome that cannot be read: {error!r}") from None

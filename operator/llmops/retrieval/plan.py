@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from llmops.api import Reason, names
+from llmops.api import Reason
 from llmops.kube.resources import Object
 from llmops.retrieval import children
 from llmops.retrieval.engines import ENGINES
@@ -44,8 +44,8 @@ Action = Nothing | MeasureAgain | Rebuild
 
 
 def cheapest(served: Parts | None, wanted: Parts) -> Action:
-    """What a change costs."""
-    if served is None or served.space != wanted.space or served.chunking != wanted.chunking:
+    """What a change costs. Passages that are cut anew keep their vectors where their text is one that there was."""
+    if served is None or served.space != wanted.space:
         return Rebuild(copy_vectors=False)
     if served.collection != wanted.collection:
         return Rebuild(copy_vectors=True)
@@ -88,6 +88,8 @@ def plan(seen: Seen) -> Plan:
     told = unsupported(seen)
     if told:
         return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told)
+    if seen.turns.problem:
+        return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, f"spec.refresh.{seen.turns.problem}")
     stands = tuple(_standing(seen))
     decided = _decide(seen)
     return replace(decided, children=(*stands, *decided.children))
@@ -112,7 +114,7 @@ def _with_old_sources(seen: Seen, work: Work) -> Work:
     """onSourceChange false: when nothing but the sources' contents has changed, what is served is what is wanted."""
     memory = (seen.index.status.memory if seen.index.status else None) or {}
     old = {one["name"]: one["sha256"] for one in memory.get("sources") or []}
-    sources = tuple(replace(one, sha256=old.get(one.name, one.sha256)) for one in work.sources)
+    sources = tuple(one if one.kind else replace(one, sha256=old.get(one.name, one.sha256)) for one in work.sources)
     pinned = replace(work, sources=sources)
     return pinned if seen.served == pinned.parts else work
 
@@ -185,6 +187,8 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
     if run.progress.get("stage") == "Measuring":
         return f"measuring generation {run.progress['generation']}"
     if isinstance(action, Rebuild):
+        if action.copy_vectors and any(one.kind for one in seen.sources):
+            return "looking at the sources; what is new in them is embedded"
         how = "copying the vectors of unchanged passages" if action.copy_vectors else "embedding every passage"
         return f"building a new generation, {how}"
     return "measuring what is built"
@@ -224,16 +228,8 @@ def unsupported(seen: Seen) -> str | None:
         return (f"engine {spec.engine.type} in mode {spec.engine.mode} is not available yet: "
                 "write spec.engine.type Milvus, mode Lite")  # fmt: skip
     for source in spec.sources:
-        if source.config_map_ref is None:
-            return f"source {source.name}: only configMapRef is available yet"
-        if source.format not in ("Auto", "Markdown", "Text", "Jsonl"):
-            return f"source {source.name}: format {source.format} is not available yet (Markdown, Text and Jsonl are)"
-    if spec.refresh.schedule:
-        return (
-            "spec.refresh.schedule is not available yet: remove it; sources labelled " + names.WATCH + " are followed"
-        )
-    if spec.refresh.delete_policy != "OnCompleteListing":
-        return "spec.refresh.deletePolicy Never is not available yet: write OnCompleteListing"
+        if source.git is not None and not source.git.url.startswith("https://"):
+            return f"source {source.name}: git over ssh is not available yet: write an https:// address"
     if len({gate.eval_job_ref.name for gate in spec.rollout.gates if gate.eval_job_ref}) > 1:
         return "Retrieval gates of several EvalJobs are not available yet: let all refer to one"
     return None

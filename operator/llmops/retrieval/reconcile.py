@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from llmops import control
 from llmops.api import Reason, names
@@ -27,7 +28,7 @@ from llmops.kube.resources import (
     VECTOR_INDEX,
     Object,
 )
-from llmops.retrieval.observe import BY_INDEX, observe, of_release, of_revision
+from llmops.retrieval.observe import BY_INDEX, Seen, observe, of_release, of_revision
 from llmops.retrieval.plan import Plan, State, plan
 from llmops.retrieval.status import status
 
@@ -37,7 +38,8 @@ PRUNED = (CONFIG_MAP, JOB)
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     """Observe, plan, apply, report; only then remove what is no longer needed."""
-    seen = await observe(key, cluster)
+    now = clock.now()
+    seen = await observe(key, cluster, now)
     if seen is None:
         return LookAgain.never()
     wanted = plan(seen)
@@ -47,14 +49,24 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
         except (NotOurs, Invalid) as refusal:
             reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
             wanted = Plan(State.FAILED, reason, str(refusal), keep=wanted.keep)
-    told = status(seen, wanted, clock.now())
+    told = status(seen, wanted, now)
     written = await cluster.report(seen.raw, told)
     if wanted.state is not State.UNSUPPORTED and wanted.reason not in (Reason.NOT_OURS, Reason.API_REFUSED):
         # only now: what is served is remembered, so an older outcome may go
         await cluster.prune(seen.raw, keep=(*wanted.children, *wanted.keep), resources=PRUNED)
     if written:
         await _tell(seen.raw, told, cluster)
-    return LookAgain.never() if wanted.look_after is None else LookAgain.after(wanted.look_after)
+    if seen.turns.skipped:
+        sentence = f"the turn of {seen.turns.skipped} was skipped: the build before it is still going"
+        await cluster.event(seen.raw, Reason.RUN_SKIPPED, sentence)
+    return _look_again(wanted, seen, now)
+
+
+def _look_again(wanted: Plan, seen: Seen, now: datetime) -> LookAgain:
+    waits = [one for one in (wanted.look_after,) if one is not None]
+    if seen.turns.next is not None:
+        waits.append(max(0.0, (seen.turns.next - now).total_seconds()))
+    return LookAgain.after(min(waits)) if waits else LookAgain.never()
 
 
 async def _tell(raw: Object, told: Object, cluster: Cluster) -> None:

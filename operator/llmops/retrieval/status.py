@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from llmops.api import ConditionType, Reason
-from llmops.control import conditions
+from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
 from llmops.retrieval import children
 from llmops.retrieval.observe import Seen
@@ -22,7 +22,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     """The whole status. What is served is remembered from the moment its outcome was seen."""
     old = dict(seen.raw.get("status") or {})
     meta = seen.index.metadata
-    kept = {name: old[name] for name in ("rows", "measured", "embedding", "lastRefresh", "memory") if name in old}
+    kept = {name: old[name] for name in _KEPT if name in old}
     generation = {name: value for name, value in (old.get("generation") or {}).items() if name not in _PASSING}
     if plan.outcome is not None and plan.outcome.served and plan.work is not None:
         kept = _served(seen, plan.outcome, plan.work)
@@ -41,6 +41,9 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         **kept,
         "generation": {"rejected": [], **generation},
         "measured": kept.get("measured") or {},
+        "unread": kept.get("unread") or [],
+        **({"lastScheduleTime": seen.turns.now} if seen.turns.now else {}),
+        **({"nextRefresh": turns.write(seen.turns.next)} if seen.turns.next else {}),
     }
     active = generation.get("active")
     found = _conditions(seen, plan, active, kept)
@@ -48,6 +51,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     return told
 
 
+_KEPT = ("rows", "measured", "embedding", "lastRefresh", "unread", "memory")
 _PASSING = ("building", "buildingDigest", "rejected")
 
 
@@ -61,6 +65,7 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "fingerprint": outcome.fingerprint,
         },
         "lastRefresh": outcome.at,
+        "unread": list(outcome.problems),
         "memory": {
             "parts": dict(outcome.parts),
             "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
@@ -118,15 +123,21 @@ def _sources_read(seen: Seen, plan: Plan) -> Condition:
     if seen.source_problem:
         return Condition(ConditionType.SOURCES_READ, False, Reason.SOURCES_INVALID, seen.source_problem)
     if plan.outcome is not None:
-        return Condition(
-            ConditionType.SOURCES_READ,
-            True,
-            Reason.AS_WANTED,
-            f"{plan.outcome.rows} passages of {len(seen.sources)} sources",
-        )
+        return _read(seen, plan.outcome)
     if plan.state is State.FAILED:
         return Condition(ConditionType.SOURCES_READ, None, plan.reason, plan.sentence)
     return Condition(ConditionType.SOURCES_READ, None, plan.reason, "not all read yet")
+
+
+def _read(seen: Seen, outcome: Outcome) -> Condition:
+    told = f"{outcome.rows} passages of {len(seen.sources)} sources"
+    told += f"; {outcome.carried} documents that were not seen this time stay" if outcome.carried else ""
+    told += f"; {outcome.removed} documents are gone" if outcome.removed else ""
+    if outcome.skipped:
+        first = outcome.problems[0] if outcome.problems else ""
+        told += f"; {outcome.skipped} could not be read (status.unread), such as {first}"
+        return Condition(ConditionType.SOURCES_READ, False, Reason.DOCUMENTS_SKIPPED, told)
+    return Condition(ConditionType.SOURCES_READ, True, Reason.AS_WANTED, told)
 
 
 def _built(plan: Plan, active: int | None) -> Condition:

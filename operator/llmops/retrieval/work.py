@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llmops.api import digest, short
@@ -21,14 +21,25 @@ CONFIG_ERROR = 3  # exit status of a Job whose work is wrong: no retry helps
 
 @dataclass(frozen=True)
 class SourceWork:
-    """One source, and the digest of the content that it had when the work was made."""
+    """One source. A ConfigMap is handed over by the digest of its content; what stands behind another address only the
+    Job can tell, so the work names the look (a turn of the schedule, a person's retry) that it is for."""
 
     name: str
     format: str
     id_field: str
     text_field: str
-    sha256: str
+    sha256: str = ""
     key: str | None = None
+    kind: str = ""  # pvc, http, s3, git; empty for a ConfigMap
+    address: str = ""  # a path on the claim, a web address, s3://bucket/prefix, a repository
+    claim: str = ""
+    endpoint: str = ""
+    ref: str = ""
+    path: str = ""
+    include: tuple[str, ...] = ()
+    secret: str = ""  # its name: a key that was wrong is mended by naming the right one
+    look: str = ""
+    version: str = ""  # what the place said of its content when it was read
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,9 @@ class Work:
     keep_generations: int = 2
     max_delete_percent: int = 30
     copy_vectors: bool = field(default=False)
+    redact: bool = False
+    deduplicate: bool = False
+    never_delete: bool = False
     pinned: tuple[int, ...] = ()  # generations that releases name: never removed
 
     @property
@@ -98,7 +112,9 @@ class Work:
                 "model": embedding.model, "revision": embedding.revision, "prefix": embedding.document_prefix,
                 "metric": self.metric,
             }),
-            chunking=digest(self.chunking),
+            chunking=digest({
+                **self.chunking, "redact": self.redact or None, "deduplicate": self.deduplicate or None,
+            }),
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
             index=digest({"type": self.index_type, "parameters": self.parameters}),
             search=digest({
@@ -106,6 +122,17 @@ class Work:
                 "tune": self.auto_tune or None, "prefix": embedding.query_prefix,
             }),
         )  # fmt: skip
+
+    def read(self, versions: Mapping[str, str]) -> Work:
+        """The same work, with what its sources turned out to have instead of when to look: its `parts.collection` is
+        the identity of a generation."""
+        sources = (replace(one, look="", version=versions[one.name] if one.kind else "") for one in self.sources)
+        return replace(self, sources=tuple(sources))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the index in the engine."""
+        return {"type": self.index_type, "metric": self.metric, "parameters": dict(self.parameters)}
 
     @property
     def short(self) -> str:
@@ -126,7 +153,7 @@ def loads(text: str) -> Work:
     """What `dumps` wrote; ValueError says what does not fit."""
     raw = json.loads(text)
     try:
-        sources = tuple(SourceWork(**one) for one in raw.pop("sources"))
+        sources = tuple(SourceWork(**{**one, "include": tuple(one.get("include", ()))}) for one in raw.pop("sources"))
         return Work(
             sources=sources,
             embedding=EmbeddingWork(**raw.pop("embedding")),

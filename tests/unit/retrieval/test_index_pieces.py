@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +13,10 @@ from llmops.retrieval import space
 from llmops.retrieval.gates import Figures, judge
 from llmops.retrieval.ingest.chunk import estimate, passages
 from llmops.retrieval.ingest.measure import Neighbours
-from llmops.retrieval.ingest.read import Document, Wrong, content_sha256, documents, read
+from llmops.retrieval.ingest.parse import Document
 from llmops.retrieval.server.app import Query, Refused, parse
 from llmops.retrieval.space import PROBES, Space
-from llmops.retrieval.work import SourceWork
 
-SOURCE = SourceWork("faq", "Auto", "id", "text", "")
 TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40
 
 
@@ -67,40 +64,9 @@ def test_another_dimension_is_told_by_its_numbers() -> None:
     assert told == "vectors of 32 numbers where the passages have 64"
 
 
-def test_rows_and_whole_files_become_documents_that_cite_their_source() -> None:
-    rows = '{"id": "a", "text": "one", "topic": "x"}\n\n{"id": 2, "text": "two"}\n'
-    found = documents(SOURCE, {"qa.jsonl": rows, "guide.md": "# Guide\nWalk.", "empty.txt": " "})
-    assert [one.id for one in found] == ["faq/guide.md", "faq/a", "faq/2"]
-    assert found[1].metadata == {"topic": "x"}
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("{oops", "qa.jsonl row 2: not JSON"),
-        ('["a"]', "row 2: a JSON object is expected"),
-        ('{"text": "no id"}', "field 'id' must be"),
-        ('{"id": "b", "text": " "}', "field 'text' must be"),
-        ('{"id": "a", "text": "again"}', "two documents are called 'faq/a'"),
-    ],
-)
-def test_a_broken_row_is_named_by_its_number(row: str, said: str) -> None:
-    with pytest.raises(Wrong, match=said):
-        documents(SOURCE, {"qa.jsonl": '{"id": "a", "text": "one"}\n' + row})
-
-
-def test_a_source_that_changed_since_the_plan_is_not_indexed(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("new")
-    planned = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": "old"}))
-    with pytest.raises(Wrong, match="it changed meanwhile"):
-        read(planned, tmp_path, patience=0)
-    as_planned = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": "new"}))
-    assert [one.id for one in read(as_planned, tmp_path, patience=0)] == ["faq/a.md"]
-
-
 @pytest.mark.parametrize("strategy", ["Semantic", "Fixed"])
 def test_no_passage_is_longer_than_asked_and_none_of_the_text_is_lost(strategy: str) -> None:
-    cut = passages([Document("faq/a", "faq", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)
+    cut = [*passages([Document("faq/a", "faq", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)]
     assert [one.id for one in cut] == [f"faq/a#{n}" for n in range(len(cut))]
     assert max(estimate(one.text) for one in cut) <= 50
     assert "".join("".join(one.text for one in cut).split()) == "".join(TEXT.split())
@@ -108,8 +74,8 @@ def test_no_passage_is_longer_than_asked_and_none_of_the_text_is_lost(strategy: 
 
 @pytest.mark.parametrize("strategy", ["Semantic", "Fixed"])
 def test_neighbours_share_the_overlap(strategy: str) -> None:
-    cut = passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 20}, estimate)
-    without = passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)
+    cut = [*passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 20}, estimate)]
+    without = [*passages([Document("d", "s", TEXT)], {"strategy": strategy, "maxTokens": 50, "overlap": 0}, estimate)]
     assert len(cut) > len(without)
     assert sum(len(one.text) for one in cut) > len(TEXT) * 1.1
 
@@ -117,6 +83,17 @@ def test_neighbours_share_the_overlap(strategy: str) -> None:
 def test_a_document_strategy_cuts_nothing() -> None:
     (one,) = passages([Document("d", "s", TEXT)], {"strategy": "Document", "maxTokens": 8, "overlap": 0}, estimate)
     assert one.text == TEXT
+
+
+def test_headings_are_never_crossed_and_each_passage_says_under_which_it_stands() -> None:
+    text = "Before.\n\n# Boots\nBoots are warm.\n\n## Care\nGrease them.\n\n# Tents\n" + "A tent has two poles. " * 30
+    asked = {"strategy": "Headings", "maxTokens": 60, "overlap": 0}
+    cut = [*passages([Document("s/d", "s", text, {"title": "Shop"})], asked, estimate)]
+    assert [one.text for one in cut[:3]] == ["Before.", "Boots\nBoots are warm.", "Boots > Care\nGrease them."]
+    assert [one.id for one in cut] == [f"s/d#{n}" for n in range(len(cut))]
+    assert cut[2].metadata == {"title": "Shop", "headings": "Boots > Care"}
+    assert len(cut) > 4
+    assert all(one.text.startswith("Tents\nA tent") for one in cut[3:])
 
 
 def test_exact_neighbours_do_not_count_the_vector_itself() -> None:

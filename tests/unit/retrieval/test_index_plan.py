@@ -30,7 +30,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"embedding": {"serviceRef": {"name": "other"}}}, Rebuild(copy_vectors=False)),
         ({"embedding": {"documentPrefix": "passage: "}}, Rebuild(copy_vectors=False)),
         ({"index": {"metric": "IP"}}, Rebuild(copy_vectors=False)),
-        ({"chunking": {"maxTokens": 100}}, Rebuild(copy_vectors=False)),
+        ({"chunking": {"maxTokens": 100}}, Rebuild(copy_vectors=True)),
+        ({"cleaning": {"redact": True}}, Rebuild(copy_vectors=True)),
+        ({"refresh": {"deletePolicy": "Never"}}, Nothing()),
         ({"rollout": {"keepGenerations": 5}}, Nothing()),
         ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
         ({"embedding": {"batchSize": 8}}, Nothing()),
@@ -211,9 +213,7 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
     ("change", "said"),
     [
         ({"engine": {"mode": "Standalone"}}, "engine Milvus in mode Standalone is not available yet"),
-        ({"sources": [{"name": "m", "pvc": {"claim": "m"}}]}, "source m: only configMapRef is available yet"),
-        ({"refresh": {"schedule": "@daily"}}, "spec.refresh.schedule is not available yet"),
-        ({"refresh": {"deletePolicy": "Never"}}, "spec.refresh.deletePolicy Never is not available yet"),
+        ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )
 def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[str, Any], said: str) -> None:

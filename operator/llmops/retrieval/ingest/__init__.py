@@ -1,12 +1,16 @@
 """The index Job's side, `llmops index`: one generation built and measured; the alias moves if every gate passed.
 
-    read.py       the mounted sources -> documents, checked against the digests that the work was made of
+    build.py      the story: look, read what changed, chunk, embed, write, measure, decide
+    read.py       what the sources have today: places/ lists and reads them, parse.py makes documents of the bytes
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens
+    spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded
+    embed.py      texts -> vectors, batches that adapt to what the service takes
     store.py      the vector database as a Job needs it: generations, their properties, the alias
     measure.py    recall against exact search, recall on labelled questions, latency
     report.py     progress, outcome and failure into the Job's one ConfigMap
-    main.py       the story
+    main.py       the process
 
-Killed anywhere it can be started again: a generation counts only once it is marked complete, the alias moves in one
-call, and what an earlier try left half-built is removed.
+Killed anywhere it can be started again: a generation counts only once it is marked complete, and before that every
+passage was found in it once, with its text; the alias moves in one call. What an earlier try left half-built is gone on
+with where its content is still what is wanted, and removed where it is not.
 """

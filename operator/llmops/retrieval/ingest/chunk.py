@@ -6,13 +6,13 @@ import hashlib
 import http.client
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmops.retrieval.ingest.read import Document
+from llmops.retrieval.ingest.parse import Document
 
 Count = Callable[[str], int]
 TEXT_BYTES = 65_000  # what the engine keeps of a passage's text
@@ -34,27 +34,52 @@ class Passage:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def passages(documents: Iterable[Document], chunking: Mapping[str, Any], count: Count) -> list[Passage]:
+def passages(documents: Iterable[Document], chunking: Mapping[str, Any], count: Count) -> Iterator[Passage]:
     """Every document's passages, in order."""
     cut = _cutter(chunking, count)
-    return [
-        Passage(f"{one.id}#{number}", one.id, one.source, text, one.metadata)
-        for one in documents
-        for number, text in enumerate(cut(one.text))
-        if text.strip()
-    ]
+    for one in documents:
+        pieces = [(text, more) for text, more in cut(one.text) if text.strip()]
+        for number, (text, more) in enumerate(pieces):
+            yield Passage(f"{one.id}#{number}", one.id, one.source, text, {**one.metadata, **more})
 
 
-def _cutter(chunking: Mapping[str, Any], count: Count) -> Callable[[str], list[str]]:
+Piece = tuple[str, Mapping[str, Any]]
+"""A text, and what it adds to its document's metadata."""
+
+
+def _cutter(chunking: Mapping[str, Any], count: Count) -> Callable[[str], Iterable[Piece]]:
     strategy, most, overlap = chunking["strategy"], chunking["maxTokens"], chunking["overlap"]
     if strategy == "Document":
-        return lambda text: [text]
+        return lambda text: [(text, {})]
     if strategy == "Fixed":
-        return lambda text: _fixed(text, most, overlap, count)
+        return lambda text: [(one, {}) for one in _fixed(text, most, overlap, count)]
     from semchunk.semchunk import chunkerify
 
     chunker = chunkerify(count, most)
-    return lambda text: [str(one) for one in chunker(text, overlap=overlap or None)]
+
+    def semantic(text: str) -> list[str]:
+        return [str(one) for one in chunker(text, overlap=overlap or None)]
+
+    if strategy == "Headings":
+        return lambda text: _by_headings(text, semantic)
+    return lambda text: [(one, {}) for one in semantic(text)]
+
+
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+
+
+def _by_headings(text: str, semantic: Callable[[str], list[str]]) -> Iterator[Piece]:
+    """A passage a section, with the headings that it stands under; long sections are cut as Semantic cuts."""
+    path: list[tuple[int, str]] = []
+    marks = [*_HEADING.finditer(text)]
+    ends = [one.start() for one in marks] + [len(text)]
+    yield from ((one, {}) for one in semantic(text[: ends[0]].strip()))
+    for mark, end in zip(marks, ends[1:], strict=True):
+        level = len(mark.group(1))
+        path = [(at, title) for at, title in path if at < level] + [(level, mark.group(2))]
+        above = " > ".join(title for _, title in path)
+        for one in semantic(text[mark.end() : end].strip()):
+            yield f"{above}\n{one}", {"headings": above}
 
 
 def _fixed(text: str, most: int, overlap: int, count: Count) -> list[str]:
@@ -78,13 +103,18 @@ def _fixed(text: str, most: int, overlap: int, count: Count) -> list[str]:
 
 
 def counter(url: str, model: str) -> Count:
-    """Counts tokens as the embedding model does, where its server can be asked (llama.cpp and vLLM have /tokenize)."""
-    exact = lru_cache(maxsize=100_000)(_Tokenizer(url, model))
+    """Counts tokens as the embedding model does, where its server can be asked (llama.cpp and vLLM have /tokenize).
+
+    Tokenizers cut at white space before anything else, so a text has at most as many tokens as its words have: the
+    words are counted once each, where asking about every text takes longer than embedding it.
+    """
+    tokenizer = _Tokenizer(url, model)
     try:
-        exact("Does this server count?")
+        around = tokenizer("a") - (tokenizer("a a") - tokenizer("a"))  # what begins and ends every text
+        word = lru_cache(maxsize=500_000)(lambda text: tokenizer(text) - around)
     except (OSError, http.client.HTTPException, KeyError, ValueError):
         return estimate
-    return exact
+    return lambda text: around + sum(map(word, text.split()))
 
 
 _PIECE = re.compile(r"\w+|[^\w\s]")

@@ -33,8 +33,11 @@ def figures(
     asked: Asked, tune: bool,
 ) -> tuple[Figures, dict[str, int]]:  # fmt: skip
     """The measurements, and the search parameters they hold for: with `tune`, ef is raised until AnnRecall passes."""
-    rows = list(store.rows(collection, ("id", "vector")))
-    neighbours = Neighbours([row["id"] for row in rows], np.array([row["vector"] for row in rows], "f4"), metric)
+    rows, pages = list[str](), []
+    for ids, _, page in store.vectors(collection):
+        rows += ids
+        pages.append(page)
+    neighbours = Neighbours(rows, np.concatenate(pages) if pages else np.zeros((0, 0), "f4"), metric)
     by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates if gate["type"] == "AnnRecall"} or {10: 0.0}
     wanted = dict(search)
     while True:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
@@ -19,6 +20,7 @@ from llmops.retrieval.space import Space
 PROPERTY = "llmops"
 METRICS = {"Cosine": "COSINE", "L2": "L2", "IP": "IP"}
 BATCH = 500
+PAGE = 2000
 STARTING = 120.0  # seconds to wait for an engine that has just been started
 
 
@@ -89,13 +91,18 @@ class Store:
         schema.add_field("hash", DataType.VARCHAR, max_length=64)
         schema.add_field("metadata", DataType.JSON)
         wanted = self.client.prepare_index_params()
-        wanted.add_index("vector", **index)
+        wanted.add_index(
+            "vector", index_type=index["type"], metric_type=METRICS[index["metric"]], params=index["parameters"]
+        )
         self.client.create_collection(
             collection, schema=schema, index_params=wanted, properties={PROPERTY: json.dumps(told)}
         )
         return Generation(collection, told)
 
-    def insert(self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]]) -> None:
+    def insert(
+        self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
+    ) -> None:
+        """`again`: some may be there already, and are replaced."""
         rows = [
             {
                 "id": one.id, "vector": vector, "text": one.text.encode()[:TEXT_BYTES].decode(errors="ignore"),
@@ -104,7 +111,8 @@ class Store:
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
         for at in range(0, len(rows), BATCH):
-            self.client.insert(collection, rows[at : at + BATCH])
+            write = self.client.upsert if again else self.client.insert
+            write(collection, rows[at : at + BATCH])
 
     def tell(self, generation: Generation, **news: Any) -> Generation:
         """Write something about a generation."""
@@ -124,13 +132,34 @@ class Store:
 
     def rows(self, collection: str, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Every row."""
+        return (row for page in self._pages(collection, fields) for row in page)
+
+    def _pages(self, collection: str, fields: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         self.client.load_collection(collection)
-        pages = self.client.query_iterator(collection, batch_size=BATCH, output_fields=list(fields))
+        pages = self.client.query_iterator(collection, batch_size=PAGE, output_fields=list(fields))
         try:
             while page := pages.next():
-                yield from page
+                yield page
         finally:
             pages.close()
+
+    def ids(self, collection: str) -> Iterator[tuple[str, str]]:
+        """Each row's id and hash."""
+        return ((row["id"], row["hash"]) for row in self.rows(collection, ("id", "hash")))
+
+    def documents(self, collection: str) -> Iterator[tuple[str, str]]:
+        """Each row's document and source."""
+        return ((row["document"], row["source"]) for row in self.rows(collection, ("id", "document", "source")))
+
+    def passages(self, collection: str) -> Iterator[dict[str, Any]]:
+        """Every row without its vector."""
+        return self.rows(collection, ("id", "document", "source", "text", "metadata"))
+
+    def vectors(self, collection: str) -> Iterator[tuple[list[str], list[str], np.ndarray[Any, Any]]]:
+        """Ids, hashes and vectors, page by page."""
+        for page in self._pages(collection, ("id", "hash", "vector")):
+            vectors = np.array([row["vector"] for row in page], "f4")
+            yield [row["id"] for row in page], [row["hash"] for row in page], vectors
 
     def search(
         self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]

@@ -1,0 +1,318 @@
+"""One generation, from what its sources have today to a decision about the alias."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from llmops.retrieval import gates
+from llmops.retrieval.embedder import Embedder
+from llmops.retrieval.ingest import chunk, read
+from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.ingest.embed import PATIENCE, embed
+from llmops.retrieval.ingest.read import Reading
+from llmops.retrieval.ingest.report import Report
+from llmops.retrieval.ingest.spool import STRIDE, Spool
+from llmops.retrieval.outcome import GateResult, Outcome
+from llmops.retrieval.space import Space
+from llmops.retrieval.work import PROGRESS, Questions, Work
+from llmops.web import Passing, Wrong
+
+if TYPE_CHECKING:
+    from llmops.retrieval.ingest.places import Listing
+    from llmops.retrieval.ingest.store import Generation, Store
+
+LETTING_GO = 5.0  # seconds for query servers to leave a collection before it is dropped
+TELL_EVERY = 2.0  # seconds between two words of progress
+
+
+async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path, report: Report) -> Outcome:
+    """Look, read what changed, chunk, embed, write, measure; serve it if every gate passes."""
+    from llmops.retrieval.ingest.store import Store
+
+    started, progress = time.monotonic(), Progress(report)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
+        embedder = Embedder(session, wanted.embedding.url, wanted.embedding.model)
+        space = await embedder.space(wanted.embedding.document_prefix, PATIENCE)
+        store = Store(wanted.engine, wanted.alias, wanted.prefix)
+        active = store.active()
+        listings = await asyncio.to_thread(read.look, wanted, mounted, _versions(active))
+        made = Making(wanted, listings, space, embedder, store, active, Spool(scratch / "spool"), progress)
+        built = made.there() or await made.build()
+        await progress.tell("Measuring", built.number, made.rows, made.rows, now=True)
+        measured = measured_before(made, built)
+        if measured is None:
+            asked = [wanted.embedding.query_prefix + question for question, _ in questions]
+            vectors = await _vectors(embedder, asked, wanted.embedding.batch_size)
+            measured = _measured(wanted, built, questions, vectors, store)
+    return _decide(made, built, measured, time.monotonic() - started)
+
+
+def _versions(active: Generation | None) -> dict[str, str]:
+    return dict(active.told.get("versions") or {}) if active else {}
+
+
+async def _vectors(embedder: Embedder, texts: Sequence[str], batch_size: int) -> list[list[float]]:
+    found = await embed(embedder, texts, batch_size)
+    refused = next((one for one in found if isinstance(one, str)), None)
+    if refused is not None:
+        raise Wrong(f"a question of the Retrieval gate: {refused}")
+    return [one for one in found if not isinstance(one, str)]
+
+
+class Progress:
+    """Only shown: a build never fails of it, and it is not told more often than anybody looks."""
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._told = report, 0.0
+
+    async def tell(self, stage: str, generation: int, done: int, total: int, now: bool = False) -> None:
+        moment = time.monotonic()
+        if not now and moment - self._told < TELL_EVERY:
+            return
+        self._told = moment
+        told: dict[str, Any] = {"stage": stage, "generation": generation, "done": done, "total": total}
+        try:
+            await self._report.write(PROGRESS, json.dumps(told))
+        except Exception as problem:  # noqa: BLE001 - progress is a courtesy
+            print(f"progress not written: {problem}", file=sys.stderr)
+
+
+@dataclass
+class Making:
+    """A generation while it is made."""
+
+    wanted: Work
+    listings: dict[str, Listing]
+    space: Space
+    embedder: Embedder
+    store: Store
+    active: Generation | None
+    spool: Spool
+    progress: Progress
+    rows: int = 0
+    embedded: int = 0
+    carried: int = 0
+    removed: int = 0
+
+    def __post_init__(self) -> None:
+        self.reading = Reading()
+        self.versions = {name: one.version for name, one in self.listings.items()}
+
+    @property
+    def identity(self) -> str:
+        return self.wanted.read(self.versions).parts.collection
+
+    def there(self) -> Generation | None:
+        """The generation with this content, where it was built before: then nothing has to be read."""
+        for one in self.store.generations():
+            if one.told.get("identity") == self.identity and one.complete and one.space and one.space.same(self.space):
+                self.store.loaded(one.collection)  # Milvus Lite loads nothing by itself after a restart
+                self.rows = int(one.told["rows"])
+                self.reading.problems += one.told.get("problems") or []
+                self.reading.skipped = int(one.told.get("skipped") or 0)
+                return one
+        return None
+
+    async def build(self) -> Generation:
+        """Another one, or the one that an earlier try left unfinished."""
+        await asyncio.to_thread(self._read)
+        generation, again = self._begun()
+        if self.wanted.copy_vectors:
+            self._remember()
+        await self._fill(generation, again)
+        self._check(generation)
+        self.rows = len(self.spool)
+        return self.store.tell(
+            generation, complete=True, rows=self.rows, versions=self.versions, problems=self.reading.problems,
+            skipped=self.reading.skipped,
+        )  # fmt: skip
+
+    def _read(self) -> None:
+        """Every passage into the spool: of what can be read, and of what stays though it was not seen."""
+        wanted, documents = self.wanted, read.documents(self.wanted, self.listings, self.reading)
+        count = chunk.counter(wanted.embedding.url, wanted.embedding.model)
+        self.spool.add(chunk.passages(documents, wanted.chunking, count), wanted.deduplicate)
+        for source in self.reading.again:  # what is asked for next time is not what there is
+            self.versions[source] += f" but not all, at {time.time():.0f}"
+        if self.active is not None:
+            self._carry(self.active)
+        if not len(self.spool):
+            partly = "; ".join(self.reading.problems)
+            if self.reading.again:
+                raise Passing(partly)
+            raise Wrong(f"the sources have no text: nothing would be found{f' ({partly})' if partly else ''}")
+
+    def _carry(self, active: Generation) -> None:
+        """A source that suddenly lost most of its documents is more often an accident than meant."""
+        before = dict(self.store.documents(active.collection))
+        unseen = {one: source for one, source in before.items() if not self.spool.has_document(one)}
+        never = self.wanted.never_delete
+        staying = {one for one, source in unseen.items() if self.reading.stays(one, source, never)}
+        gone = unseen.keys() - staying
+        most = self.wanted.max_delete_percent
+        if before and len(gone) * 100 > most * len(before):
+            raise Wrong(
+                f"{len(gone)} of {len(before)} documents are gone (such as {min(gone)}), more than "
+                f"spec.refresh.maxDeletePercent {most} allows: bring them back, or raise it"
+            )
+        self.carried, self.removed = len(staying), len(gone)
+        if staying:
+            self.spool.add(_passage(row) for row in self.store.passages(active.collection)
+                           if row["document"] in staying)  # fmt: skip
+
+    def _begun(self) -> tuple[Generation, bool]:
+        """Where the passages go, and whether some may be there."""
+        there, identity = self.store.generations(), self.identity
+        found = None
+        for one in there:
+            if one.complete:
+                continue
+            same = one.told.get("identity") == identity and one.space is not None and one.space.same(self.space)
+            if same and found is None:
+                found = one
+            else:
+                self.store.drop(one)  # of a try that was interrupted, and is not wanted any more
+        if found is not None:
+            if not self.spool.stored(self.store.ids(found.collection)):
+                return found, True
+            self.store.drop(found)
+            self.spool.forget_stored()
+        number = max((one.number for one in there), default=0) + 1
+        told = {"generation": number, "identity": identity, "space": self.space.dumps()}
+        name = f"{self.wanted.prefix}{number}_{identity[:8]}"
+        return self.store.create(name, self.space.dimensions, self.wanted.settings, told), False
+
+    def _remember(self) -> None:
+        """Vectors of the served generation, where they lie in the same space."""
+        active = self.active
+        if active is None or active.space is None or not active.space.same(self.space):
+            return
+        for _, hashes, vectors in self.store.vectors(active.collection):
+            self.spool.remember(dict(zip(hashes, vectors, strict=True)))
+
+    async def _fill(self, generation: Generation, again: bool) -> None:
+        """While a stride is written the next is embedded. One writer at a time: Milvus Lite loses rows of two."""
+        writing: asyncio.Task[None] | None = None
+        done, total = self.spool.count_stored(), len(self.spool)
+        for batch in self.spool.missing():
+            passages, vectors = await self._embedded(batch)
+            if writing is not None:
+                await writing
+            insert = self.store.insert
+            writing = asyncio.create_task(asyncio.to_thread(insert, generation.collection, passages, vectors, again))
+            done += len(batch)
+            await self.progress.tell("Embedding", generation.number, done, total, now=done <= STRIDE)
+        if writing is not None:
+            await writing
+
+    async def _embedded(self, batch: list[Passage]) -> tuple[list[Passage], list[list[float]]]:
+        known = self.spool.known(one.hash for one in batch)
+        texts = {one.hash: self.wanted.embedding.document_prefix + one.text for one in batch if one.hash not in known}
+        found = await embed(self.embedder, list(texts.values()), self.wanted.embedding.batch_size)
+        new = {hash_: one for hash_, one in zip(texts, found, strict=True) if not isinstance(one, str)}
+        refused = {hash_: one for hash_, one in zip(texts, found, strict=True) if isinstance(one, str)}
+        if refused and len(refused) == len(batch):
+            raise Wrong(f"{next(iter(refused.values()))}; a passage may be too long for it: lower chunking.maxTokens")
+        for one in batch:
+            if one.hash in refused:
+                self.reading.skip(f"passage {one.id}: {refused[one.hash]}")
+        self.spool.drop(one.id for one in batch if one.hash in refused)
+        self.spool.remember(new)
+        self.embedded += len(new)
+        whole = {**known, **new}
+        kept = [one for one in batch if one.hash in whole]
+        return kept, [whole[one.hash] for one in kept]
+
+    def _check(self, generation: Generation) -> None:
+        """Every passage is there once, with the text that it should have; else this try was for nothing."""
+        self.store.settle(generation.collection)
+        self.spool.forget_stored()
+        strange = self.spool.stored(self.store.ids(generation.collection))
+        missing = len(self.spool) - self.spool.count_stored()
+        if strange or missing:
+            self.store.drop(generation)
+            raise Passing(f"{generation.collection} has {strange} rows too many and {missing} too few: built again")
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    return Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a generation is worth, and the search parameters that it holds for."""
+
+    told: Mapping[str, str | int]
+    results: tuple[GateResult, ...]
+    search: Mapping[str, int]
+
+
+def measured_before(made: Making, built: Generation) -> Measured | None:
+    """Of the generation that is served, if nothing about it or its gates has changed since."""
+    old = built.told.get("measured")
+    served = made.active is not None and made.active.collection == built.collection
+    if not served or not old or built.told.get("asked") != made.wanted.parts.search:
+        return None
+    return Measured(old, tuple(GateResult(**one) for one in built.told["results"]), built.told["search"])
+
+
+def _measured(
+    wanted: Work, built: Generation, questions: Questions, vectors: list[list[float]], store: Store
+) -> Measured:
+    from llmops.retrieval.ingest.measure import Asked, figures
+
+    asked = Asked(questions, vectors)
+    name, gates_ = built.collection, wanted.gates
+    found, search = figures(store, name, wanted.metric, wanted.search, gates_, asked, wanted.auto_tune)
+    return Measured(found.told(), gates.judge(gates_, found), search)
+
+
+def _decide(made: Making, built: Generation, measured: Measured, seconds: float) -> Outcome:
+    """Serve it, or leave it lying; either way remove what nobody needs any more."""
+    wanted, store, results = made.wanted, made.store, measured.results
+    before = store.active()
+    served = all(gate.passed for gate in results)
+    now = datetime.now(UTC)
+    if served:
+        built = store.tell(
+            built, key=wanted.parts.key, search=dict(measured.search), metric=wanted.metric, served=now.timestamp(),
+            embedding=asdict(wanted.embedding), asked=wanted.parts.search, measured=dict(measured.told),
+            results=[asdict(one) for one in results],
+        )  # fmt: skip
+        store.point(built)
+    kept = _prune(store, built, wanted, moved=served and before is not None)
+    reading = made.reading
+    return Outcome(
+        key=wanted.parts.key, generation=built.number, collection=built.collection, served=served, rows=made.rows,
+        dimensions=made.space.dimensions, fingerprint=made.space.fingerprint, measured=measured.told, gates=results,
+        parts=asdict(wanted.parts), embedded=made.embedded, seconds=round(seconds, 1),
+        previous=before.collection if before and before.collection != built.collection else None,
+        at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
+        problems=tuple(reading.problems), skipped=reading.skipped, carried=made.carried, removed=made.removed,
+    )  # fmt: skip
+
+
+def _prune(store: Store, built: Generation, wanted: Work, moved: bool) -> list[Generation]:
+    """Keep what queries see, the newest of what they saw, those that releases name, and the one just built; it may be
+    looked at."""
+    active, there = store.active(), store.generations()
+    seen = sorted((one for one in there if one.served), key=lambda one: one.served, reverse=True)
+    newest = {one.collection for one in seen[: wanted.keep_generations]}
+    kept = {built.collection, active.collection if active else "", *newest}
+    kept |= {one.collection for one in there if one.number in wanted.pinned}
+    gone = [one for one in there if one.collection not in kept]
+    if gone and moved:
+        time.sleep(LETTING_GO)
+    for one in gone:
+        store.drop(one)
+    return [one for one in there if one.collection in kept]

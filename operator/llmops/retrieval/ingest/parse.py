@@ -1,0 +1,192 @@
+"""A file's bytes -> its documents, each with its text as Markdown where it has headings; what cannot be read is named.
+
+HTML goes through trafilatura, which leaves menus, footers and scripts out; PDF through pypdf, docx through python-docx.
+(Unstructured would do all of it; with what it needs by now it is 613 MB, spaCy and numba included.)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmops.retrieval.work import SourceWork
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document; `id` begins with its source's name."""
+
+    id: str
+    source: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What cannot be read, and why. `id`: the document that it would have been, where that is known; what the index
+    has of it stays."""
+
+    told: str
+    id: str | None = None
+
+
+FORMATS = {
+    ".md": "Markdown", ".markdown": "Markdown", ".html": "HTML", ".htm": "HTML", ".pdf": "PDF", ".docx": "Docx",
+    ".jsonl": "Jsonl", ".ndjson": "Jsonl", ".csv": "Csv", ".tsv": "Csv",
+}  # fmt: skip
+MOST_HTML = 4 << 20  # what takes a page apart properly takes minutes of more
+
+
+def parse(source: SourceWork, name: str, data: bytes) -> Iterator[Document | Unread]:
+    """One document a file, or one a row of jsonl and csv."""
+    ending = re.search(r"\.[a-z]+$", name.lower())
+    format_ = source.format if source.format != "Auto" else FORMATS.get(ending.group() if ending else "", "Text")
+    where, whole = f"{source.name}/{name}", f"source {source.name}, {name}"
+    if format_ in ("Jsonl", "Csv"):
+        yield from _rows(source, whole, format_, data, "\t" if name.lower().endswith(".tsv") else None)
+        return
+    try:
+        text, metadata = _WHOLE[format_](data)
+    except Exception as problem:  # noqa: BLE001 - whatever a parser makes of a broken file
+        yield Unread(f"{whole}: no {format_} that can be read ({_told(problem)})", where)
+        return
+    if text := tidy(text):
+        yield Document(where, source.name, text, metadata)
+    elif format_ == "PDF" and data.strip():
+        yield Unread(f"{whole}: it has pictures of text and no text: let it be recognised (OCR) first", where)
+
+
+def _told(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"[:200]
+
+
+def tidy(text: str) -> str:
+    """One form of each letter (NFC), no marks that nobody sees, no runs of empty lines."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff\x00]", "", text)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t\u00a0]+\n", "\n", text)).strip()
+
+
+def _text(data: bytes) -> tuple[str, dict[str, Any]]:
+    return decoded(data), {}
+
+
+def decoded(data: bytes) -> str:
+    """UTF-8, else what its bytes look most like; ValueError for what is no text."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        from charset_normalizer import from_bytes
+
+        best = None if b"\0" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff") else from_bytes(data).best()
+        if best is None:
+            raise ValueError("it is no text") from None
+        text = str(best)
+    if "\0" in text:
+        raise ValueError("it is no text")
+    return text
+
+
+BOILERPLATE = "//script|//style|//noscript|//template|//nav|/html/body/header|/html/body/footer"
+
+
+def _html(data: bytes) -> tuple[str, dict[str, Any]]:
+    import lxml.html
+    from trafilatura import extract
+
+    tree = lxml.html.fromstring(data)
+    title = " ".join((tree.findtext(".//title") or "").split())
+    for one in tree.xpath(BOILERPLATE):
+        one.drop_tree()
+    plain = str(tree.text_content())
+    proper = len(data) < MOST_HTML
+    found = extract(tree, output_format="markdown", include_comments=False, favor_recall=True) if proper else None
+    return found or re.sub(r"\n\s*\n+", "\n\n", plain), {"title": title} if title else {}
+
+
+def _pdf(data: bytes) -> tuple[str, dict[str, Any]]:
+    from pypdf import PdfReader
+
+    reader = PdfReader(io.BytesIO(data))
+    title = str((reader.metadata and reader.metadata.title) or "").strip()
+    return "\n\n".join(page.extract_text() for page in reader.pages), {"title": title} if title else {}
+
+
+def _docx(data: bytes) -> tuple[str, dict[str, Any]]:
+    from docx import Document as Docx
+    from docx.table import Table
+
+    opened = Docx(io.BytesIO(data))
+    parts = []
+    for one in opened.iter_inner_content():
+        if isinstance(one, Table):
+            parts.append("\n".join("| " + " | ".join(cell.text for cell in row.cells) + " |" for row in one.rows))
+            continue
+        level = re.match(r"(?:Heading (\d)|Title)$", (one.style and one.style.name) or "")
+        parts.append(("#" * int(level.group(1) or 1) + " " if level else "") + one.text)
+    title = (opened.core_properties.title or "").strip()
+    return "\n\n".join(parts), {"title": title} if title else {}
+
+
+_WHOLE: dict[str, Callable[[bytes], tuple[str, dict[str, Any]]]] = {
+    "Text": _text, "Markdown": _text, "HTML": _html, "PDF": _pdf, "Docx": _docx,
+}  # fmt: skip
+
+
+def _rows(
+    source: SourceWork, where: str, format_: str, data: bytes, delimiter: str | None
+) -> Iterator[Document | Unread]:
+    try:
+        text = decoded(data)
+    except ValueError as problem:
+        yield Unread(f"{where}: {problem}")
+        return
+    rows = _csv(text, delimiter) if format_ == "Csv" else _jsonl(text)
+    for number, row in rows:
+        yield _row(source, row, f"{where} row {number}")
+
+
+def _jsonl(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as problem:
+                yield number, problem
+
+
+def _csv(text: str, delimiter: str | None) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(1 << 30)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text))
+    for number, row in enumerate(reader, start=2):
+        if None in row or None in row.values():
+            yield number, ValueError(f"it has not the {len(reader.fieldnames or ())} columns of the first row")
+        else:
+            yield number, dict(row)
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
+def _row(source: SourceWork, row: Any, where: str) -> Document | Unread:
+    if isinstance(row, ValueError):
+        return Unread(f"{where}: not JSON ({row})" if isinstance(row, json.JSONDecodeError) else f"{where}: {row}")
+    if not isinstance(row, dict):
+        return Unread(f"{where}: a JSON object is expected, not {type(row).__name__}")
+    identity, text = row.pop(source.id_field, None), row.pop(source.text_field, None)
+    if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
+        return Unread(f"{where}: field {source.id_field!r} must be a text or a whole number (sources[].fields.id)")
+    whole = f"{source.name}/{identity}"
+    if not isinstance(text, str) or not text.strip():
+        told = f"{where}: field {source.text_field!r} must be a text that is not empty (sources[].fields.text)"
+        return Unread(told, whole)
+    return Document(whole, source.name, tidy(text), row)

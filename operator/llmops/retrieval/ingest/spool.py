@@ -1,0 +1,113 @@
+"""Passages and vectors on the pod's scratch (SQLite): a hundred thousand of them take disk and not memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops.retrieval.ingest.chunk import Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = """
+CREATE TABLE passages (n INTEGER PRIMARY KEY, id TEXT UNIQUE, document TEXT, source TEXT, hash TEXT, text TEXT,
+                       metadata TEXT, stored INTEGER DEFAULT 0);
+CREATE INDEX by_hash ON passages (hash);
+CREATE INDEX by_document ON passages (document);
+CREATE TABLE vectors (hash TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID;
+PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+"""
+STRIDE = 512
+
+
+class Spool:
+    """What a generation is to have. Not for two threads; gone with the Job."""
+
+    def __init__(self, path: Path | str) -> None:
+        Path(path).unlink(missing_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript(SCHEMA)
+
+    def add(self, passages: Iterable[Passage], deduplicate: bool = False) -> int:
+        """In their order; with `deduplicate` a text that is there already is left out. How many were left out."""
+        out, stream = 0, iter(passages)
+        while batch := list(islice(stream, STRIDE)):
+            self._db.execute("BEGIN")
+            for one in batch:
+                if deduplicate and self._has(one.hash):
+                    out += 1
+                    continue
+                row = (one.id, one.document, one.source, one.hash, one.text, json.dumps(dict(one.metadata)))
+                self._db.execute(
+                    "INSERT INTO passages (id, document, source, hash, text, metadata) VALUES (?,?,?,?,?,?)", row
+                )
+            self._db.execute("COMMIT")
+        return out
+
+    def _has(self, hash_: str) -> bool:
+        return self._db.execute("SELECT 1 FROM passages WHERE hash = ? LIMIT 1", (hash_,)).fetchone() is not None
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
+
+    def has_document(self, document: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM passages WHERE document = ? LIMIT 1", (document,)).fetchone()
+        return found is not None
+
+    def remember(self, vectors: Mapping[str, Sequence[float] | np.ndarray[Any, Any]]) -> None:
+        """Vectors by the hash of their text; an equal text needs no other."""
+        import numpy
+
+        rows = [(hash_, numpy.asarray(one, "<f4").tobytes()) for hash_, one in vectors.items()]
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?,?)", rows)
+        self._db.execute("COMMIT")
+
+    def known(self, hashes: Iterable[str]) -> dict[str, list[float]]:
+        """Those that there are."""
+        import numpy
+
+        asked = list(dict.fromkeys(hashes))
+        marks = ",".join("?" * len(asked))
+        rows = self._db.execute(f"SELECT hash, vector FROM vectors WHERE hash IN ({marks})", asked)
+        return {hash_: numpy.frombuffer(vector, "<f4").tolist() for hash_, vector in rows}
+
+    def stored(self, rows: Iterable[tuple[str, str]]) -> int:
+        """Marks (id, hash) pairs that the engine has; how many it has that are not wanted, or twice."""
+        strange, stream = 0, iter(rows)
+        while batch := list(islice(stream, STRIDE)):
+            self._db.execute("BEGIN")
+            for id_, hash_ in batch:
+                changed = self._db.execute(
+                    "UPDATE passages SET stored = 1 WHERE id = ? AND hash = ? AND stored = 0", (id_, hash_)
+                ).rowcount
+                strange += changed == 0
+            self._db.execute("COMMIT")
+        return strange
+
+    def missing(self) -> Iterator[list[Passage]]:
+        """Those that the engine has not, a stride at a time; each is handed out once."""
+        last = 0
+        fields = "n, id, document, source, text, metadata"
+        asked = f"SELECT {fields} FROM passages WHERE stored = 0 AND n > ? ORDER BY n LIMIT ?"
+        while rows := self._db.execute(asked, (last, STRIDE)).fetchall():
+            last = rows[-1][0]
+            yield [Passage(row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
+
+    def forget_stored(self) -> None:
+        """As if the engine had nothing."""
+        self._db.execute("UPDATE passages SET stored = 0")
+
+    def drop(self, ids: Iterable[str]) -> None:
+        self._db.executemany("DELETE FROM passages WHERE id = ?", [(one,) for one in ids])
+
+    def count_stored(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM passages WHERE stored = 1").fetchone()[0])
+
+    def close(self) -> None:
+        self._db.close()
