@@ -140,6 +140,21 @@ def promote(options: argparse.Namespace) -> int:
     return asyncio.run(bring(kind, options.namespace, name, options.to_namespace, options.offline))
 
 
+def search(options: argparse.Namespace) -> int:
+    """What an index finds for a question; with --poor, the questions that it found nothing good for."""
+    from llmops.desk import search as desk
+    from llmops.desk.objects import Unknown
+    from llmops.desk.reach import Index
+
+    index = Index(options.namespace, options.index, options.url)
+    if options.poor:
+        return asyncio.run(desk.poor(index, options.json))
+    if not (options.question or "").strip():
+        raise Unknown('write the question, such as llmops search faq "How do I change my address?", or --poor')
+    wanted = desk.Wanted(options.question, options.top, options.filter, options.generation, options.min_score)
+    return asyncio.run(desk.search(index, wanted, options.json))
+
+
 def key_create(options: argparse.Namespace) -> int:
     """A new key, shown once; the manifest with its hash."""
     from llmops.desk import keys
@@ -160,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb, told in (("approve", "let the step go on"), ("retry", "try it again"), ("abort", "take it back")):
         _of_object(_command(commands, verb, decide, told))
     _moving(commands)
+    _asking(commands)
     key = commands.add_parser("key", help="keys to the door").add_subparsers(dest="what", required=True)
     create = _in_namespace(_command(key, "create", key_create))
     create.add_argument("name")
@@ -191,6 +207,23 @@ def _moving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     onward = _of_object(_command(commands, "promote", promote))
     onward.add_argument("--to-namespace", required=True, metavar="NAMESPACE")
     onward.add_argument("--offline", action="store_true", help="do not ask what is in that namespace")
+
+
+def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    asked = _of_index(_command(commands, "search", search))
+    asked.add_argument("question", nargs="?")
+    asked.add_argument("--top", type=int, default=5, metavar="N", help="so many passages")
+    asked.add_argument("--filter", metavar="EXPR", help="such as 'source == \"faq\"'")
+    asked.add_argument("--generation", type=int, metavar="N", help="another than the active one")
+    asked.add_argument("--min-score", type=float, metavar="X", help="nothing that is less near")
+    asked.add_argument("--poor", action="store_true", help="the questions that found nothing good")
+    asked.add_argument("--json", action="store_true", help="as the query server says it")
+
+
+def _of_index(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("index", metavar="INDEX", help="the VectorIndex")
+    parser.add_argument("--url", help="its query server, where it is reached otherwise than through the API server")
+    return _in_namespace(parser)
 
 
 def _command(

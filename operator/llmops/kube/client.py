@@ -116,9 +116,10 @@ class Client:
         body: Object = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
         await self._call("DELETE", "delete", resource, resource.path(namespace, name), body)
 
-    async def raw(self, path: str) -> Any:
-        """GET of any path, such as /openid/v1/jwks."""
-        return await self._request("GET", path, None, {}, "application/json", self._timeout, self._session)
+    async def raw(self, path: str, body: Object | None = None) -> Any:
+        """GET of any path, such as /openid/v1/jwks; POST where there is a body, as through a Service's proxy."""
+        method = "GET" if body is None else "POST"
+        return await self._request(method, path, body, {}, "application/json", self._timeout, self._session)
 
     async def watch(
         self, resource: Resource, namespace: str | None, since: str, labels: str = ""
@@ -197,9 +198,11 @@ def _event(line: bytes) -> Any:
 
 
 def _sentence(answer: bytes) -> str:
-    """The message of a Status object, else the beginning of whatever came."""
+    """The message of a Status object, or of a process of ours behind a proxy, else the beginning of whatever came."""
     with contextlib.suppress(orjson.JSONDecodeError):
         status = orjson.loads(answer)
-        if isinstance(status, dict) and status.get("message"):
-            return str(status["message"])
+        told = status.get("error") if isinstance(status, dict) else None
+        for one in (status, told):
+            if isinstance(one, dict) and one.get("message"):
+                return str(one["message"])
     return answer[:300].decode(errors="replace")
