@@ -117,6 +117,7 @@ class Index:
     def __init__(self, folder: Path, engine_port: int, embedder_port: int) -> None:
         self.folder, self.port = folder, free_port()
         self.engine_port, self.embedder_port = engine_port, embedder_port
+        self.more: tuple[str, ...] = ()  # options of the query server
         self.questions = [{"question": row["question"], "documents": [row["id"]]} for row in ROWS]
         self.work = Work(
             "shop/faq", alias_of("shop", "faq"), f"http://127.0.0.1:{engine_port}", (),
@@ -156,7 +157,7 @@ class Index:
         """`llmops retrieve`."""
         with process(sys.executable, "-m", "llmops.cli", "retrieve", "--index", "shop/faq", "--engine",
                      self.work.engine, "--alias", self.work.alias, "--host", "127.0.0.1",
-                     "--port", str(self.port)):  # fmt: skip
+                     "--port", str(self.port), *self.more):  # fmt: skip
             until(answers(self.port))
             yield
 

@@ -19,6 +19,7 @@ from llmops.api.common import (
     Ref,
     Rule,
     SecretRef,
+    Similarity,
     Status,
     Uri,
     Url,
@@ -306,6 +307,14 @@ class IndexRollout(Model):
     """Generations kept, the active one included; the one before is there for instant rollback."""
 
 
+class QuerySettings(Model):
+    """How questions are answered."""
+
+    poor_below: Similarity | None = None
+    """A question whose best passage is less near than this found nothing good, and is kept for `llmops search --poor`;
+    without it only those that found nothing at all are."""
+
+
 class VectorIndexSpec(Model):
     """What is indexed, with what, and how good it must be."""
 
@@ -351,6 +360,8 @@ class VectorIndexSpec(Model):
     """When to read the sources again."""
     rollout: IndexRollout = IndexRollout()
     """How a new generation reaches queries."""
+    query: QuerySettings = QuerySettings()
+    """How questions are answered."""
     access: Access = Access()
     """Who may use it."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"

@@ -37,8 +37,9 @@ class Retriever:
 
     async def search(self, retrieval: Retrieval, text: str) -> list[Passage]:
         """The best passages first; UpstreamFailed where the index does not answer."""
-        pinned = {} if retrieval.generation is None else {"generation": retrieval.generation}
-        body = orjson.dumps({"text": text, "topK": retrieval.top_k, **pinned})
+        more = {"generation": retrieval.generation, "minScore": retrieval.min_score}
+        wanted = {name: value for name, value in more.items() if value is not None}
+        body = orjson.dumps({"text": text, "topK": retrieval.top_k, **wanted})
         problem = "it has no Ready query server"
         try:
             async with asyncio.timeout(SECONDS):

@@ -82,6 +82,9 @@ def build_server(index: VectorIndex, engine: str, settings: Settings) -> list[Ob
 def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
     alias = works.alias_of(index.metadata.namespace, index.metadata.name)
     whole = names.qualified(index.metadata.namespace, index.metadata.name)
+    below = index.spec.query.poor_below
+    # one word: argparse takes what begins with a minus for an option
+    poor = [] if below is None else [f"--poor-below={below}"]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -92,7 +95,8 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
                 "name": "query",
                 "image": settings.image_retrieval,
                 "imagePullPolicy": settings.image_pull_policy,
-                "args": ["retrieve", "--index", whole, "--engine", engine, "--alias", alias, "--port", str(PORT)],
+                "args": ["retrieve", "--index", whole, "--engine", engine, "--alias", alias, "--port", str(PORT),
+                         *poor],
                 "ports": [{"name": "http", "containerPort": PORT}],
                 "startupProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "failureThreshold": 60,
                                  "periodSeconds": 1},

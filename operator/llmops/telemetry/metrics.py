@@ -107,6 +107,11 @@ GATEWAY_UNITS_DROPPED = Counter(
 RETRIEVAL_SEARCHES = Counter(
     "llmops_retrieval_searches_total", "Searches by the status they were answered with.", ["status"]
 )
+RETRIEVAL_POOR = Counter(
+    "llmops_retrieval_poor_searches_total",
+    "Questions that found nothing good: nothing at all (empty), nothing as near as spec.query.poorBelow (low), or "
+    "nothing that helped the user who was answered from it (disliked).", ["reason"],
+)  # fmt: skip
 RETRIEVAL_SECONDS = Histogram(
     "llmops_retrieval_seconds", "How long a search takes, by stage (embed, search).", ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),

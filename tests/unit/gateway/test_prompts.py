@@ -182,7 +182,7 @@ async def test_passages_reach_the_prompt_and_are_cited(world: World) -> None:
     )
     world.release(RELEASE, digest)
     reply: ChatCompletion = (await ask(world, "Is it waterproof?")).parse()
-    assert index.asked == [{"text": "Is it waterproof?", "topK": 2}]
+    assert index.asked == [{"text": "Is it waterproof?", "topK": 2, "minScore": 0.5}]
     assert world.engine.asked[0]["messages"][0]["content"] == "Use: [1] The lamp is waterproof."
     assert reply.model_extra["citations"] == [{"n": 1, "id": "faq-1", "source": "faq", "score": 0.9}]
     stream = (await ask(world, "Is it waterproof?", stream=True)).parse()

@@ -111,6 +111,7 @@ def test_exact_neighbours_do_not_count_the_vector_itself() -> None:
         (b'{"text": "a", "topK": true}', "topK must be"),
         (b'{"text": "a", "filter": 1}', "filter must be"),
         (b'{"text": "a", "minScore": "x"}', "minScore must be"),
+        (b'{"text": "a", "remember": 1}', "remember must be"),
     ],
 )
 def test_a_wrong_search_is_told_what_to_send(body: bytes, said: str) -> None:

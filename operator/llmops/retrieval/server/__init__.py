@@ -1,7 +1,8 @@
 """The query server of one index, `llmops retrieve`: a text in, the passages nearest to it out.
 
     live.py   follows the alias: which collection, embedder and search parameters are served now, flipped together
-    app.py    POST /search, /healthz, /readyz, /metrics; raw ASGI
+    app.py    POST /search, /poor, /healthz, /readyz, /metrics; raw ASGI
+    poor.py   questions that found nothing good, for people to read
     main.py   the process
 
 It keeps answering from the last generation it knows while the operator and the API server are away. It refuses (503,

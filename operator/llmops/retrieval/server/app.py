@@ -1,4 +1,4 @@
-"""POST /search {text, topK?, filter?, minScore?, generation?}
+"""POST /search {text, topK?, filter?, minScore?, generation?, remember?}
 -> {generation, index, passages: [{id, text, score, source, metadata}]}."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pymilvus.exceptions import MilvusException
 
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.telemetry import metrics
 
@@ -49,13 +50,15 @@ class Query:
     min_score: float | None = None
     generation: int | None = None
     """The one to search; None: the active one."""
+    remember: bool = True
+    """Whether it is a user's: where it finds nothing good, it is kept for people to read."""
 
 
 class App:
     """The ASGI application of one index."""
 
-    def __init__(self, index: str, client: AsyncMilvusClient, live: Live) -> None:
-        self._index, self._client, self._live = index, client, live
+    def __init__(self, index: str, client: AsyncMilvusClient, live: Live, poor: Poor) -> None:
+        self._index, self._client, self._live, self._poor = index, client, live, poor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = (scope["method"], scope["path"])
@@ -72,7 +75,21 @@ class App:
             served = self._live.served
             told = {"ready": why_not is None, "problem": why_not, "generation": served.generation if served else None}
             return await _reply(send, 503 if why_not else 200, orjson.dumps(told))
+        if route == ("GET", "/poor"):
+            return await _reply(send, 200, orjson.dumps(self._poor.told(self._index)))
+        if route == ("POST", "/poor"):
+            status, body = await self._disliked(receive)
+            return await _reply(send, status, body)
         return await _reply(send, 404, _error(f"no {scope['method']} {scope['path']} here: POST /search"))
+
+    async def _disliked(self, receive: Receive) -> tuple[int, bytes]:
+        """{text}: what was found for it did not help a user."""
+        try:
+            self._poor.disliked(parse(await _body(receive)).text)
+        except Refused as refused:
+            return refused.status, _error(str(refused))
+        metrics.RETRIEVAL_POOR.labels("disliked").inc()
+        return 200, b'{"ok":true}'
 
     async def _search(self, receive: Receive) -> tuple[int, bytes]:
         try:
@@ -110,8 +127,11 @@ class App:
             told += str(served.space.dimensions)
             self._live.mismatch = told if served is self._live.served else self._live.mismatch
             raise Refused(503, told)
-        passages = await self._passages(served, query, vector)
+        found = await self._passages(served, query, vector)
         metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
+        passages = [one for one in found if query.min_score is None or one["score"] >= query.min_score]
+        if query.remember and (why := self._poor.searched(query.text, [one["score"] for one in found], len(passages))):
+            metrics.RETRIEVAL_POOR.labels(why).inc()
         return {"generation": served.generation, "index": self._index, "passages": passages}
 
     async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
@@ -128,8 +148,7 @@ class App:
                 raise Refused(400, f"filter cannot be read: {problem.message}") from None
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem.message}") from None
-        scored = [_passage(one, str(served.told.get("metric", "Cosine"))) for one in found]
-        return [one for one in scored if query.min_score is None or one["score"] >= query.min_score]
+        return [_passage(one, str(served.told.get("metric", "Cosine"))) for one in found]
 
 
 def _passage(found: Any, metric: str) -> dict[str, Any]:
@@ -160,11 +179,14 @@ def parse(body: bytes) -> Query:
         raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
     if not isinstance(filter_, str) or len(filter_) > 4096:
         raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    remember = given.get("remember", True)
+    if not isinstance(remember, bool):
+        raise Refused(400, "remember must be true or false")
     if least is not None:
         with contextlib.suppress(TypeError, ValueError):
-            return Query(given["text"], top_k, filter_, float(least), generation)
+            return Query(given["text"], top_k, filter_, float(least), generation, remember)
         raise Refused(400, "minScore must be a number")
-    return Query(given["text"], top_k, filter_, None, generation)
+    return Query(given["text"], top_k, filter_, None, generation, remember)
 
 
 async def _body(receive: Receive) -> bytes:

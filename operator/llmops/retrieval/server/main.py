@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import sys
+import time
 
 import aiohttp
 import uvicorn
@@ -14,6 +15,7 @@ from pymilvus import AsyncMilvusClient
 from llmops.api.settings import Settings
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.poor import Poor
 
 
 def main(argv: list[str]) -> int:
@@ -22,6 +24,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--index", required=True, help="namespace/name, for answers and errors")
     parser.add_argument("--engine", required=True, help="the engine's address, such as http://faq-index-engine:19530")
     parser.add_argument("--alias", required=True, help="the alias that points to the served generation")
+    parser.add_argument("--poor-below", type=float, help="a question whose best score is less found nothing good")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(
@@ -37,8 +40,9 @@ async def _serve(given: argparse.Namespace) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         client = AsyncMilvusClient(uri=given.engine, timeout=5)  # connects at the first call: the engine may be away
         live = Live(client, session, given.alias)
+        app = App(given.index, client, live, Poor(time.time, given.poor_below))
         config = uvicorn.Config(
-            App(given.index, client, live), host=given.host, port=given.port, lifespan="off", access_log=False,
+            app, host=given.host, port=given.port, lifespan="off", access_log=False,
             log_level="warning", timeout_graceful_shutdown=15,
         )  # fmt: skip
         server = uvicorn.Server(config)
