@@ -59,6 +59,18 @@ STOPSIGNAL SIGINT
 EXPOSE 19530
 ENTRYPOINT ["milvus-lite"]
 
+# A real Milvus server for tests, from a package; in production it is Milvus's own image (LLMOPS_IMAGE_MILVUS).
+FROM base AS milvus-unpacked
+COPY locks/milvus.txt /opt/packages.txt
+COPY images/milvus/unpack.py /opt/unpack.py
+RUN install-packages && python /opt/unpack.py /opt/milvus
+
+FROM base AS milvus
+COPY --from=milvus-unpacked /opt/milvus /opt/milvus
+ENV PATH=/opt/milvus/bin:$PATH LD_LIBRARY_PATH=/opt/milvus/bin MILVUSCONF=/opt/milvus/configs
+USER 65532:65532
+EXPOSE 19530 9091
+
 FROM base AS llamacpp
 COPY locks/llamacpp.txt /opt/packages.txt
 RUN install-packages

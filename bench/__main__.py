@@ -9,7 +9,7 @@ from pathlib import Path
 
 BENCHES = (
     "bench.evidence", "bench.rules", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane",
-    "bench.writes",
+    "bench.writes", "bench.index",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("results.md")
 

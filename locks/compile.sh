@@ -15,4 +15,5 @@ compile dev --extra dev --extra evaluate --extra retrieval pyproject.toml
 compile llamacpp locks/llamacpp.in
 compile bentoml locks/bentoml.in
 compile milvus-lite locks/milvus-lite.in
+compile milvus locks/milvus.in
 compile openllm locks/openllm.in

@@ -19,8 +19,8 @@ from .layout import CACHE, CHECKOUT, IMAGES, KUBECONFIG, RUN
 from .progress import Progress
 
 TARGETS = (
-    "operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "demo-models", "bentoml", "demo-bento", "openllm",
-    "demo-openllm", "benchmark",
+    "operator", "evaluate", "retrieval", "llamacpp", "milvus-lite", "milvus", "demo-models", "bentoml", "demo-bento",
+    "openllm", "demo-openllm", "benchmark",
 )  # fmt: skip
 MODELS = CHECKOUT / "build" / "models"
 STORAGE = CACHE / "buildah"

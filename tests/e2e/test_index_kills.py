@@ -71,16 +71,19 @@ def started(index: Index) -> subprocess.Popen[bytes]:
 
 
 def test_a_build_that_is_killed_at_fifty_moments_has_every_row_once_and_embeds_little_twice(index: Index) -> None:
-    rows = real_texts(2500)
+    rows = real_texts(1500)
     index.documents(rows)
     index.work = replace(index.work, chunking={"strategy": "Document", "maxTokens": 200, "overlap": 0})
     chance, out = random.Random(11), index.folder / "out/outcome.json"
     kills = 0
     while kills < KILLS and not out.exists():
+        progress = index.folder / "out/progress.json"
+        progress.unlink(missing_ok=True)
         job = started(index)
-        # by where it is, and not by the clock alone: most moments are between its first and its last row
-        with_rows = time.monotonic() + 1.2 + chance.random() * 3.0
-        while job.poll() is None and time.monotonic() < with_rows:
+        if kills % 2:  # between its first and its last row; every other one anywhere
+            until(lambda: progress.exists() or job.poll() is not None)  # noqa: B023
+        moment = time.monotonic() + chance.random() * 2.0
+        while job.poll() is None and time.monotonic() < moment:
             time.sleep(0.02)
         if job.poll() is None:
             job.send_signal(signal.SIGKILL)
@@ -91,7 +94,9 @@ def test_a_build_that_is_killed_at_fifty_moments_has_every_row_once_and_embeds_l
     outcome = loads(out.read_text())
     wanted = {f"faq/{row['id']}#0": [Passage("", "", "", row["answer"].strip(), {}).hash] for row in rows}
     assert stored(index, outcome.collection) == wanted
-    assert (outcome.served, outcome.rows, kills >= 8) == (True, len(rows), True)
+    assert (outcome.served, outcome.rows) == (True, len(rows))
+    assert kills >= 20
+    assert outcome.embedded < len(rows) // 2  # what was there stays there
     print(f"killed {kills} times, {outcome.embedded} of {outcome.rows} passages embedded by the last try")
 
 
@@ -152,7 +157,7 @@ def test_passages_that_are_cut_anew_keep_the_vectors_of_equal_texts(index: Index
 
 
 def test_an_engine_that_is_killed_while_rows_are_written_loses_none(tmp_path: Path, milvus_lite: Path) -> None:
-    index, rows = Index(tmp_path, free_port(), free_port()), real_texts(2000)
+    index, rows = Index(tmp_path, free_port(), free_port()), real_texts(800)
     index.questions = []
     index.documents(rows)
     index.work = replace(index.work, chunking={"strategy": "Document", "maxTokens": 200, "overlap": 0})
@@ -160,7 +165,7 @@ def test_an_engine_that_is_killed_while_rows_are_written_loses_none(tmp_path: Pa
     command = [str(milvus_lite), "server", "--data-dir", str(tmp_path / "data"), "--host", "127.0.0.1", "--port",
                str(index.engine_port)]  # fmt: skip
     with embedder(index.embedder_port):
-        for _ in range(12):
+        for _ in range(8):
             running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             job = started(index)
             end = time.monotonic() + 3.0 + chance.random() * 3.0
@@ -182,7 +187,7 @@ def test_an_engine_that_is_killed_while_rows_are_written_loses_none(tmp_path: Pa
 
 
 def test_the_scratch_and_not_the_memory_holds_what_there_is_much_of(index: Index) -> None:
-    """Peak memory of a build of 2,500 passages of 2,000 characters is that of one of a hundred, give or take."""
+    """Peak memory of a build of 1,500 passages is that of one of a hundred, give or take."""
 
     def peak() -> int:
         job = started(index)
@@ -199,8 +204,7 @@ def test_the_scratch_and_not_the_memory_holds_what_there_is_much_of(index: Index
     index.documents(real_texts(100))
     small = peak()
     (index.folder / "out/outcome.json").unlink()
-    index.documents(real_texts(2500))
-    until(lambda: True)
+    index.documents(real_texts(1500))
     large = peak()
-    print(f"peak memory {small >> 10} MiB for 100 passages, {large >> 10} MiB for 2,500")
+    print(f"peak memory {small >> 10} MiB for 100 passages, {large >> 10} MiB for 1,500")
     assert large - small < 60 << 10

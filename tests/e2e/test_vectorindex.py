@@ -224,7 +224,9 @@ async def test_what_is_missing_is_named_and_what_is_wrong_in_a_source_too(
     await until(lambda: world.get(SERVICE, namespace, "faq-index") is None)
     await given(client, namespace)
     await client.apply(CONFIG_MAP, config_map(namespace, "faq", [*documents(), {"id": "q000", "text": "again"}]))
-    await until(lambda: "two documents are called 'faq/q000'" in said(world, namespace, "Ready")[1], 180)
-    assert said(world, namespace, "Stalled")[0] == "True"
-    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    # a row that is wrong is named, and stops nothing
+    await until(lambda: "a second document is called 'faq/q000'" in said(world, namespace, "SourcesRead")[1], 180)
+    assert said(world, namespace, "SourcesRead")[0] == "False"
     await until(lambda: ready(world, namespace))
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    await until(lambda: ready(world, namespace) and said(world, namespace, "SourcesRead")[0] == "True")

@@ -8,6 +8,7 @@ import json
 from llmops.api import Settings, VectorIndex, names
 from llmops.kube.resources import Object
 from llmops.retrieval import work as works
+from llmops.retrieval.engines import credentials, database
 from llmops.retrieval.pods import RESTRICTED, RESTRICTED_POD, TMP, selector
 from llmops.retrieval.work import Questions, Work
 from llmops.s3 import VARIABLES
@@ -95,8 +96,11 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
                 "name": "query",
                 "image": settings.image_retrieval,
                 "imagePullPolicy": settings.image_pull_policy,
-                "args": ["retrieve", "--index", whole, "--engine", engine, "--alias", alias, "--port", str(PORT),
-                         *poor],
+                "args": [
+                    "retrieve", "--index", whole, "--engine", engine, "--engine-type", index.spec.engine.type,
+                    "--database", database(index), "--alias", alias, "--port", str(PORT), *poor,
+                ],
+                "env": credentials(index),
                 "ports": [{"name": "http", "containerPort": PORT}],
                 "startupProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "failureThreshold": 60,
                                  "periodSeconds": 1},
@@ -209,7 +213,7 @@ def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
                 "imagePullPolicy": settings.image_pull_policy,
                 "args": ["index", "--work", "/etc/llmops/work", "--mounted", MOUNTED, "--scratch", "/scratch",
                          "--report", report],
-                "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
+                "env": [{"name": "OMP_NUM_THREADS", "value": "1"}, *credentials(index)],
                 "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}},
                 "securityContext": RESTRICTED,
                 "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -26,7 +26,7 @@ from llmops.kube.resources import (
 )
 from llmops.retrieval import outcome
 from llmops.retrieval.children import BUILD, WORK_KEY, server_name
-from llmops.retrieval.engines import ENGINES
+from llmops.retrieval.engines import ENGINES, database, place
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing, questions_of
@@ -136,13 +136,13 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     sources, problem, followed = await sources_of(index, cluster)
     questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
-    pods = cluster.list(POD, key.namespace, labels)
+    pods, deployment = cluster.list(POD, key.namespace, labels), engine.deployment(index)
     old = raw.get("status") or {}
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
-        questions, _available(cluster, key.namespace, engine.deployment(index)) > 0,
+        questions, deployment is None or _available(cluster, key.namespace, deployment) > 0,
         _available(cluster, key.namespace, server_name(index)), await _runs(index, cluster), _building(pods),
         _trouble(pods), _pinned(key, cluster), when,
     )  # fmt: skip
@@ -178,6 +178,9 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         redact=spec.cleaning.redact,
         deduplicate=spec.cleaning.deduplicate,
         never_delete=spec.refresh.delete_policy == "Never",
+        engine_type=spec.engine.type,
+        database=database(index),
+        place=place(index),
     )
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from llmops.api import Reason
 from llmops.kube.resources import Object
 from llmops.retrieval import children
-from llmops.retrieval.engines import ENGINES
+from llmops.retrieval.engines import ENGINES, unavailable
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.referred import Missing
@@ -224,9 +224,9 @@ def _of(seen: Seen, keys: set[str]) -> tuple[Object, ...]:
 def unsupported(seen: Seen) -> str | None:
     """What this version cannot do, named; nothing is ignored in silence."""
     spec = seen.index.spec
-    if (spec.engine.type, spec.engine.mode) not in ENGINES:
-        return (f"engine {spec.engine.type} in mode {spec.engine.mode} is not available yet: "
-                "write spec.engine.type Milvus, mode Lite")  # fmt: skip
+    told = unavailable(seen.index)
+    if told:
+        return told
     for source in spec.sources:
         if source.git is not None and not source.git.url.startswith("https://"):
             return f"source {source.name}: git over ssh is not available yet: write an https:// address"

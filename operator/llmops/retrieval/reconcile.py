@@ -34,6 +34,7 @@ from llmops.retrieval.status import status
 
 # outcomes before Jobs: cut off in between, what is left says too little and never too much
 PRUNED = (CONFIG_MAP, JOB)
+OF_ENGINES = (DEPLOYMENT, SERVICE, NETWORK_POLICY)
 
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
@@ -52,8 +53,9 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
     told = status(seen, wanted, now)
     written = await cluster.report(seen.raw, told)
     if wanted.state is not State.UNSUPPORTED and wanted.reason not in (Reason.NOT_OURS, Reason.API_REFUSED):
-        # only now: what is served is remembered, so an older outcome may go
-        await cluster.prune(seen.raw, keep=(*wanted.children, *wanted.keep), resources=PRUNED)
+        # only now: what is served is remembered, so an older outcome may go, and the engine that served before
+        resources = (*PRUNED, *OF_ENGINES) if wanted.state is State.SERVED else PRUNED
+        await cluster.prune(seen.raw, keep=(*wanted.children, *wanted.keep), resources=resources)
     if written:
         await _tell(seen.raw, told, cluster)
     if seen.turns.skipped:

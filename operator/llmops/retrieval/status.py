@@ -112,6 +112,10 @@ def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
 
 
 def _engine_ready(seen: Seen) -> Condition:
+    external = seen.index.spec.engine.external
+    if external is not None:
+        told = f"the engine at {external.uri} is not ours: its Job and query server say whether it answers"
+        return Condition(ConditionType.ENGINE_READY, None, Reason.AS_WANTED, told)
     if seen.engine_ready:
         return Condition(ConditionType.ENGINE_READY, True, Reason.AS_WANTED, "the vector database answers")
     return Condition(

@@ -84,7 +84,7 @@ class Work:
 
     index: str  # namespace/name
     alias: str
-    engine: str
+    engine: str  # its address
     sources: tuple[SourceWork, ...]
     chunking: Mapping[str, Any]
     embedding: EmbeddingWork
@@ -102,6 +102,9 @@ class Work:
     deduplicate: bool = False
     never_delete: bool = False
     pinned: tuple[int, ...] = ()  # generations that releases name: never removed
+    engine_type: str = "Milvus"
+    database: str = ""
+    place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property
     def parts(self) -> Parts:
@@ -116,7 +119,7 @@ class Work:
                 **self.chunking, "redact": self.redact or None, "deduplicate": self.deduplicate or None,
             }),
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
-            index=digest({"type": self.index_type, "parameters": self.parameters}),
+            index=digest({"type": self.index_type, "parameters": self.parameters, "place": self.place}),
             search=digest({
                 "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,
                 "tune": self.auto_tune or None, "prefix": embedding.query_prefix,
@@ -130,19 +133,14 @@ class Work:
         return replace(self, sources=tuple(sources))
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Of the index in the engine."""
-        return {"type": self.index_type, "metric": self.metric, "parameters": dict(self.parameters)}
-
-    @property
     def short(self) -> str:
         """As in the names of the Job and its ConfigMaps."""
         return short(self.parts.key)
 
     @property
     def prefix(self) -> str:
-        """How the names of this index's collections begin."""
-        return f"{_letters(self.index.split('/', 1)[1])}__g"
+        """How the names of this index's collections begin; with the whole alias where others may be in that engine."""
+        return f"{self.alias if self.place else _letters(self.index.split('/', 1)[1])}__g"
 
     def dumps(self) -> str:
         """As JSON."""

@@ -212,7 +212,7 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"engine": {"mode": "Standalone"}}, "engine Milvus in mode Standalone is not available yet"),
+        ({"engine": {"mode": "Cluster"}}, "engine Milvus in mode Cluster is not available yet: write spec.engine.mode"),
         ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )

@@ -1,24 +1,78 @@
-"""Vector databases, one file an engine. An engine is an address and the children that make it answer there.
+"""Vector databases, one file an engine. An engine is an address and the children that make it answer there; how it is
+talked to is in stores/.
 
-This version runs Milvus in mode Lite. Another mode or database joins ENGINES with its own file; until then the index
-says so in a condition, and nothing of it is begun.
+What is not in ENGINES is said in a condition of the index, and nothing of it is begun.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
 
 from llmops.api import Settings, VectorIndex
 from llmops.kube.resources import Object
-from llmops.retrieval.engines import lite
+from llmops.retrieval.engines import lite, standalone
+from llmops.retrieval.engines.external import External
+from llmops.retrieval.stores import CREDENTIALS
 
 
-@dataclass(frozen=True)
-class Engine:
-    """`children` in the order they are applied; `deployment` is the one that must be available."""
+class Engine(Protocol):
+    """One way to have a vector database."""
 
-    children: Callable[[VectorIndex, Settings], list[Object]]
-    address: Callable[[VectorIndex, Settings], str]
-    deployment: Callable[[VectorIndex], str]
+    def deployment(self, index: VectorIndex) -> str | None:
+        """The Deployment that must be available; None where it is somebody else's."""
+
+    def address(self, index: VectorIndex, settings: Settings) -> str:
+        """As pods in the cluster reach it."""
+
+    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+        """In the order they are applied."""
 
 
-ENGINES = {("Milvus", "Lite"): Engine(lite.children, lite.address, lite.name)}
+ENGINES: Mapping[tuple[str, str], Engine] = {
+    ("Milvus", "Lite"): lite.SERVER,
+    ("Milvus", "Standalone"): standalone.SERVER,
+    ("Milvus", "External"): External(),
+}
+
+
+def place(index: VectorIndex) -> str:
+    """Which engine an index's generations are in; empty for Lite, the default."""
+    engine = index.spec.engine
+    if engine.mode == "Lite":
+        return ""
+    at = [engine.external.uri, engine.external.database or ""] if engine.external else []
+    return " ".join([engine.type, engine.mode, *at]).strip()
+
+
+def database(index: VectorIndex) -> str:
+    """The database in it; empty for the engine's default one."""
+    external = index.spec.engine.external
+    return (external.database if external else None) or ""
+
+
+def credentials(index: VectorIndex) -> list[Object]:
+    """Environment of the Job and the query server, filled by the kubelet: the operator never sees it. A Secret has a
+    token, or a username and a password; what is wrong with it is told by the engine."""
+    external = index.spec.engine.external
+    if external is None or external.credentials_secret_ref is None:
+        return []
+    name = external.credentials_secret_ref.name
+    return [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": True}}}
+        for key, variable in CREDENTIALS.items()
+    ]
+
+
+def unavailable(index: VectorIndex) -> str | None:
+    """What this version does not run, and what to write instead."""
+    engine = index.spec.engine
+    if (engine.type, engine.mode) in ENGINES:
+        return None
+    if engine.mode == "Cluster":
+        return (
+            "engine Milvus in mode Cluster is not available yet: write spec.engine.mode Standalone, or External with "
+            "the address of a Milvus that its own operator runs"
+        )
+    has = sorted(mode for type_, mode in ENGINES if type_ == engine.type)
+    return f"engine {engine.type} in mode {engine.mode} is not available yet: write spec.engine.mode {' or '.join(has)}"

@@ -5,7 +5,6 @@
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens
     spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded
     embed.py      texts -> vectors, batches that adapt to what the service takes
-    store.py      the vector database as a Job needs it: generations, their properties, the alias
     measure.py    recall against exact search, recall on labelled questions, latency
     report.py     progress, outcome and failure into the Job's one ConfigMap
     main.py       the process

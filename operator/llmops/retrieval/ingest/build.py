@@ -21,7 +21,7 @@ from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import PATIENCE, embed
 from llmops.retrieval.ingest.read import Reading
 from llmops.retrieval.ingest.report import Report
-from llmops.retrieval.ingest.spool import STRIDE, Spool
+from llmops.retrieval.ingest.spool import BATCH, Spool
 from llmops.retrieval.outcome import GateResult, Outcome
 from llmops.retrieval.space import Space
 from llmops.retrieval.work import PROGRESS, Questions, Work
@@ -29,7 +29,7 @@ from llmops.web import Passing, Wrong
 
 if TYPE_CHECKING:
     from llmops.retrieval.ingest.places import Listing
-    from llmops.retrieval.ingest.store import Generation, Store
+    from llmops.retrieval.stores.base import Generation, Store
 
 LETTING_GO = 5.0  # seconds for query servers to leave a collection before it is dropped
 TELL_EVERY = 2.0  # seconds between two words of progress
@@ -37,13 +37,14 @@ TELL_EVERY = 2.0  # seconds between two words of progress
 
 async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path, report: Report) -> Outcome:
     """Look, read what changed, chunk, embed, write, measure; serve it if every gate passes."""
-    from llmops.retrieval.ingest.store import Store
+    from llmops.retrieval.stores import open_store, where
 
     started, progress = time.monotonic(), Progress(report)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
         embedder = Embedder(session, wanted.embedding.url, wanted.embedding.model)
         space = await embedder.space(wanted.embedding.document_prefix, PATIENCE)
-        store = Store(wanted.engine, wanted.alias, wanted.prefix)
+        engine = where(wanted.engine_type, wanted.engine, wanted.database)
+        store = await asyncio.to_thread(open_store, engine, wanted.alias, wanted.prefix)
         active = store.active()
         listings = await asyncio.to_thread(read.look, wanted, mounted, _versions(active))
         made = Making(wanted, listings, space, embedder, store, active, Spool(scratch / "spool"), progress)
@@ -154,8 +155,8 @@ class Making:
 
     def _carry(self, active: Generation) -> None:
         """A source that suddenly lost most of its documents is more often an accident than meant."""
-        before = dict(self.store.documents(active.collection))
-        unseen = {one: source for one, source in before.items() if not self.spool.has_document(one)}
+        before = self.store.documents(active.collection)
+        unseen = {one: one.partition("/")[0] for one in before if not self.spool.has_document(one)}
         never = self.wanted.never_delete
         staying = {one for one, source in unseen.items() if self.reading.stays(one, source, never)}
         gone = unseen.keys() - staying
@@ -167,11 +168,12 @@ class Making:
             )
         self.carried, self.removed = len(staying), len(gone)
         if staying:
-            self.spool.add(_passage(row) for row in self.store.passages(active.collection)
-                           if row["document"] in staying)  # fmt: skip
+            self.spool.add(one for one in self.store.passages(active.collection) if one.document in staying)
 
     def _begun(self) -> tuple[Generation, bool]:
         """Where the passages go, and whether some may be there."""
+        from llmops.retrieval.stores.base import Index
+
         there, identity = self.store.generations(), self.identity
         found = None
         for one in there:
@@ -189,19 +191,20 @@ class Making:
             self.spool.forget_stored()
         number = max((one.number for one in there), default=0) + 1
         told = {"generation": number, "identity": identity, "space": self.space.dumps()}
+        index = Index(self.wanted.index_type, self.wanted.metric, self.wanted.parameters)
         name = f"{self.wanted.prefix}{number}_{identity[:8]}"
-        return self.store.create(name, self.space.dimensions, self.wanted.settings, told), False
+        return self.store.create(name, self.space.dimensions, index, told), False
 
     def _remember(self) -> None:
         """Vectors of the served generation, where they lie in the same space."""
         active = self.active
         if active is None or active.space is None or not active.space.same(self.space):
             return
-        for _, hashes, vectors in self.store.vectors(active.collection):
-            self.spool.remember(dict(zip(hashes, vectors, strict=True)))
+        for page in self.store.vectors(active.collection):
+            self.spool.remember(dict(zip(page.hashes, page.vectors, strict=True)))
 
     async def _fill(self, generation: Generation, again: bool) -> None:
-        """While a stride is written the next is embedded. One writer at a time: Milvus Lite loses rows of two."""
+        """While a batch is written the next is embedded. One writer at a time: Milvus Lite loses rows of two."""
         writing: asyncio.Task[None] | None = None
         done, total = self.spool.count_stored(), len(self.spool)
         for batch in self.spool.missing():
@@ -211,7 +214,7 @@ class Making:
             insert = self.store.insert
             writing = asyncio.create_task(asyncio.to_thread(insert, generation.collection, passages, vectors, again))
             done += len(batch)
-            await self.progress.tell("Embedding", generation.number, done, total, now=done <= STRIDE)
+            await self.progress.tell("Embedding", generation.number, done, total, now=done <= BATCH)
         if writing is not None:
             await writing
 
@@ -242,10 +245,6 @@ class Making:
         if strange or missing:
             self.store.drop(generation)
             raise Passing(f"{generation.collection} has {strange} rows too many and {missing} too few: built again")
-
-
-def _passage(row: dict[str, Any]) -> Passage:
-    return Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from llmops.retrieval.ingest.parse import Document
 
 Count = Callable[[str], int]
-TEXT_BYTES = 65_000  # what the engine keeps of a passage's text
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from llmops.retrieval import work
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.ingest.build import build
 from llmops.retrieval.ingest.report import Folder, InConfigMap, Report
+from llmops.retrieval.stores.base import NotAllowed, StoreError, Unfit
 from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, Questions
 from llmops.web import Passing, Wrong
 
@@ -42,8 +43,9 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
         await report.write(OUTCOME, (await build(wanted, questions, mounted, scratch, report)).dumps())
     except Wrong as wrong:
         return await _failed(report, str(wrong))
-    except (NotEmbedded, Passing) as problem:
-        if isinstance(problem, NotEmbedded) and problem.final:
+    except (NotEmbedded, Passing, StoreError) as problem:
+        refused = isinstance(problem, NotAllowed | Unfit) or (isinstance(problem, NotEmbedded) and problem.final)
+        if refused:
             return await _failed(report, str(problem))
         print(problem, file=sys.stderr)
         await report.write(FAILURE, str(problem))  # told if this was the last try

@@ -14,7 +14,7 @@ from llmops.retrieval.gates import Figures
 from llmops.retrieval.work import Questions
 
 if TYPE_CHECKING:
-    from llmops.retrieval.ingest.store import Store
+    from llmops.retrieval.stores.base import Store
 
 SAMPLE = 200  # stored vectors asked for their own neighbours
 MOST_EF = 4096
@@ -33,11 +33,10 @@ def figures(
     asked: Asked, tune: bool,
 ) -> tuple[Figures, dict[str, int]]:  # fmt: skip
     """The measurements, and the search parameters they hold for: with `tune`, ef is raised until AnnRecall passes."""
-    rows, pages = list[str](), []
-    for ids, _, page in store.vectors(collection):
-        rows += ids
-        pages.append(page)
-    neighbours = Neighbours(rows, np.concatenate(pages) if pages else np.zeros((0, 0), "f4"), metric)
+    pages = list(store.vectors(collection))
+    rows = [one for page in pages for one in page.ids]
+    vectors = np.concatenate([page.vectors for page in pages]) if pages else np.empty((0, 0), np.float32)
+    neighbours = Neighbours(rows, vectors, metric)
     by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates if gate["type"] == "AnnRecall"} or {10: 0.0}
     wanted = dict(search)
     while True:

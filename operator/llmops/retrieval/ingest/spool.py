@@ -23,6 +23,7 @@ CREATE TABLE vectors (hash TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID;
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
 """
 STRIDE = 512
+BATCH = 128  # embedded and written at once: what a kill can cost
 
 
 class Spool:
@@ -91,11 +92,11 @@ class Spool:
         return strange
 
     def missing(self) -> Iterator[list[Passage]]:
-        """Those that the engine has not, a stride at a time; each is handed out once."""
+        """Those that the engine has not, BATCH at a time; each is handed out once."""
         last = 0
         fields = "n, id, document, source, text, metadata"
         asked = f"SELECT {fields} FROM passages WHERE stored = 0 AND n > ? ORDER BY n LIMIT ?"
-        while rows := self._db.execute(asked, (last, STRIDE)).fetchall():
+        while rows := self._db.execute(asked, (last, BATCH)).fetchall():
             last = rows[-1][0]
             yield [Passage(row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
 

@@ -12,20 +12,17 @@ from typing import Any
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pymilvus import AsyncMilvusClient
-from pymilvus.exceptions import MilvusException
 
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
+from llmops.retrieval.stores.base import Asked, FilterWrong, Reader, StoreError
 from llmops.telemetry import metrics
 
 MAX_BODY = 256 * 1024
 MAX_TOP_K = 100
 SECONDS = 10.0
-FIELDS = ["text", "document", "source", "metadata"]
-INVALID = frozenset({6, 1100})  # the engine's codes for an expression that cannot be read: Lite's, and Milvus's
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -57,8 +54,8 @@ class Query:
 class App:
     """The ASGI application of one index."""
 
-    def __init__(self, index: str, client: AsyncMilvusClient, live: Live, poor: Poor) -> None:
-        self._index, self._client, self._live, self._poor = index, client, live, poor
+    def __init__(self, index: str, reader: Reader, live: Live, poor: Poor) -> None:
+        self._index, self._reader, self._live, self._poor = index, reader, live, poor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = (scope["method"], scope["path"])
@@ -135,32 +132,21 @@ class App:
         return {"generation": served.generation, "index": self._index, "passages": passages}
 
     async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
-        search = dict(served.told.get("search") or {})
-        if "ef" in search:
-            search["ef"] = max(search["ef"], query.top_k)  # the engine refuses less
+        told = served.told
+        asked = Asked(
+            vector, query.top_k, query.filter, told.get("search") or {}, str(told.get("metric", "Cosine")), SECONDS
+        )
         try:
-            found = (await self._client.search(
-                served.collection, [vector], limit=query.top_k, filter=query.filter, output_fields=FIELDS,
-                search_params={"params": search}, timeout=SECONDS,
-            ))[0]  # fmt: skip
-        except MilvusException as problem:
-            if query.filter and problem.code in INVALID:
-                raise Refused(400, f"filter cannot be read: {problem.message}") from None
+            found = await self._reader.search(served.collection, asked)
+        except FilterWrong as problem:
+            raise Refused(400, f"filter cannot be read: {problem}") from None
+        except StoreError as problem:
             self._live.look_now()
-            raise Refused(503, f"the engine did not answer: {problem.message}") from None
-        return [_passage(one, str(served.told.get("metric", "Cosine"))) for one in found]
-
-
-def _passage(found: Any, metric: str) -> dict[str, Any]:
-    """Higher scores are nearer, whatever the metric."""
-    distance, entity = float(found["distance"]), found["entity"]
-    return {
-        "id": found["id"],
-        "text": entity["text"],
-        "score": round(1 / (1 + distance) if metric == "L2" else distance, 6),
-        "source": entity["document"],
-        "metadata": entity.get("metadata") or {},
-    }
+            raise Refused(503, f"the engine did not answer: {problem}") from None
+        return [
+            {"id": one.id, "text": one.text, "score": one.score, "source": one.document, "metadata": one.metadata}
+            for one in found
+        ]
 
 
 def parse(body: bytes) -> Query:

@@ -8,12 +8,11 @@ import logging
 import time
 
 import aiohttp
-from pymilvus import AsyncMilvusClient
-from pymilvus.exceptions import MilvusException
 
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.server.pinned import Pinned
 from llmops.retrieval.server.served import Served, Table
+from llmops.retrieval.stores.base import NoAlias, Reader, StoreError
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -22,15 +21,11 @@ EVERY = 1.0
 PROBE_EVERY = 10.0  # looks between two checks of the embedder
 
 
-NO_ALIAS = frozenset({100, 1600})
-"""The engine's codes where an alias is not there: Lite's, and Milvus's."""
-
-
 class Live:
     """Follows one alias."""
 
-    def __init__(self, client: AsyncMilvusClient, session: aiohttp.ClientSession, alias: str) -> None:
-        self._client, self._alias, self._table = client, alias, Table(client, session)
+    def __init__(self, reader: Reader, session: aiohttp.ClientSession, alias: str) -> None:
+        self._reader, self._alias, self._table = reader, alias, Table(reader, session)
         self._pinned = Pinned(self._table, time.monotonic)
         self.served: Served | None = None
         self.problem: str | None = "no generation has passed its gates yet"
@@ -52,7 +47,7 @@ class Live:
         """Another generation than the active one, or why it cannot be searched."""
         try:
             return await self._pinned.get(generation, active)
-        except (MilvusException, ValueError, KeyError) as problem:
+        except (StoreError, ValueError, KeyError) as problem:
             return f"it cannot be looked at: {_told(problem)}"
 
     async def follow(self) -> None:
@@ -75,7 +70,7 @@ class Live:
                 self._swap(served)
                 self.problem = None
             await self._pinned.look(self.served)
-        except (TimeoutError, MilvusException, NotEmbedded, ValueError, KeyError) as problem:
+        except (TimeoutError, StoreError, NotEmbedded, ValueError, KeyError) as problem:
             told = f"the index cannot be looked at: {_told(problem)}"
             if told != self.problem:
                 log.warning("%s", told)
@@ -84,13 +79,11 @@ class Live:
     async def _find(self) -> Served | None:
         """What the alias points to, loaded."""
         try:
-            collection = (await self._client.describe_alias(self._alias))["collection_name"]
-        except MilvusException as problem:
-            if problem.code in NO_ALIAS:
-                return None
-            raise
-        told = await self._table.told(collection)
-        await self._table.load(collection)
+            collection = await self._reader.points_to(self._alias)
+        except NoAlias:
+            return None
+        told = await self._reader.told(collection)
+        await self._reader.load(collection)
         if self.served is not None and (self.served.collection, self.served.told) == (collection, told):
             return self.served
         return self._table.served(collection, told)
@@ -121,4 +114,4 @@ class Live:
 
 
 def _told(problem: BaseException) -> str:
-    return str(getattr(problem, "message", "") or problem or type(problem).__name__)
+    return str(problem) or type(problem).__name__

@@ -10,12 +10,12 @@ import time
 
 import aiohttp
 import uvicorn
-from pymilvus import AsyncMilvusClient
 
 from llmops.api.settings import Settings
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.poor import Poor
+from llmops.retrieval.stores import open_reader, where
 
 
 def main(argv: list[str]) -> int:
@@ -23,6 +23,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llmops retrieve", description="The query server of one VectorIndex.")
     parser.add_argument("--index", required=True, help="namespace/name, for answers and errors")
     parser.add_argument("--engine", required=True, help="the engine's address, such as http://faq-index-engine:19530")
+    parser.add_argument("--engine-type", default="Milvus", help="Milvus, PgVector or Qdrant")
+    parser.add_argument("--database", default="", help="the database in it, where not its default one")
     parser.add_argument("--alias", required=True, help="the alias that points to the served generation")
     parser.add_argument("--poor-below", type=float, help="a question whose best score is less found nothing good")
     parser.add_argument("--host", default="0.0.0.0")
@@ -38,9 +40,9 @@ def main(argv: list[str]) -> int:
 async def _serve(given: argparse.Namespace) -> None:
     timeout = aiohttp.ClientTimeout(total=30, connect=3)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        client = AsyncMilvusClient(uri=given.engine, timeout=5)  # connects at the first call: the engine may be away
-        live = Live(client, session, given.alias)
-        app = App(given.index, client, live, Poor(time.time, given.poor_below))
+        reader = open_reader(where(given.engine_type, given.engine, given.database))
+        live = Live(reader, session, given.alias)
+        app = App(given.index, reader, live, Poor(time.time, given.poor_below))
         config = uvicorn.Config(
             app, host=given.host, port=given.port, lifespan="off", access_log=False,
             log_level="warning", timeout_graceful_shutdown=15,
@@ -55,7 +57,7 @@ async def _serve(given: argparse.Namespace) -> None:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-            await client.close()
+            await reader.close()
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ class Pinned:
         return kept.problem or kept.served
 
     async def _find(self, generation: int, active: Served) -> _Kept | str:
-        for collection in await self._table.collections(active.collection):
-            told = await self._table.told(collection)
+        for collection in await self._table.siblings(active.collection):
+            told = await self._table.reader.told(collection)
             if told.get("generation") == generation and told.get("served"):
-                await self._table.load(collection)
+                await self._table.reader.load(collection)
                 served, now = self._table.served(collection, told), self._clock()
                 self._kept[generation] = kept = _Kept(served, now, now, await _differs(served))
                 return kept
@@ -60,7 +60,7 @@ class Pinned:
             if now - kept.asked > IDLE:
                 del self._kept[generation]
                 if active is None or active.collection != kept.served.collection:
-                    await self._table.release(kept.served.collection)
+                    await self._table.reader.release(kept.served.collection)
             elif now - kept.checked > CHECK_EVERY:
                 kept.checked = now
                 await _ignoring_absence(self._check(kept))

@@ -1,21 +1,17 @@
-"""One generation with everything a search in it needs, and the engine as the query server asks it."""
+"""One generation with everything a search in it needs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from pymilvus import AsyncMilvusClient
-from pymilvus.client.types import LoadState
 
 from llmops.retrieval import space
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.space import Space
-
-PROPERTY = "llmops"
+from llmops.retrieval.stores.base import Reader
 
 
 @dataclass(frozen=True)
@@ -40,28 +36,12 @@ class Served:
 class Table:
     """The collections of one engine."""
 
-    def __init__(self, client: AsyncMilvusClient, session: aiohttp.ClientSession) -> None:
-        self.client, self._session = client, session
+    def __init__(self, reader: Reader, session: aiohttp.ClientSession) -> None:
+        self.reader, self._session = reader, session
 
-    async def collections(self, sibling: str) -> list[str]:
-        """Of the index that `sibling` is a generation of."""
-        prefix = sibling.rpartition("__g")[0] + "__g"
-        return [one for one in await self.client.list_collections() if one.startswith(prefix)]
-
-    async def told(self, collection: str) -> dict[str, Any]:
-        """What its Job wrote about it."""
-        properties = (await self.client.describe_collection(collection)).get("properties") or {}
-        found: dict[str, Any] = json.loads(properties.get(PROPERTY) or "{}")
-        return found
-
-    async def load(self, collection: str) -> None:
-        """Into memory, where it is not there yet."""
-        if (await self.client.get_load_state(collection))["state"] != LoadState.Loaded:
-            await self.client.load_collection(collection)
-
-    async def release(self, collection: str) -> None:
-        """Out of memory."""
-        await self.client.release_collection(collection)
+    async def siblings(self, collection: str) -> list[str]:
+        """Of the index that `collection` is a generation of."""
+        return await self.reader.collections(collection.rpartition("__g")[0] + "__g")
 
     def served(self, collection: str, told: Mapping[str, Any]) -> Served:
         """Ready to be searched."""

@@ -1,0 +1,21 @@
+"""An engine that is already there: nothing of it is ours, neither its data nor its health."""
+
+from __future__ import annotations
+
+from llmops.api import Settings, VectorIndex
+from llmops.kube.resources import Object
+
+
+class External:
+    """An address."""
+
+    def deployment(self, index: VectorIndex) -> str | None:
+        """None: whether it answers is told by those who ask it."""
+        return None
+
+    def address(self, index: VectorIndex, settings: Settings) -> str:
+        assert index.spec.engine.external is not None  # a rule of the kind
+        return index.spec.engine.external.uri
+
+    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+        return []

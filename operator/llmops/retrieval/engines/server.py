@@ -1,0 +1,109 @@
+"""A vector database that is ours: one server in one pod, its data on a volume. lite.py and standalone.py say what runs
+in the pod; the rest is the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmops.api import Settings, VectorIndex, names
+from llmops.api.vectorindex import EngineStorage
+from llmops.kube.resources import VECTOR_INDEX, Object
+from llmops.retrieval.pods import RESTRICTED_POD, selector
+
+
+@dataclass(frozen=True)
+class Server:
+    """`word` ends the names of its objects and labels its pod: engines of an index never share a volume, so one may be
+    replaced by another while it still answers."""
+
+    word: str
+    port: int
+    container: Callable[[Settings], Object]
+    grace: int = 30
+
+    def name(self, index: VectorIndex) -> str:
+        """Of the Deployment, Service, volume and NetworkPolicy."""
+        return f"{index.metadata.name}-index-{self.word}"
+
+    def deployment(self, index: VectorIndex) -> str | None:
+        """The one that must be available."""
+        return self.name(index)
+
+    def address(self, index: VectorIndex, settings: Settings) -> str:
+        """As pods in the cluster reach it."""
+        return f"http://{self.name(index)}.{index.metadata.namespace}.svc.{settings.cluster_domain}:{self.port}"
+
+    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+        """Volume, pod, Service, and who may talk to it, in the order they are applied."""
+        return [self._claim(index), self._deployment(index, settings), self._service(index), self._policy(index)]
+
+    def _claim(self, index: VectorIndex) -> Object:
+        """Without owner reference it outlives the index (deletionPolicy Retain); an index of that name finds it."""
+        storage = index.spec.engine.storage or EngineStorage()
+        keeps: Object = {"ownerReferences": []} if index.spec.deletion_policy == "Retain" else {}
+        placed = {"storageClassName": storage.storage_class} if storage.storage_class else {}
+        return {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": self.name(index), **keeps},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": str(storage.size)}},
+                **placed,
+            },
+        }
+
+    def _deployment(self, index: VectorIndex, settings: Settings) -> Object:
+        labels = selector(index, self.word)
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": self.name(index)},
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},  # two on one volume would corrupt it
+                "selector": {"matchLabels": labels},
+                "revisionHistoryLimit": 2,
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "automountServiceAccountToken": False,
+                        "enableServiceLinks": False,
+                        "securityContext": RESTRICTED_POD,
+                        "terminationGracePeriodSeconds": self.grace,
+                        "containers": [self.container(settings)],
+                        "volumes": [
+                            {"name": "data", "persistentVolumeClaim": {"claimName": self.name(index)}},
+                            {"name": "tmp", "emptyDir": {}},
+                        ],
+                    },
+                },
+            },
+        }
+
+    def _service(self, index: VectorIndex) -> Object:
+        return {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": self.name(index)},
+            "spec": {
+                "selector": selector(index, self.word),
+                "ports": [{"name": "engine", "port": self.port, "targetPort": "engine"}],
+            },
+        }
+
+    def _policy(self, index: VectorIndex) -> Object:
+        """Only this index's own pods may reach it. It asks for no password: one would have to lie in a Secret, and the
+        operator may neither read nor write Secrets."""
+        own = {"podSelector": {"matchLabels": names.labels(VECTOR_INDEX.kind, index.metadata.name)}}
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": self.name(index)},
+            "spec": {
+                "podSelector": {"matchLabels": selector(index, self.word)},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [own], "ports": [{"port": self.port, "protocol": "TCP"}]}],
+            },
+        }

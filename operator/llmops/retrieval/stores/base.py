@@ -1,0 +1,226 @@
+"""What an index needs of a vector database: `Store` for the Job that builds, `Reader` for the server that answers.
+
+A collection has one generation's passages. What is known about a generation (`told`) is kept beside its collection in
+the engine, and the alias is the one point of commitment; both outlive a restart of the engine.
+
+    StoreError         an engine's no, in words
+    ├── Away           it does not answer, or not in time: asking again may help
+    ├── NotAllowed     it does not let us in
+    ├── NoAlias        nothing is served yet
+    ├── FilterWrong    the user's filter cannot be read
+    ├── Unfit          this engine cannot hold what the spec asks for
+    └── StillServed    the alias points to what was to be removed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llmops.retrieval import space
+from llmops.retrieval.space import Space
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from llmops.retrieval.ingest.chunk import Passage
+
+TEXT_BYTES = 65_000  # what is kept of a passage's text: Milvus takes no more in a field
+PAGE = 500
+STARTING = 120.0  # seconds to wait for an engine that has just been started
+
+
+class StoreError(Exception):
+    """An engine's no, in words."""
+
+
+class Away(StoreError):
+    """It does not answer, or not in time."""
+
+
+class NotAllowed(StoreError):
+    """It does not let us in."""
+
+
+class NoAlias(StoreError):
+    """Nothing is served yet."""
+
+
+class FilterWrong(StoreError):
+    """The user's filter cannot be read."""
+
+
+class Unfit(StoreError):
+    """This engine cannot hold what the spec asks for; no retry helps."""
+
+
+class StillServed(StoreError):
+    """The alias points to what was to be removed."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """An engine, and what lets us in; its secrets are never printed."""
+
+    type: str
+    uri: str
+    database: str = ""
+    token: str = field(default="", repr=False)
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Index:
+    """How vectors are found, in the spec's own words; each engine has its own for it."""
+
+    type: str  # HNSW, FLAT, …
+    metric: str  # Cosine, L2 or IP
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One collection and what is written about it."""
+
+    collection: str
+    told: Mapping[str, Any]
+
+    @property
+    def number(self) -> int:
+        return int(self.told.get("generation", 0))
+
+    @property
+    def complete(self) -> bool:
+        """Every passage is in it."""
+        return bool(self.told.get("complete"))
+
+    @property
+    def served(self) -> float:
+        """When it last passed its gates, in seconds; 0 where it never did."""
+        return float(self.told.get("served") or 0)
+
+    @property
+    def space(self) -> Space | None:
+        return space.loads(self.told["space"]) if self.told.get("space") else None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows, row by row in the same order."""
+
+    ids: list[str]
+    hashes: list[str]
+    vectors: np.ndarray[Any, Any]  # float32, a row a passage
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One search. `search` has the engine's parameters: ef for HNSW, nprobe for IVF."""
+
+    vector: Sequence[float]
+    top_k: int
+    filter: str = ""
+    search: Mapping[str, int] = field(default_factory=dict)
+    metric: str = "Cosine"
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage. Higher scores are nearer, whatever the metric: cosine, inner product, or 1 / (1 + squared L2)."""
+
+    id: str
+    text: str
+    document: str
+    score: float
+    metadata: Mapping[str, Any]
+
+
+class Store(Protocol):
+    """The generations of one index, as its Job needs them. One writer at a time."""
+
+    def generations(self) -> list[Generation]:
+        """All of this index, complete or not, by their numbers."""
+
+    def active(self) -> Generation | None:
+        """Where the alias points."""
+
+    def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
+        """An empty generation."""
+
+    def insert(
+        self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
+    ) -> None:
+        """Add passages; with `again` those whose ids are there already are replaced."""
+
+    def ids(self, collection: str) -> Iterator[tuple[str, str]]:
+        """Every passage's id and its text's hash."""
+
+    def vectors(self, collection: str) -> Iterator[Page]:
+        """Every passage's vector, a page in memory at a time."""
+
+    def documents(self, collection: str) -> set[str]:
+        """The documents that the passages are of."""
+
+    def passages(self, collection: str) -> Iterator[Passage]:
+        """Every passage, a page in memory at a time."""
+
+    def count(self, collection: str) -> int:
+        """How many passages."""
+
+    def tell(self, generation: Generation, **news: Any) -> Generation:
+        """Write something about a generation."""
+
+    def settle(self, collection: str) -> None:
+        """All of it on disk and found through its index, so that what is measured is what will be served."""
+
+    def loaded(self, collection: str) -> None:
+        """Make it searchable, where a restart of the engine left it lying."""
+
+    def search(
+        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
+    ) -> list[tuple[str, str]]:
+        """The ids and documents of the k nearest, nearest first."""
+
+    def point(self, generation: Generation) -> None:
+        """Move the alias in one step: from now on queries see this generation."""
+
+    def drop(self, generation: Generation) -> None:
+        """Remove it; StillServed where the alias points to it."""
+
+
+class Reader(Protocol):
+    """One engine, as the query server asks it. Every method may raise Away or NotAllowed."""
+
+    async def points_to(self, alias: str) -> str:
+        """The collection that is served; NoAlias where there is none."""
+
+    async def told(self, collection: str) -> dict[str, Any]:
+        """What its Job wrote about it."""
+
+    async def collections(self, prefix: str) -> list[str]:
+        """Those whose names begin so."""
+
+    async def load(self, collection: str) -> None:
+        """Into memory, where it is not there yet."""
+
+    async def release(self, collection: str) -> None:
+        """Out of memory."""
+
+    async def search(self, collection: str, asked: Asked) -> list[Found]:
+        """Nearest first; FilterWrong where the filter cannot be read."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+def kept_text(text: str) -> str:
+    """As much of a passage's text as every engine keeps."""
+    return text.encode()[:TEXT_BYTES].decode(errors="ignore")
+
+
+def nearness(squared: float) -> float:
+    """A score for a squared L2 distance."""
+    return round(1 / (1 + squared), 6)

@@ -1,0 +1,263 @@
+"""Milvus through its own client: Lite, Standalone, a cluster, or somebody's. What is told of a generation stands in the
+properties of its collection (descriptions do not survive a restart of Milvus Lite; properties do)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymilvus import AsyncMilvusClient, DataType, MilvusClient
+from pymilvus.client.types import LoadState
+from pymilvus.exceptions import MilvusException
+
+from llmops.retrieval.stores.base import (
+    PAGE,
+    STARTING,
+    Asked,
+    Away,
+    FilterWrong,
+    Found,
+    Generation,
+    Index,
+    NoAlias,
+    NotAllowed,
+    Page,
+    StillServed,
+    StoreError,
+    Where,
+    kept_text,
+    nearness,
+)
+
+if TYPE_CHECKING:
+    from llmops.retrieval.ingest.chunk import Passage
+
+PROPERTY = "llmops"
+METRICS = {"Cosine": "COSINE", "L2": "L2", "IP": "IP"}
+NO_ALIAS = frozenset({100, 1600})
+"""The engine's codes where an alias is not there: Lite's, and Milvus's."""
+NOT_READ = frozenset({6, 1100})
+"""For an expression that cannot be read: Lite's, and Milvus's."""
+FIELDS = ["text", "document", "metadata"]
+
+
+def error(problem: MilvusException, filtered: bool = False) -> StoreError:
+    """The engine's words, told apart."""
+    code, said = problem.code, str(problem.message or problem)
+    if filtered and (code in NOT_READ or "cannot parse expression" in said):
+        return FilterWrong(said)
+    if "auth check failure" in said or "UNAUTHENTICATED" in said.upper():
+        return NotAllowed(f"Milvus does not take the username, password or token: {said}")
+    return Away(said)
+
+
+@contextmanager
+def _in_our_words(filtered: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except MilvusException as problem:
+        raise error(problem, filtered) from None
+
+
+def _login(where: Where) -> dict[str, Any]:
+    login = {"token": where.token, "user": where.username, "password": where.password, "db_name": where.database}
+    return {"uri": where.uri, **{name: value for name, value in login.items() if value}}
+
+
+class MilvusStore:
+    """The generations of one index."""
+
+    def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
+        self.alias, self.prefix = alias, prefix
+        self.client = _connected(where, patience)
+
+    def generations(self) -> list[Generation]:
+        found = [self._generation(name) for name in self.client.list_collections() if name.startswith(self.prefix)]
+        return sorted(found, key=lambda one: one.number)
+
+    def active(self) -> Generation | None:
+        if self.alias not in self.client.list_aliases()["aliases"]:
+            return None
+        return self._generation(self.client.describe_alias(self.alias)["collection_name"])
+
+    def _generation(self, collection: str) -> Generation:
+        properties = self.client.describe_collection(collection).get("properties") or {}
+        return Generation(collection, json.loads(properties.get(PROPERTY) or "{}"))
+
+    def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=1024)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
+        schema.add_field("text", DataType.VARCHAR, max_length=65_535)
+        schema.add_field("document", DataType.VARCHAR, max_length=1024)
+        schema.add_field("source", DataType.VARCHAR, max_length=255)
+        schema.add_field("hash", DataType.VARCHAR, max_length=64)
+        schema.add_field("metadata", DataType.JSON)
+        wanted = self.client.prepare_index_params()
+        wanted.add_index(
+            "vector", index_type=index.type, metric_type=METRICS[index.metric], params=dict(index.parameters)
+        )
+        self.client.create_collection(
+            collection, schema=schema, index_params=wanted, properties={PROPERTY: json.dumps(told)}
+        )
+        return Generation(collection, told)
+
+    def insert(
+        self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
+    ) -> None:
+        rows = [
+            {
+                "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
+                "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
+            }
+            for one, vector in zip(passages, vectors, strict=True)
+        ]  # fmt: skip
+        write = self.client.upsert if again else self.client.insert
+        for at in range(0, len(rows), PAGE):
+            write(collection, rows[at : at + PAGE])
+
+    def ids(self, collection: str) -> Iterator[tuple[str, str]]:
+        for page in self._pages(collection, "id", "hash"):
+            for row in page:
+                yield row["id"], row["hash"]
+
+    def vectors(self, collection: str) -> Iterator[Page]:
+        for page in self._pages(collection, "id", "hash", "vector"):
+            yield Page(
+                [row["id"] for row in page],
+                [row["hash"] for row in page],
+                np.array([row["vector"] for row in page], np.float32),
+            )
+
+    def documents(self, collection: str) -> set[str]:
+        return {row["document"] for page in self._pages(collection, "id", "document") for row in page}
+
+    def passages(self, collection: str) -> Iterator[Passage]:
+        from llmops.retrieval.ingest.chunk import Passage
+
+        for page in self._pages(collection, "id", "document", "source", "text", "metadata"):
+            for row in page:
+                yield Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
+
+    def _pages(self, collection: str, *fields: str) -> Iterator[list[dict[str, Any]]]:
+        self.client.load_collection(collection)
+        pages = self.client.query_iterator(
+            collection, batch_size=PAGE, output_fields=list(fields), consistency_level="Strong"
+        )
+        try:
+            while page := pages.next():
+                yield page
+        finally:
+            pages.close()
+
+    def count(self, collection: str) -> int:
+        self.client.load_collection(collection)
+        (row,) = self.client.query(collection, output_fields=["count(*)"], consistency_level="Strong")
+        return int(row["count(*)"])
+
+    def tell(self, generation: Generation, **news: Any) -> Generation:
+        told = {**generation.told, **news}
+        self.client.alter_collection_properties(generation.collection, {PROPERTY: json.dumps(told)})
+        return Generation(generation.collection, told)
+
+    def settle(self, collection: str) -> None:
+        """Until it is loaded anew, a search of fresh rows goes through them one by one, and every recall measured is a
+        false 1.0."""
+        self.client.flush(collection)
+        self.client.release_collection(collection)
+        self.client.load_collection(collection)
+
+    def loaded(self, collection: str) -> None:
+        self.client.load_collection(collection)
+
+    def search(
+        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
+    ) -> list[tuple[str, str]]:
+        found = self.client.search(
+            collection, [list(vector)], limit=k, search_params={"params": dict(search)}, output_fields=["document"]
+        )[0]
+        return [(one["id"], one["entity"]["document"]) for one in found]
+
+    def point(self, generation: Generation) -> None:
+        active = self.active()
+        if active is None:
+            self.client.create_alias(generation.collection, self.alias)
+        elif active.collection != generation.collection:
+            self.client.alter_alias(generation.collection, self.alias)
+
+    def drop(self, generation: Generation) -> None:
+        """Only newer engines refuse by themselves to drop what an alias points to."""
+        active = self.active()
+        if active is not None and active.collection == generation.collection:
+            raise StillServed(f"{generation.collection} is what queries see")
+        self.client.drop_collection(generation.collection)
+
+
+def _connected(where: Where, patience: float) -> MilvusClient:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return MilvusClient(**_login(where), timeout=30)
+        except MilvusException as problem:
+            told = error(problem)
+            if isinstance(told, NotAllowed) or time.monotonic() >= end:
+                raise told from None
+        time.sleep(1.0)
+
+
+class MilvusReader:
+    """One engine, as the query server asks it."""
+
+    def __init__(self, where: Where) -> None:
+        self._client = AsyncMilvusClient(**_login(where), timeout=5)  # connects at the first call
+
+    async def points_to(self, alias: str) -> str:
+        try:
+            return str((await self._client.describe_alias(alias))["collection_name"])
+        except MilvusException as problem:
+            if problem.code in NO_ALIAS:
+                raise NoAlias(f"there is no alias {alias}") from None
+            raise error(problem) from None
+
+    async def told(self, collection: str) -> dict[str, Any]:
+        with _in_our_words():
+            properties = (await self._client.describe_collection(collection)).get("properties") or {}
+        found: dict[str, Any] = json.loads(properties.get(PROPERTY) or "{}")
+        return found
+
+    async def collections(self, prefix: str) -> list[str]:
+        with _in_our_words():
+            return [one for one in await self._client.list_collections() if one.startswith(prefix)]
+
+    async def load(self, collection: str) -> None:
+        with _in_our_words():
+            if (await self._client.get_load_state(collection))["state"] != LoadState.Loaded:
+                await self._client.load_collection(collection)
+
+    async def release(self, collection: str) -> None:
+        with _in_our_words():
+            await self._client.release_collection(collection)
+
+    async def search(self, collection: str, asked: Asked) -> list[Found]:
+        search = dict(asked.search)
+        if "ef" in search:
+            search["ef"] = max(search["ef"], asked.top_k)  # the engine refuses less
+        with _in_our_words(bool(asked.filter)):
+            found = (await self._client.search(
+                collection, [list(asked.vector)], limit=asked.top_k, filter=asked.filter, output_fields=FIELDS,
+                search_params={"params": search}, timeout=asked.seconds,
+            ))[0]  # fmt: skip
+        return [_found(one, asked.metric) for one in found]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _found(one: Any, metric: str) -> Found:
+    distance, entity = float(one["distance"]), one["entity"]
+    score = nearness(distance) if metric == "L2" else round(distance, 6)
+    return Found(one["id"], entity["text"], entity["document"], score, entity.get("metadata") or {})

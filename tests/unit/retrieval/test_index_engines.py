@@ -1,0 +1,79 @@
+"""The engines of an index as Kubernetes sees them: what is ours, what is somebody else's, and who knows a password."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.retrieval.conftest import seen, work_of
+
+from llmops.retrieval.plan import Rebuild, cheapest, plan
+from llmops.retrieval.stores import where
+
+EXTERNAL = {"uri": "http://milvus.data:19530", "credentialsSecretRef": {"name": "milvus"}, "database": "shop"}
+STANDALONE, ELSEWHERE = {"mode": "Standalone"}, {"mode": "External", "external": EXTERNAL}
+
+
+def pods(engine: dict[str, Any]) -> dict[str, Any]:
+    """The pods of everything that is begun, by the names of their owners' last words."""
+    made = plan(seen({"engine": engine})).children
+    return {
+        one["metadata"]["name"] if one["kind"] == "Deployment" else "job": one["spec"]["template"]["spec"]
+        for one in made
+        if one["kind"] in ("Deployment", "Job")
+    }
+
+
+def test_milvus_standalone_is_one_pod_that_nobody_but_its_index_reaches() -> None:
+    made = plan(seen({"engine": STANDALONE})).children
+    (policy,) = [
+        one for one in made if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "faq-index-milvus"
+    ]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 19530, "protocol": "TCP"}]  # and not the port of its health and metrics
+    (container,) = pods(STANDALONE)["faq-index-milvus"]["containers"]
+    assert container["args"] == ["milvus", "run", "standalone"]
+    assert work_of(seen({"engine": STANDALONE})).engine == "http://faq-index-milvus.shop.svc.cluster.local:19530"
+
+
+def test_of_an_external_engine_nothing_is_made() -> None:
+    assert set(pods(ELSEWHERE)) == {"faq-index", "job"}
+    index = seen({"engine": ELSEWHERE})
+    assert not [one for one in plan(index).children if one["kind"] == "PersistentVolumeClaim"]
+    assert (work_of(index).engine, work_of(index).database) == (EXTERNAL["uri"], "shop")
+
+
+@pytest.mark.parametrize("pod", ["faq-index", "job"])
+def test_a_password_reaches_the_pods_that_need_it_and_no_object_of_ours(pod: str) -> None:
+    (container,) = pods(ELSEWHERE)[pod]["containers"]
+    keys = {
+        one["name"]: one["valueFrom"]["secretKeyRef"]["key"]
+        for one in container["env"]
+        if one.get("valueFrom", {}).get("secretKeyRef", {}).get("name") == "milvus"
+    }
+    assert keys == {
+        "LLMOPS_ENGINE_TOKEN": "token",
+        "LLMOPS_ENGINE_USERNAME": "username",
+        "LLMOPS_ENGINE_PASSWORD": "password",
+    }
+    opened = where("Milvus", "http://m:19530", environ={"LLMOPS_ENGINE_PASSWORD": "secret"})
+    assert (opened.password, "secret" in repr(opened)) == ("secret", False)
+
+
+@pytest.mark.parametrize("engine", [STANDALONE, ELSEWHERE])
+def test_in_another_engine_everything_is_built_and_meanwhile_the_old_one_stays(engine: dict[str, Any]) -> None:
+    before, after = seen(), seen({"engine": engine})
+    assert cheapest(work_of(before).parts, work_of(after).parts) == Rebuild(
+        copy_vectors=True
+    )  # from none that is there
+    names = {one["metadata"]["name"] for one in plan(after).children if one["kind"] == "Deployment"}
+    assert "faq-index-engine" not in names  # it is neither changed nor, before the other serves, removed
+
+
+def test_indexes_of_the_same_name_do_not_touch_in_an_engine_that_they_share() -> None:
+    one = work_of(seen({"engine": ELSEWHERE}))
+    other = replace(one, index="depot/faq", alias="depot_faq_1a2b3c4d")
+    assert not one.prefix.startswith(other.prefix)
+    assert not other.prefix.startswith(one.prefix)
+    assert work_of(seen()).prefix == "faq__g"  # alone in its Lite
