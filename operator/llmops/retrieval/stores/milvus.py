@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from pymilvus.client.types import LoadState
@@ -47,10 +48,12 @@ FIELDS = ["text", "document", "metadata"]
 
 def error(problem: MilvusException, filtered: bool = False) -> StoreError:
     """The engine's words, told apart."""
-    code, said = problem.code, str(problem.message or problem)
+    cause = problem.__cause__  # where no connection came about, only gRPC's own error says why
+    refused = isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAUTHENTICATED
+    code, said = problem.code, str(cause.details() if refused else problem.message or problem)
     if filtered and (code in NOT_READ or "cannot parse expression" in said):
         return FilterWrong(said)
-    if "auth check failure" in said or "UNAUTHENTICATED" in said.upper():
+    if refused or "auth check failure" in said or "missing authorization" in said:
         return NotAllowed(f"Milvus does not take the username, password or token: {said}")
     return Away(said)
 
@@ -144,7 +147,7 @@ class MilvusStore:
                 yield Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
 
     def _pages(self, collection: str, *fields: str) -> Iterator[list[dict[str, Any]]]:
-        self.client.load_collection(collection)
+        self.count(collection)  # an iterator of Milvus 2.3 sees what was there when it last caught up: this makes it
         pages = self.client.query_iterator(
             collection, batch_size=PAGE, output_fields=list(fields), consistency_level="Strong"
         )
@@ -161,7 +164,8 @@ class MilvusStore:
 
     def tell(self, generation: Generation, **news: Any) -> Generation:
         told = {**generation.told, **news}
-        self.client.alter_collection_properties(generation.collection, {PROPERTY: json.dumps(told)})
+        for _ in range(2):  # Milvus up to 2.3.5 writes to disk what was told before (its issue 30144)
+            self.client.alter_collection_properties(generation.collection, {PROPERTY: json.dumps(told)})
         return Generation(generation.collection, told)
 
     def settle(self, collection: str) -> None:

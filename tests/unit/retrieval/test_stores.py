@@ -1,0 +1,256 @@
+"""One contract for every vector database: the same tests over the real engines, as processes on this machine. The real
+Milvus, which takes minutes, is in tests/e2e/test_milvus_store.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.retrieval import databases
+from tests.unit.retrieval.databases import Database, free_port
+
+from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.stores import open_reader, open_store
+from llmops.retrieval.stores.base import (
+    PAGE,
+    Asked,
+    Away,
+    FilterWrong,
+    Generation,
+    Index,
+    NoAlias,
+    Reader,
+    StillServed,
+    Store,
+)
+
+ENGINES: dict[str, Callable[[Path], Database]] = {
+    "milvus-lite": databases.milvus_lite,
+}
+WIDTH = 16
+HNSW = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100})
+NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with databases.running(ENGINES[request.param](tmp_path_factory.mktemp(request.param))) as one:
+        yield one
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    """Of an index that nothing else writes to."""
+    name = f"shop_faq{next(NUMBERS)}"
+    return open_store(database.where, name, f"{name}__g", patience=10)
+
+
+@pytest.fixture
+async def reader(database: Database) -> AsyncIterator[Reader]:
+    one = open_reader(database.where)
+    yield one
+    await one.close()
+
+
+def passages(number: int, text: str = "text") -> list[Passage]:
+    """Two passages a document; sources a and b by turns."""
+    return [
+        Passage(f"{'ab'[at % 2]}/{at // 4}#{at}", f"{'ab'[at % 2]}/{at // 4}", "ab"[at % 2], f"{text} {at}",
+                {"page": at, "topic": f"it's {at % 3}"})
+        for at in range(number)
+    ]  # fmt: skip
+
+
+def vectors(number: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(7).normal(size=(number, WIDTH)).astype(np.float32)
+
+
+def built(store: Store, number: int = 40, generation: int = 1, index: Index = HNSW) -> Generation:
+    """A complete generation."""
+    made = store.create(f"{prefix(store)}{generation}_x", WIDTH, index, {"generation": generation, "complete": False})
+    store.insert(made.collection, passages(number), vectors(number).tolist())
+    store.settle(made.collection)
+    return store.tell(made, complete=True, metric=index.metric)
+
+
+def empty(store: Store, generation: int) -> Generation:
+    return store.create(f"{prefix(store)}{generation}_x", WIDTH, HNSW, {"generation": generation})
+
+
+def prefix(store: Store) -> str:
+    return str(store.prefix)  # type: ignore[attr-defined]
+
+
+def alias(store: Store) -> str:
+    return str(store.alias)  # type: ignore[attr-defined]
+
+
+def test_generations_come_in_order_with_all_that_was_told_of_them(store: Store) -> None:
+    assert store.generations() == []
+    assert store.active() is None
+    second = empty(store, 2)
+    empty(store, 1)
+    told = store.tell(second, complete=True, space="x" * 6000, nested={"ü": [1, None]})
+    assert [one.number for one in store.generations()] == [1, 2]
+    assert store.generations()[1] == told
+    assert told.told == {"generation": 2, "complete": True, "space": "x" * 6000, "nested": {"ü": [1, None]}}
+
+
+def test_indexes_do_not_see_one_another(store: Store, database: Database) -> None:
+    empty(store, 1)
+    other = open_store(database.where, "depot_faq", "depot_faq__g", patience=10)
+    assert other.generations() == []
+
+
+async def test_the_alias_moves_in_one_step(store: Store, reader: Reader) -> None:
+    first, second = empty(store, 1), empty(store, 2)
+    with pytest.raises(NoAlias):
+        await reader.points_to(alias(store))
+    for one in (first, second, second, first):
+        store.point(one)
+        assert store.active() == one
+        assert await reader.points_to(alias(store)) == one.collection
+    assert await reader.told(first.collection) == first.told
+    assert sorted(await reader.collections(prefix(store))) == [first.collection, second.collection]
+
+
+def test_what_queries_see_is_never_dropped(store: Store) -> None:
+    first, second = empty(store, 1), empty(store, 2)
+    store.point(first)
+    with pytest.raises(StillServed):
+        store.drop(first)
+    store.drop(second)
+    assert store.generations() == [first]
+    empty(store, 2)
+    assert store.count(second.collection) == 0  # nothing of the old one is left
+
+
+def test_every_passage_comes_back_in_pages_with_its_own_vector(store: Store) -> None:
+    number = PAGE * 2 + 7
+    made, given = built(store, number), vectors(number)
+    pages = list(store.vectors(made.collection))
+    assert max(len(page.ids) for page in pages) <= PAGE
+    found = {
+        one: (hash_, vector)
+        for page in pages
+        for one, hash_, vector in zip(page.ids, page.hashes, page.vectors, strict=True)
+    }
+    assert len(found) == number == store.count(made.collection)
+    assert pages[0].vectors.dtype == np.float32
+    for passage, vector in zip(passages(number), given, strict=True):
+        hash_, came = found[passage.id]
+        assert hash_ == passage.hash
+        assert np.allclose(came / np.linalg.norm(came), vector / np.linalg.norm(vector), atol=1e-5)
+    assert store.documents(made.collection) == {one.document for one in passages(number)}
+
+
+def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(store: Store) -> None:
+    made = empty(store, 1)
+    store.insert(made.collection, passages(30)[:20], vectors(30)[:20].tolist())
+    assert dict(store.ids(made.collection)) == {one.id: one.hash for one in passages(30)[:20]}
+    changed = [*passages(30)[:5], *passages(30, "changed")[5:]]
+    store.insert(made.collection, changed[5:], vectors(30)[5:].tolist(), again=True)
+    assert dict(store.ids(made.collection)) == {one.id: one.hash for one in changed}
+    store.settle(made.collection)
+    assert store.count(made.collection) == 30
+    assert store.search(made.collection, vectors(30)[25].tolist(), 1, {"ef": 32}) == [
+        (changed[25].id, changed[25].document)
+    ]
+
+
+@pytest.mark.parametrize("metric", ["Cosine", "L2", "IP"])
+async def test_the_nearest_come_first_with_the_same_scores_from_every_engine(
+    store: Store, reader: Reader, metric: str
+) -> None:
+    made, given = built(store, 40, index=replace(HNSW, metric=metric)), vectors(40)
+    asked = given[3] * 2
+    unit = given / np.linalg.norm(given, axis=1, keepdims=True)
+    scores = {
+        "Cosine": unit @ (asked / np.linalg.norm(asked)),
+        "IP": given @ asked,
+        "L2": 1 / (1 + ((given - asked) ** 2).sum(axis=1)),
+    }[metric]
+    best = np.argsort(-scores)[:5]
+    await reader.load(made.collection)
+    found = await reader.search(made.collection, Asked(asked.tolist(), 5, search={"ef": 40}, metric=metric))
+    assert [one.id for one in found] == [passages(40)[at].id for at in best]
+    assert np.allclose([one.score for one in found], scores[best], rtol=1e-4, atol=1e-4)
+    assert [one for one, _ in store.search(made.collection, asked.tolist(), 5, {"ef": 40})] == [one.id for one in found]
+    first = passages(40)[best[0]]
+    assert (found[0].text, found[0].document, found[0].metadata) == (first.text, first.document, first.metadata)
+
+
+IN_METADATA = 'metadata["page"] in [1, 2, 3]'
+FILTERS: dict[str, Callable[[Passage], bool]] = {
+    "source == 'a'": lambda one: one.source == "a",
+    "source != 'a' and document in ['b/0', 'b/1', 'c']": lambda one: one.document in ("b/0", "b/1"),
+    'id == "a/0#0" or (metadata["page"] == 5)': lambda one: one.id == "a/0#0" or one.metadata["page"] == 5,
+    'metadata["topic"] == "it\'s 2" and source == "b"': lambda one: (
+        one.metadata["topic"] == "it's 2" and one.source == "b"
+    ),
+    IN_METADATA: lambda one: one.metadata["page"] in (1, 2, 3),
+    'metadata["page"] != 0': lambda one: one.metadata["page"] != 0,
+    "source == 'nobody'": lambda one: False,
+}
+
+
+async def test_a_filter_leaves_out_what_it_says_in_every_engine(
+    store: Store, reader: Reader, request: pytest.FixtureRequest
+) -> None:
+    made = built(store)
+    await reader.load(made.collection)
+    for written, keeps in FILTERS.items():
+        if written == IN_METADATA and "milvus-lite" in request.node.name:
+            continue  # it says so itself: left side of 'in' must be a field reference
+        asked = Asked(vectors(40)[0].tolist(), 40, written, {"ef": 64})
+        found = {one.id for one in await reader.search(made.collection, asked)}
+        assert found == {one.id for one in passages(40) if keeps(one)}, written
+    for wrong in ("bad (((", "nonsense == 'a'", "source =="):
+        with pytest.raises(FilterWrong):
+            await reader.search(made.collection, Asked(vectors(1)[0].tolist(), 4, wrong))
+
+
+async def test_a_restarted_engine_has_lost_nothing(store: Store, database: Database) -> None:
+    made = store.tell(built(store), key="k")
+    store.point(made)
+    database.end()
+    reader = open_reader(database.where)
+    with pytest.raises(Away):
+        await reader.points_to(alias(store))
+    database.begin()
+    again = open_store(database.where, alias(store), prefix(store))
+    assert (again.active(), again.generations()) == (made, [made])
+    again.loaded(made.collection)
+    assert again.search(made.collection, vectors(40)[9].tolist(), 1, {"ef": 32})[0][0] == passages(40)[9].id
+    await _until_it_answers(reader, alias(store))
+    await reader.load(made.collection)
+    (found,) = await reader.search(made.collection, Asked(vectors(40)[9].tolist(), 1))
+    assert (found.id, again.count(made.collection)) == (passages(40)[9].id, 40)
+    await reader.close()
+
+
+async def _until_it_answers(reader: Reader, alias: str) -> None:
+    """The query server looks every second; a connection that was lost may need a few looks."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            await reader.points_to(alias)
+            return
+        except Away:
+            assert time.monotonic() < end
+
+
+async def test_an_engine_that_is_not_there_is_told_from_one_that_has_no_alias(database: Database) -> None:
+    nowhere = replace(database.where, uri=f"{database.where.uri.rpartition(':')[0]}:{free_port()}")
+    with pytest.raises(Away):
+        open_store(nowhere, "a", "a__g", patience=0)
+    reader = open_reader(nowhere)
+    with pytest.raises(Away):
+        await reader.points_to("a")
+    await reader.close()
