@@ -39,7 +39,7 @@ async def client(cluster: Any) -> AsyncIterator[Client]:
 async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
     """The operator for indexes and services of one namespace, running."""
     cache = Cache(client)
-    seen = Cluster(client, cache, Settings())
+    seen = Cluster(client, cache, Settings(image_milvus="llmops/milvus:dev"))
     loop = Loop([CONTROLLER, SERVING], seen, SystemClock())
     find_by(cache, [CONTROLLER, SERVING])
     cache.subscribe(loop.changed)
