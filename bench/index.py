@@ -1,4 +1,4 @@
-"""An index of ten thousand passages of real text: how fast it is built and asked, beside the same engine by hand.
+"""An index of real text, ten thousand passages or all that there is, beside the same engine by hand.
 
 Both sides have the same Milvus Lite and the same embedding server (processes on this machine), the same texts and
 batches. By hand: embed a batch, insert it, next; flush, release, load; then search with the engine's own client. Ours
