@@ -85,7 +85,8 @@ def test_what_takes_too_long_is_killed_and_the_next_answer_is_scored(scorer):
     [
         "while True:\n    pass\n",  # it never reads, and a long answer fills the pipe
         "import os, time\nif os.fork() == 0:\n    time.sleep(20)\n    os._exit(0)\nwhile True:\n    pass\n",
-        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(20)\n    os._exit(0)\nwhile True:\n    pass\n",
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(20)\n    os._exit(0)\n"
+        "while True:\n    pass\n",
     ],
 )
 def test_who_neither_reads_nor_lets_go_of_the_pipes_holds_nobody_up(scorer, text):
