@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    table = _in_namespace(_command(commands, "status", status))
+    table = _in_cluster(_command(commands, "status", status))
     table.add_argument("kind", nargs="?")
     table.add_argument("name", nargs="?")
     table.add_argument("-A", "--all-namespaces", action="store_true")
@@ -197,7 +197,7 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _of_object(_command(commands, "explain", explain))
     paged = _of_object(_command(commands, "report", report, "a page about a release or evaluations, as HTML"))
     paged.add_argument("-o", "--output", metavar="FILE", help="where to write it; stdout without")
-    _in_namespace(_command(commands, "diff", diff)).add_argument("files", nargs="+", metavar="FILE")
+    _in_cluster(_command(commands, "diff", diff)).add_argument("files", nargs="+", metavar="FILE")
 
 
 def _moving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -223,7 +223,7 @@ def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _of_index(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("index", metavar="INDEX", help="the VectorIndex")
     parser.add_argument("--url", help="its query server, where it is reached otherwise than through the API server")
-    return _in_namespace(parser)
+    return _in_cluster(parser)
 
 
 def _command(
@@ -241,15 +241,21 @@ def _in_namespace(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _in_cluster(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig; else its current-context")
+    return _in_namespace(parser)
+
+
 def _of_object(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("object", nargs="+", metavar="KIND NAME", help="such as prel support-answer")
-    return _in_namespace(parser)
+    return _in_cluster(parser)
 
 
 def main(argv: list[str]) -> int:
     """The exit code of one command; what a person can put right is a sentence on stderr and 2."""
     from llmops.desk.objects import Unknown
-    from llmops.kube.config import NoCluster
+    from llmops.kube.config import CONTEXT
+    from llmops.kube.connection import NoCluster
     from llmops.kube.errors import ApiError
 
     try:
@@ -258,6 +264,7 @@ def main(argv: list[str]) -> int:
         if argv and argv[0] in PROCESSES:
             return process(argv[0], argv[1:])
         options = _parser().parse_args(argv)
+        CONTEXT.set(getattr(options, "context", None))
         done: int = options.run(options)
         return done
     except (Unknown, SettingError, NoCluster, ApiError, OSError) as error:

@@ -25,9 +25,12 @@ class Access:
     kubeconfig: Path
     kind: str  # current, kind or node
 
+    def program(self, name: str) -> str:
+        """The cluster's own, where it brought one."""
+        return str(BIN / name) if (BIN / name).exists() else name
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        program = BIN / "kubectl" if (BIN / "kubectl").exists() else "kubectl"
-        command = (str(program), f"--kubeconfig={self.kubeconfig}", *arguments)
+        command = (self.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments)
         done = subprocess.run(command, check=False, capture_output=True, text=True, input=stdin)
         if done.returncode:
             raise KubectlFailed(done.stderr.strip())

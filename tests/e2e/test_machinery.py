@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.cluster.access import Access
 from tests.e2e.widgets import WIDGET, child, service, until, widget
 
 from llmops.kube import events
 from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Conflict, NotFound, NotOurs
+from llmops.kube.errors import Conflict, Forbidden, NotFound, NotOurs
+from llmops.kube.kubeconfig import connection, read
 from llmops.kube.resources import CONFIG_MAP, EVENT, REVISION, SERVICE, Resource
 
 pytestmark = pytest.mark.cluster
@@ -25,6 +29,31 @@ async def test_an_apply_of_what_is_already_so_writes_nothing(seen: Cluster, name
     writes.clear()
     assert (await seen.apply([child(), service()], made)).skipped == 2
     assert writes == []
+
+
+async def test_a_kubeconfig_whose_program_prints_a_service_accounts_token_is_that_account(
+    cluster: Access, namespace: str, tmp_path: Path
+) -> None:
+    given = yaml.safe_load(cluster.kubeconfig.read_text())
+    program = cluster.program("kubectl")
+    token = f"'{program}' --kubeconfig '{cluster.kubeconfig}' create token default --namespace {namespace}"
+    script = tmp_path / "login"
+    script.write_text(
+        f'#!/bin/sh\nset -e\necho ran >>"$0.runs"\ntoken=$({token})\n'
+        'printf \'{"apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "%s"}}\' "$token"\n'
+    )
+    script.chmod(0o755)
+    run = {"apiVersion": "client.authentication.k8s.io/v1", "command": "./login", "interactiveMode": "Never"}
+    users = [{**one, "user": {"exec": run}} for one in given["users"]]
+    (tmp_path / "config").write_text(yaml.safe_dump({**given, "users": users}))
+    async with Client(connection(read([tmp_path / "config"]))) as client:
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        for _ in range(2):
+            answer = await client.raw("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+        assert answer["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace}:default"
+        with pytest.raises(Forbidden, match="cannot list resource"):
+            await client.list(CONFIG_MAP, namespace)
+    assert (tmp_path / "login.runs").read_text() == "ran\n"
 
 
 async def test_a_field_that_we_no_longer_set_is_removed(seen: Cluster, namespace: str) -> None:

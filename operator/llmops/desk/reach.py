@@ -72,7 +72,7 @@ class Index:
         """In a sentence: why it was not answered, and what to do."""
         if isinstance(problem, Invalid):  # the query server's own: the sentence says what to write
             return str(problem)
-        if isinstance(problem, Forbidden):
+        if isinstance(problem, Forbidden) and problem.status != 401:
             return f"{self.whole}: {_right(problem, self.namespace)}; or {self._forward()}"
         if one and condition(one, "Available").get("status") != "True":
             return f"{self.whole} answers nothing now: {_why(one)} (llmops explain vi {self.name} -n {self.namespace})"

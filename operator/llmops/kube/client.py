@@ -13,6 +13,7 @@ import orjson
 
 from llmops.api import names
 from llmops.kube import config, fence
+from llmops.kube.connection import Connection, Headers, Login
 from llmops.kube.errors import Unreachable, error
 from llmops.kube.resources import LEASE, Object, Resource
 
@@ -29,7 +30,7 @@ Counter = Callable[[str, str, str], None]
 class Client:
     """Speaks to one API server. `async with await Client.connect() as client`, or close() at the end."""
 
-    def __init__(self, connection: config.Connection, timeout: float = 10.0, count: Counter | None = None) -> None:
+    def __init__(self, connection: Connection, timeout: float = 10.0, count: Counter | None = None) -> None:
         self._connection, self._timeout = connection, timeout
         self._count = count or (lambda verb, plural, result: None)
         self._write_seconds: Callable[[], float] = lambda: timeout
@@ -129,10 +130,10 @@ class Client:
         params |= {"timeoutSeconds": str(WATCH_SECONDS)} | ({"labelSelector": labels} if labels else {})
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=SILENT_SECONDS)
         url = self._connection.server + resource.path(namespace)
-        headers = self._connection.headers()
+        login = await self._connection.login()
         try:
             async with asyncio.timeout(self._timeout):  # the server answers at once, and then keeps on
-                opened = await self._session.get(url, params=params, headers=headers, timeout=timeout)
+                opened = await self._session.get(url, params=params, timeout=timeout, **self._way(login))
             async with opened as reply:
                 if reply.status != 200:
                     raise error(reply.status, _sentence(await reply.read()))
@@ -166,17 +167,37 @@ class Client:
         session: aiohttp.ClientSession,
     ) -> Any:  # fmt: skip
         data = orjson.dumps(body) if body is not None else None
-        headers = {**self._connection.headers(), "content-type": content, "accept": "application/json, */*;q=0.5"}
-        url = self._connection.server + path
-        try:
-            async with asyncio.timeout(seconds):
-                async with session.request(method, url, data=data, params=params, headers=headers) as reply:
-                    answer = await reply.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            raise Unreachable(f"{method} {path}: {problem!r}") from problem
-        if reply.status >= 300:
-            raise error(reply.status, _sentence(answer))
+        headers = (("content-type", content), ("accept", "application/json, */*;q=0.5"))
+
+        async def ask(login: Login) -> tuple[int, bytes]:
+            way = self._way(login, headers)
+            try:
+                async with asyncio.timeout(seconds):
+                    async with session.request(
+                        method, self._connection.server + path, data=data, params=params, **way
+                    ) as reply:
+                        return reply.status, await reply.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+                raise Unreachable(f"{method} {path}: {problem!r}") from problem
+
+        login = await self._connection.login()
+        status, answer = await ask(login)
+        if status == 401 and self._connection.log_in is not None:
+            status, answer = await ask(await self._connection.login(refused=login))
+        if status == 401:
+            raise error(status, f"the API server does not accept {self._connection.whose}: {_sentence(answer)}")
+        if status >= 300:
+            raise error(status, _sentence(answer))
         return orjson.loads(answer)
+
+    def _way(self, login: Login, headers: Headers = ()) -> dict[str, Any]:
+        """How a request gets there, as aiohttp's arguments."""
+        to = self._connection
+        return {
+            "headers": [*to.headers, *login.headers, *headers],
+            "proxy": to.proxy,
+            "server_hostname": to.server_name,
+        }
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
