@@ -22,8 +22,9 @@ from typing import Any
 import aiohttp
 import numpy as np
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient
-from tests.e2e.test_index_engine import Index, embedder, engine, free_port
+from tests.e2e.test_index_engine import Index, embedder, engine
 from tests.e2e.test_index_kills import real_texts, started
+from tests.unit.retrieval.databases import free_port, milvus_lite_program
 
 from llmops.retrieval.outcome import loads
 
@@ -124,9 +125,7 @@ def memory(index: Index) -> tuple[float, int]:
 
 
 def main() -> None:
-    milvus = next(
-        Path(os.environ.get("CACHE", Path.home() / ".cache/llmops-operator")).glob("venv-milvus-*/bin/milvus-lite")
-    )
+    milvus = milvus_lite_program()
     rows = [{**row, "answer": " ".join(row["answer"].split()[:16])} for row in real_texts(MANY)]
     texts = [row["answer"] for row in rows]
     with tempfile.TemporaryDirectory() as folder:

@@ -6,24 +6,21 @@ import asyncio
 import csv
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e import store
+from tests.e2e.places import CLAIM, secret, serve
 from tests.e2e.test_evaljob import ROWS, Object, client, evaljob, model, said, status, until, world
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, POD, PVC, Resource
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
 
 pytestmark = pytest.mark.cluster
 
 __all__ = ["client", "world"]
 FEW = [{**row, "topic": "even" if at % 2 == 0 else "odd"} for at, row in enumerate(ROWS[:20])]
 JSONL = "".join(json.dumps(row) + "\n" for row in FEW)
-SECRET = Resource("", "v1", "secrets", "Secret", True)
-STORE = Path(store.__file__).read_text()
 EVERY = ("configMapRef", "inline", "http", "pvc", "s3")
 
 
@@ -37,33 +34,11 @@ def table() -> str:
 
 async def files(client: Client, cluster: Cluster, namespace: str) -> str:
     """A claim with the files on it, and a pod that has them on the web (8000) and in a bucket (9000); its address."""
-    named = {"namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "test"}}
     data = {"qa.csv": table(), "broken.csv": table() + 'x,"Two\nlines?"\r\n', "qa.jsonl": JSONL}
     await client.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "data": data,
-                                     "metadata": {**named, "name": "files"}})  # fmt: skip
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
-    await client.create(PVC, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim,
-                              "metadata": {**named, "name": "data"}})  # fmt: skip
-    mounts = [{"name": "files", "mountPath": "/files"}, {"name": "data", "mountPath": "/data"}]
-
-    def container(name: str, *command: str) -> Object:
-        return {"name": name, "image": "llmops/demo-models:dev", "imagePullPolicy": "IfNotPresent",
-                "command": list(command), "volumeMounts": mounts,
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}  # fmt: skip
-
-    await client.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": {**named, "name": "files"}, "spec": {
-        "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": [container("copy", "cp", "/files/qa.csv", "/files/broken.csv", "/data")],
-        "containers": [container("web", "python3", "-m", "http.server", "8000", "--directory", "/files"),
-                       container("store", "python3", "-c", STORE, "/files", "9000", "0")],
-        "volumes": [{"name": "files", "configMap": {"name": "files"}},
-                    {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
-    }})  # fmt: skip
-    found = lambda: (cluster.get(POD, namespace, "files") or {}).get("status") or {}  # noqa: E731
-    await until(lambda: found().get("phase") == "Running")
-    return str(found()["podIP"])
+                                     "metadata": {"name": "files", "namespace": namespace}})  # fmt: skip
+    fill = "cp /files/qa.csv /files/broken.csv /claim"
+    return await serve(client, cluster, namespace, {"configMap": {"name": "files"}}, fill)
 
 
 def dataset(**source: Any) -> Object:
@@ -78,18 +53,18 @@ async def test_rows_come_from_a_claim_the_web_and_a_bucket_and_are_paid_for_once
     ends = lambda verdict: (s := status(world, namespace)).get("verdict") == verdict and s  # noqa: E731
 
     # a broken row is told by its number before anybody is asked
-    broken = {"pvc": {"claim": "data", "path": "/broken.csv"}, "slices": ["topic"],
+    broken = {"pvc": {"claim": CLAIM, "path": "/broken.csv"}, "slices": ["topic"],
               "fields": {"input": "question", "target": "answer"}}  # fmt: skip
     job = evaljob(namespace, target={"url": target, "model": "support"}, dataset=broken,
                   thresholds=[{"metric": "exact_match", "min": "0.80"}])  # fmt: skip
     await client.create(EVAL_JOB, job)
     await until(lambda: said(world, namespace, "DatasetValid")[0] == "False")
-    assert "/broken.csv on claim data: row 22: 2 cells, where the header has 4" in said(world, namespace, "Ready")[1]
+    assert "/broken.csv on claim files: row 22: 2 cells, where the header has 4" in said(world, namespace, "Ready")[1]
     assert status(world, namespace)["phase"] == "Failed"
 
     # a table on a claim, with its slices
     await client.patch(EVAL_JOB, namespace, "quality",
-                       {"spec": {"dataset": dataset(pvc={"claim": "data", "path": "/qa.csv"})}})  # fmt: skip
+                       {"spec": {"dataset": dataset(pvc={"claim": CLAIM, "path": "/qa.csv"})}})  # fmt: skip
     found = await until(lambda: ends("Pass"))
     assert said(world, namespace, "DatasetValid") == ("True", "20 rows")
     assert found["dataset"]["rows"] == 20
@@ -103,10 +78,8 @@ async def test_rows_come_from_a_claim_the_web_and_a_bucket_and_are_paid_for_once
     measured, web = found["metrics"], found["results"]
 
     # the same rows in a bucket: a wrong key is told, the right one finds that they were measured before
-    for name, secret in (("wrong", "wrong"), ("right", store.SECRET)):
-        await client.create(SECRET, {"apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": namespace},
-            "stringData": {"AWS_ACCESS_KEY_ID": store.ID, "AWS_SECRET_ACCESS_KEY": secret}})  # fmt: skip
+    await secret(client, namespace, "right")
+    await secret(client, namespace, "wrong", "wrong")
     bucket = {"uri": "s3://models/qa.jsonl", "endpoint": f"http://{host}:9000"}
     wrong = dataset(s3={**bucket, "credentialsSecretRef": {"name": "wrong"}})
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"dataset": wrong}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from tests.unit.retrieval.databases import free_port, milvus_lite_program
 
 from llmops.retrieval.ingest.places.mounted import content_sha256
 from llmops.retrieval.outcome import Outcome, loads
@@ -27,12 +27,6 @@ from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of
 ROOT = Path(__file__).parents[2]
 ROWS = [json.loads(line) for line in (ROOT / "tests/models/shop-qa.jsonl").read_text().splitlines()]
 ANN = {"type": "AnnRecall", "atK": 10, "min": "0.95"}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def until(test: Callable[[], Any], seconds: float = 60) -> Any:
@@ -81,16 +75,8 @@ def post(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def milvus_lite() -> Path:
-    """Its server, from the image's own lock, in an environment of its own: it shares nothing with ours but a port."""
-    lock = ROOT / "locks/milvus-lite.txt"
-    cache = Path(os.environ.get("CACHE", Path.home() / ".cache/llmops-operator"))
-    venv = cache / f"venv-milvus-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    if not (venv / ".ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        install = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", lock]
-        subprocess.run(install, check=True)
-        (venv / ".ready").touch()
-    return venv / "bin/milvus-lite"
+    """The server's program."""
+    return milvus_lite_program()
 
 
 @contextmanager

@@ -3,66 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 from demo.stage import kubectl
-from tests.e2e import store
-from tests.e2e.test_vectorindex import Object, client, given, index, ready, said, search, status, until, world
+from tests.e2e.places import CLAIM, CONTAINER, secret, serve
+from tests.e2e.test_vectorindex import client, given, index, ready, said, search, status, until, world
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import JOB, POD, PVC, VECTOR_INDEX, Resource
+from llmops.kube.resources import JOB, VECTOR_INDEX
 
 pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
-SECRET = Resource("", "v1", "secrets", "Secret", True)
-STORE = Path(store.__file__).read_text()
 PAGE = "<html><body><nav>Menu</nav><main><h1>Skis</h1><p>Skis are waxed every autumn.</p></main></body></html>"
-
-
-async def places(client: Client, cluster: Cluster, namespace: str) -> str:
-    """A claim with a manual, and a pod that has a page on the web (8000) and a bucket (9000); its address."""
-    named = {"namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "test"}}
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
-    await client.create(PVC, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim,
-                              "metadata": {**named, "name": "manuals"}})  # fmt: skip
-    await client.create(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": {**named, "name": "bucket"},
-        "stringData": {"AWS_ACCESS_KEY_ID": store.ID, "AWS_SECRET_ACCESS_KEY": store.SECRET}})  # fmt: skip
-    mounts = [{"name": "files", "mountPath": "/files"}, {"name": "manuals", "mountPath": "/manuals"}]
-    fill = (f"mkdir -p /files/web /files/bucket/notes /manuals/en && echo '{PAGE}' > /files/web/skis.html && "
-            "echo 'Sledges have steel runners.' > /files/bucket/notes/sledges.md && "
-            "echo 'Crampons have twelve points.' > /manuals/en/crampons.md && "
-            "echo junk > /manuals/en/broken.pdf")  # fmt: skip
-
-    def container(name: str, *command: str) -> Object:
-        return {"name": name, "image": "llmops/demo-models:dev", "imagePullPolicy": "IfNotPresent",
-                "command": list(command), "volumeMounts": mounts,
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}  # fmt: skip
-
-    await client.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": {**named, "name": "places"}, "spec": {
-        "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": [container("fill", "sh", "-c", fill)],
-        "containers": [container("web", "python3", "-m", "http.server", "8000", "--directory", "/files/web"),
-                       container("store", "python3", "-c", STORE, "/files/bucket", "9000", "0")],
-        "volumes": [{"name": "files", "emptyDir": {}},
-                    {"name": "manuals", "persistentVolumeClaim": {"claimName": "manuals"}}],
-    }})  # fmt: skip
-    found = lambda: (cluster.get(POD, namespace, "places") or {}).get("status") or {}  # noqa: E731
-    await until(lambda: found().get("phase") == "Running")
-    return str(found()["podIP"])
+FILL = (
+    f"mkdir -p /files/notes /claim/en && echo '{PAGE}' > /files/skis.html && "
+    "echo 'Sledges have steel runners.' > /files/notes/sledges.md && "
+    "echo 'Crampons have twelve points.' > /claim/en/crampons.md && echo junk > /claim/en/broken.pdf"
+)
 
 
 async def test_documents_come_from_a_volume_the_web_and_a_bucket_by_the_clock(
     client: Client, world: Cluster, namespace: str
 ) -> None:
-    host = await places(client, world, namespace)
+    await secret(client, namespace, "bucket")
+    host = await serve(client, world, namespace, {"emptyDir": {}}, FILL)
     await given(client, namespace)
     sources: list[Any] = [
-        {"name": "manuals", "pvc": {"claim": "manuals", "path": "/en"}},
+        {"name": "manuals", "pvc": {"claim": CLAIM, "path": "/en"}},
         {"name": "site", "http": {"url": f"http://{host}:8000/skis.html"}},
         {"name": "notes", "s3": {"uri": "s3://models/notes", "endpoint": f"http://{host}:9000",
                                  "credentialsSecretRef": {"name": "bucket"}}},
@@ -96,8 +65,8 @@ async def test_documents_come_from_a_volume_the_web_and_a_bucket_by_the_clock(
     assert status(world, namespace)["generation"]["active"] == first
 
     # a new file, and the broken one gone: the next turn finds both, and embeds no more than the one
-    write = "echo 'Snow shovels fold to forty centimetres.' > /manuals/en/shovels.md; rm /manuals/en/broken.pdf"
-    kubectl("exec", "-n", namespace, "places", "-c", "web", "--", "sh", "-c", write)
+    write = "echo 'Snow shovels fold to forty centimetres.' > /claim/en/shovels.md; rm /claim/en/broken.pdf"
+    kubectl("exec", "-n", namespace, "places", "-c", CONTAINER, "--", "sh", "-c", write)
     await until_found("How small does a snow shovel fold?", "manuals/shovels.md#0")
     await until(lambda: ready(world, namespace), 60)
     assert "1 of 4 passages were embedded" in said(world, namespace, "Built")[1]

@@ -5,7 +5,7 @@ The fields say what is wanted; docs/evidence.md says how it is decided, and `llm
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -392,18 +392,6 @@ class LastHandled(Model):
     """Of llmops.dev/rollback, with (passed over) behind one that counted for nothing; of a PromptRelease only."""
 
 
-PHASES = (
-    "Pending",
-    "Validating",
-    "Evaluating",
-    "Shadow",
-    "Canary",
-    "Holding",
-    "Baking",
-    "Released",
-    "RollingBack",
-    "Rejected",
-)
 Phase = Literal[
     "Pending",
     "Validating",
@@ -416,6 +404,7 @@ Phase = Literal[
     "RollingBack",
     "Rejected",
 ]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 __all__ = [
     "PHASES",

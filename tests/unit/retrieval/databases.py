@@ -64,8 +64,12 @@ def running(one: Database) -> Iterator[Database]:
         one.end()
 
 
+def milvus_lite_program() -> Path:
+    return _environment("milvus-lite") / "bin/milvus-lite"
+
+
 def milvus_lite(folder: Path) -> Database:
-    port, program = free_port(), _environment("milvus-lite") / "bin/milvus-lite"
+    port, program = free_port(), milvus_lite_program()
     command = [program, "server", "--data-dir", folder / "data", "--host", "127.0.0.1", "--port", str(port)]
     return Database(
         Where("Milvus", f"http://127.0.0.1:{port}"),
@@ -129,7 +133,7 @@ def _healthy(url: str) -> bool:
 def _environment(name: str) -> Path:
     """The packages of one image's lock, in an environment of their own: they share nothing with ours but a port."""
     lock = ROOT / f"locks/{name}.txt"
-    word = name.replace("-lite", "")  # as tests/e2e calls it
+    word = name.replace("-lite", "")
     folder = CACHE / f"venv-{word}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
