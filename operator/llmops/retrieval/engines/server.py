@@ -62,7 +62,10 @@ class Server:
             "metadata": {"name": self.name(index)},
             "spec": {
                 "replicas": 1,
-                "strategy": {"type": "Recreate"},  # two on one volume would corrupt it
+                # Two on one volume would corrupt it. Where Kubernetes starts a second one all the same (a pod is deleted, a
+                # node is lost), it waits for the first one's lock on the files: both engines take one (tried). So this is
+                # no StatefulSet, which after a lost node starts none until a person removes the node.
+                "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
                 "revisionHistoryLimit": 2,
                 "template": {
