@@ -237,7 +237,7 @@ def _command(
 
 
 def _in_namespace(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("-n", "--namespace", help="else the context's, or default")
     return parser
 
 
@@ -254,7 +254,7 @@ def _of_object(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """The exit code of one command; what a person can put right is a sentence on stderr and 2."""
     from llmops.desk.objects import Unknown
-    from llmops.kube.config import CONTEXT
+    from llmops.kube.config import CONTEXT, namespace
     from llmops.kube.connection import NoCluster
     from llmops.kube.errors import ApiError
 
@@ -265,6 +265,8 @@ def main(argv: list[str]) -> int:
             return process(argv[0], argv[1:])
         options = _parser().parse_args(argv)
         CONTEXT.set(getattr(options, "context", None))
+        if "namespace" in options and options.namespace is None:
+            options.namespace = namespace()
         done: int = options.run(options)
         return done
     except (Unknown, SettingError, NoCluster, ApiError, OSError) as error:

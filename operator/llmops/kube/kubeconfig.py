@@ -40,6 +40,10 @@ class Kubeconfig:
     sections: Mapping[str, Mapping[str, Entry]]
     current: str
 
+    def chosen(self, context: str | None = None) -> Entry:
+        """The context of this name, or the current one."""
+        return self.named("contexts", context or self.current)
+
     def named(self, section: str, name: str) -> Entry:
         """An entry, or what there is instead."""
         there = self.sections[section]
@@ -81,7 +85,7 @@ def _placed(entry: Entry, folder: Path) -> Entry:
 
 def connection(config: Kubeconfig, context: str | None = None) -> Connection:
     """What a context means; without one the current."""
-    chosen = config.named("contexts", context or config.current)
+    chosen = config.chosen(context)
     cluster = config.named("clusters", chosen.get("cluster") or "")
     user = config.named("users", chosen["user"]) if chosen.get("user") else {}
     whose = f"user {chosen.get('user') or '(none)'} of {config.where}"

@@ -74,6 +74,7 @@ class Authority:
 class Asked:
     """One request, as the server saw it."""
 
+    path: str
     authorization: str | None
     shown: str | None  # the name in the client's certificate
     called: str | None  # the name that the client meant to reach
@@ -99,9 +100,8 @@ class ApiServer:
         tls: Any = request.get_extra_info("ssl_object")
         subject = dict(pair for one in (tls.getpeercert() or {}).get("subject", ()) for pair in one)
         headers = {name.lower(): request.headers.getall(name) for name in request.headers}
-        asked = Asked(
-            request.headers.get("authorization"), subject.get("commonName"), self._called.pop("name", None), headers
-        )
+        authorization, called = request.headers.get("authorization"), self._called.pop("name", None)
+        asked = Asked(request.path, authorization, subject.get("commonName"), called, headers)
         self.asked.append(asked)
         if {asked.authorization, asked.shown} & self.refused:
             return web.json_response({"kind": "Status", "message": "Unauthorized"}, status=401)

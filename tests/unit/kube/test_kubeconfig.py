@@ -198,10 +198,11 @@ def test_the_environment_names_files_the_command_line_a_context_and_a_pod_its_ac
     near = write(tmp_path / "near", kubeconfig({}, {"server": "https://near"}, "near"))
     near.write_text(near.read_text().replace("name: c", "name: n").replace("cluster: c", "cluster: n"))
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join(["", str(far), str(near)]))
-    assert config.load().server == "https://far"
+    assert (config.load().server, config.namespace()) == ("https://far", "default")
     monkeypatch.setattr(config, "IN_CLUSTER", tmp_path / "account")
     (tmp_path / "account").mkdir()
     (tmp_path / "account/token").write_text("of the pod")
+    (tmp_path / "account/namespace").write_text("llmops-system")
     (tmp_path / "account/ca.crt").write_bytes((authority.folder / "ca.crt").read_bytes())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
@@ -209,11 +210,14 @@ def test_the_environment_names_files_the_command_line_a_context_and_a_pod_its_ac
     assert config.load().server == "https://far"  # KUBECONFIG counts in a pod too
     monkeypatch.delenv("KUBECONFIG")
     made = config.load()
+    assert config.namespace() == "llmops-system"
     assert (made.server, made.proxy, made.token_file) == ("https://[fd00::1]:443", None, tmp_path / "account/token")
     monkeypatch.setenv("HOME", str(tmp_path))
-    write(tmp_path / ".kube/config", kubeconfig({}, {"server": "https://home"}, "mine"))
+    mine = kubeconfig({}, {"server": "https://home"}, "mine")
+    mine["contexts"][0]["context"]["namespace"] = "shop"
+    write(tmp_path / ".kube/config", mine)
     token = config.CONTEXT.set("mine")
     try:
-        assert config.load().server == "https://home"
+        assert (config.load().server, config.namespace()) == ("https://home", "shop")
     finally:
         config.CONTEXT.reset(token)

@@ -202,5 +202,13 @@ async def test_a_command_of_a_person_logs_in_with_the_context_it_names(
     assert await asyncio.to_thread(cli.main, ["status", "-A", "--context", "here"]) == 0
     assert {one.authorization for one in server.asked} == {"Bearer t"}
     assert len(program.told) == 1
+    server.asked.clear()
+    here = program.folder / "config"
+    here.write_text(here.read_text().replace("user: alice", "user: alice\n    namespace: shop"))
+    assert await asyncio.to_thread(cli.main, ["status", "vi", "--context", "here"]) == 0
+    assert await asyncio.to_thread(cli.main, ["status", "vi", "--context", "here", "-n", "lab"]) == 0
+    assert [one.path for one in server.asked] == [
+        f"/apis/llmops.dev/v1alpha1/namespaces/{namespace}/vectorindexes" for namespace in ("shop", "lab")
+    ]
     assert await asyncio.to_thread(cli.main, ["explain", "vi", "faq", "--context", "nowhere"]) == 2
     assert "there is no context 'nowhere': contexts are elsewhere, here" in capsys.readouterr().err

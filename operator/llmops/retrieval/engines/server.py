@@ -62,9 +62,9 @@ class Server:
             "metadata": {"name": self.name(index)},
             "spec": {
                 "replicas": 1,
-                # Two on one volume would corrupt it. Where Kubernetes starts a second one all the same (a pod is deleted, a
-                # node is lost), it waits for the first one's lock on the files: both engines take one (tried). So this is
-                # no StatefulSet, which after a lost node starts none until a person removes the node.
+                # Two on one volume would corrupt it. Where there are two all the same (a pod is deleted, a node lost),
+                # the second comes no further than the first one's lock on the files: both engines take one (tried).
+                # So this is no StatefulSet, which after a lost node starts none until a person removes that node.
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
                 "revisionHistoryLimit": 2,
