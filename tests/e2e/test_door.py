@@ -20,16 +20,10 @@ import pytest
 import yaml
 from bench.dataplane import free_port
 from tests.cluster.access import Access
+from tests.e2e.operate import operating
 
-from llmops.api import Settings
-from llmops.control import SystemClock
-from llmops.control.follow import find_by
-from llmops.control.loop import Loop
 from llmops.desk.keys import manifest, new_key
-from llmops.kube.cache import Cache
 from llmops.kube.client import Client
-from llmops.kube.cluster import Cluster
-from llmops.kube.resources import LLM_SERVICE
 from llmops.serving.reconcile import CONTROLLER
 
 pytestmark = pytest.mark.cluster
@@ -157,22 +151,12 @@ async def door(cluster: Access, namespace: str, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.5)  # TLS says goodbye; nothing tells when it has
         client = await stack.enter_async_context(await Client.connect())
-        cache = Cache(client)
-        loop = Loop([CONTROLLER], Cluster(client, cache, Settings()), SystemClock())
-        find_by(cache, [CONTROLLER])
-        cache.subscribe(loop.changed)
-        for resource in {LLM_SERVICE, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
-            cache.follow(resource, namespace if resource.namespaced else None)
-        stack.push_async_callback(cache.close)
-        await cache.synced(20)
-        running = asyncio.create_task(loop.run(2))
+        await stack.enter_async_context(operating(client, namespace, CONTROLLER))
         cluster.apply(service(namespace))
         async with Door(cluster, namespace, tmp_path) as door:
             await asyncio.wait_for(door.ask(), 90)
             await until(lambda: ready(cluster, namespace) == 2)
             yield door
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def service(namespace: str, **spec: Any) -> dict[str, Any]:

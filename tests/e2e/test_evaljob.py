@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.operate import operating
 
-from llmops.api import Settings
-from llmops.control import SystemClock
-from llmops.control.follow import find_by
-from llmops.control.loop import Loop
 from llmops.evaluation.reconcile import CONTROLLER
-from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, LLM_SERVICE, POD, Resource
@@ -37,19 +33,8 @@ async def client(cluster: Any) -> AsyncIterator[Client]:
 @pytest.fixture
 async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
     """The operator for EvalJobs of one namespace, running."""
-    cache = Cache(client)
-    seen = Cluster(client, cache, Settings())
-    loop = Loop([CONTROLLER], seen, SystemClock())
-    find_by(cache, [CONTROLLER])
-    cache.subscribe(loop.changed)
-    for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
-        cache.follow(resource, namespace)
-    await cache.synced(20)
-    running = asyncio.create_task(loop.run(2))
-    yield seen
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await cache.close()
+    async with operating(client, namespace, CONTROLLER) as seen:
+        yield seen
 
 
 async def until(test: Callable[[], Any], seconds: float = 120) -> Any:

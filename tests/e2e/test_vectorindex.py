@@ -10,12 +10,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.e2e.operate import operating
 
 from llmops.api import Settings
-from llmops.control import SystemClock
-from llmops.control.follow import find_by
-from llmops.control.loop import Loop
-from llmops.kube.cache import Cache
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, POD, PVC, SERVICE, VECTOR_INDEX
@@ -38,23 +35,9 @@ async def client(cluster: Any) -> AsyncIterator[Client]:
 @pytest.fixture
 async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
     """The operator for indexes and services of one namespace, running."""
-    cache = Cache(client)
-    seen = Cluster(client, cache, Settings(image_milvus="llmops/milvus:dev"))
-    loop = Loop([CONTROLLER, SERVING], seen, SystemClock())
-    find_by(cache, [CONTROLLER, SERVING])
-    cache.subscribe(loop.changed)
-    both = (CONTROLLER, SERVING)
-    followed = {
-        one for each in both for one in (each.resource, *each.owns, *(refers.resource for refers in each.refers))
-    }
-    for resource in followed:
-        cache.follow(resource, namespace)
-    await cache.synced(20)
-    running = asyncio.create_task(loop.run(2))
-    yield seen
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await cache.close()
+    settings = Settings(image_milvus="llmops/milvus:dev")
+    async with operating(client, namespace, CONTROLLER, SERVING, settings=settings) as seen:
+        yield seen
 
 
 async def until(test: Callable[[], Any], seconds: float = 120) -> Any:
