@@ -5,7 +5,8 @@ A request comes in by app.py (raw ASGI), is told who it is (auth.py), what it wa
 (upstream.py), for which it waits where there is none (hold.py); an answer is held to the form its release promises
 (form.py); what happened is counted (meter.py) and told to rollouts (outcome.py, report.py), and where one asks for it
 a candidate answers the same, unseen (shadow.py), a model reads the answer (judging.py), or it is remembered for
-evaluations (capture.py). An unmodified OpenAI client needs only base_url and a key.
+evaluations (capture.py); a thumb down is told to the index that was searched (disliked.py). An unmodified OpenAI
+client needs only base_url and a key.
 
 All that configuration can decide is decided when configuration changes: follow.py watches the cluster's objects,
 compile.py makes a Snapshot of them (compiled templates, who may use what, where the pods are), and the whole is

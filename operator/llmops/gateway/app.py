@@ -24,6 +24,7 @@ from llmops.gateway import feedback, report
 from llmops.gateway.auth import Caller, Tokens, authenticate
 from llmops.gateway.capture import PATH as TRAFFIC
 from llmops.gateway.capture import Captures, may_read
+from llmops.gateway.disliked import Disliked
 from llmops.gateway.errors import BadRequest, NotAllowed, Refusal, Unknown
 from llmops.gateway.hold import Lobby
 from llmops.gateway.judging import Judges
@@ -75,6 +76,7 @@ class Door:
             session, lambda service: self.snapshot.current(service), self.lobby, settings.credentials_folder
         )
         self.search = Retriever(session, lambda: self.snapshot).search
+        self.disliked = Disliked(session, lambda: self.snapshot)
         self.shadows, self.judges, self.captures = Shadows(self), Judges(self), Captures()
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
@@ -183,7 +185,7 @@ class Door:
 
     async def _feedback(self, request: Request) -> None:
         caller = await self.caller(request)
-        reply = feedback.take(await request.json(), caller, self.snapshot, self.ledger)
+        reply = feedback.take(await request.json(), caller, self.snapshot, self.ledger, self.disliked)
         self.captures.rated(reply["id"], reply["rating"])
         await request.answer(200, orjson.dumps(reply))
 

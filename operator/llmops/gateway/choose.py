@@ -290,8 +290,12 @@ def _pinned(release: Release, wanted: str, caller: Caller) -> Choice:
 
 
 def _evaluates(qualified: str, caller: Caller) -> bool:
-    namespace = qualified.partition("/")[0]
-    return caller.holder is None and caller.namespace == namespace and caller.name.endswith(EVAL_SUFFIX)
+    return caller.namespace == qualified.partition("/")[0] and measures(caller)
+
+
+def measures(caller: Caller) -> bool:
+    """Whether an evaluation asks, and no user."""
+    return caller.holder is None and caller.name.endswith(EVAL_SUFFIX)
 
 
 def _by_name(release: Release, wanted: str) -> Version | None:

@@ -1,8 +1,9 @@
-"""POST /v1/feedback {id, rating: up|down, comment?}: what a user thought of a prompt's answer.
+"""POST /v1/feedback {id, rating: up|down, comment?, question?}: what a user thought of a prompt's answer.
 
 The id says what the answer was (marks.py), so any gateway takes it, and a thumb down counts for the version and the
 weight that were in force when the answer was given. Answers that were no part of the running attempt are counted in the
-metrics only. The comment is not kept: nobody's text is stored here.
+metrics only. The comment is not kept: nobody's text is stored here. Where passages were found for the answer, a thumb
+down is told to their index with the question (disliked.py).
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ from llmops.api import names
 from llmops.gateway import marks
 from llmops.gateway.auth import Caller
 from llmops.gateway.choose import Share
+from llmops.gateway.disliked import Disliked
 from llmops.gateway.errors import BadRequest, Unknown
 from llmops.gateway.marks import Mark
 from llmops.gateway.report import Ledger
-from llmops.gateway.snapshot import Snapshot
+from llmops.gateway.snapshot import Release, Snapshot
 from llmops.telemetry import metrics
 
 RATINGS = ("up", "down")
 
 
-def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledger) -> dict[str, Any]:
+def take(
+    body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledger, disliked: Disliked
+) -> dict[str, Any]:
     """The reply: whether it counts as evidence."""
-    rating, told = body.get("rating"), body.get("id")
+    rating, told, question = body.get("rating"), body.get("id"), body.get("question")
     if rating not in RATINGS:
         raise BadRequest(f"rating must be up or down, not {rating!r}", code="rating_invalid", param="rating")
+    if not isinstance(question, str | None):
+        raise BadRequest("question must be what was asked, a text", code="question_invalid", param="question")
     mark = marks.read(told) if isinstance(told, str) else None
-    if mark is None:
+    if mark is None or not isinstance(told, str):
         raise BadRequest(
             "id must be the id of a completion that a prompt answered, or a model that is rolled out (its `id` field)",
             code="id_invalid",
@@ -46,6 +52,8 @@ def take(body: dict[str, Any], caller: Caller, snapshot: Snapshot, ledger: Ledge
     share = _share(mark, ledger)
     if share is not None and rating == "down":
         ledger.failed(mark.subject, cast(Literal["stable", "candidate"], mark.variant), share, "Feedback")
+    if rating == "down" and isinstance(found, Release):
+        disliked.tell(found, mark, told, question)
     return {"object": "feedback", "id": told, "rating": rating, "counted": share is not None}
 
 

@@ -22,6 +22,8 @@ class Rendered:
     body: dict[str, Any]
     citations: list[dict[str, Any]] | None
     echo: list[dict[str, Any]] | None
+    question: str | None = None
+    """What its index was searched for."""
 
 
 async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Rendered:
@@ -38,6 +40,7 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
         )
     version.check(variables)
     passages: list[Passage] | None = None
+    question: str | None = None
     retrieval = version.retrieval
     if retrieval is not None:
         question = _question(choice, retrieval, version.template, variables)
@@ -47,7 +50,8 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
     sent = {name: value for name, value in body.items() if name != "prompt"}
     sent.update(version.parameters)
     sent["messages"] = messages
-    return Rendered(sent, None if passages is None else _citations(passages), messages if prompt.get("echo") else None)
+    citations = None if passages is None else _citations(passages)
+    return Rendered(sent, citations, messages if prompt.get("echo") else None, question)
 
 
 def _question(choice: Choice, retrieval: Retrieval, template: Template, variables: Mapping[str, Any]) -> str:

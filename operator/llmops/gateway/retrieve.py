@@ -35,9 +35,10 @@ class Retriever:
     def __init__(self, session: aiohttp.ClientSession, current: Callable[[], Snapshot]) -> None:
         self._session, self._current = session, current
 
-    async def search(self, retrieval: Retrieval, text: str) -> list[Passage]:
-        """The best passages first; UpstreamFailed where the index does not answer."""
+    async def search(self, retrieval: Retrieval, text: str, remember: bool = True) -> list[Passage]:
+        """The best passages first; UpstreamFailed where the index does not answer. `remember`: whether a user asks."""
         more = {"generation": retrieval.generation, "minScore": retrieval.min_score}
+        more |= {} if remember else {"remember": False}
         wanted = {name: value for name, value in more.items() if value is not None}
         body = orjson.dumps({"text": text, "topK": retrieval.top_k, **wanted})
         problem = "it has no Ready query server"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -78,7 +79,7 @@ class Shadows:
         """How it fared; None where that tells nothing about the candidate."""
         began = self._door.loop.time()
         try:
-            rendered = await render(choice, body, self._door.search)
+            rendered = await render(choice, body, partial(self._door.search, remember=False))
             answer = await asking.ask(
                 self._door,
                 choose.answering(service, choice.version),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -130,7 +131,9 @@ class Turn:
         found = self.door.snapshot.services.get(choice.version.service)
         if choice.unseen is not None:
             self.asked = self.body
-        rendered = await render(choice, self.body, self.door.search)
+        measured = choose.measures(self.caller)
+        search = partial(self.door.search, remember=False) if measured else self.door.search
+        rendered = await render(choice, self.body, search)
         if found is None:
             raise NotReady(
                 f"PromptRelease {choice.release.name} refers to LLMService {choice.version.service}, which "
@@ -147,6 +150,8 @@ class Turn:
             choose.has_adapter(self.service, self.adapter, NotReady, "adapter_not_ready")
         self.body = rendered.body
         self.id = marks.new(choice.release.name, choice.version.digest, choice.variant, choice.share)
+        if rendered.question is not None and choice.version.retrieval is not None and not measured:
+            self.door.disliked.remember(self.id, choice.version.retrieval.index, rendered.question)
         if choice.release.capture is not None:
             self.captured = self.door.captures.wanted(choice, self.id, asked)
         if rendered.citations is not None:

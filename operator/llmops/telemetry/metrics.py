@@ -65,6 +65,12 @@ GATEWAY_REFUSED = Counter(
 GATEWAY_FEEDBACK = Counter(
     "llmops_gateway_feedback_total", "Feedback on prompts' answers.", ["release", "variant", "rating"]
 )
+GATEWAY_DISLIKED = Counter(
+    "llmops_gateway_disliked_total",
+    "Thumbs down on answers that passages were found for, by their index and whether it was told the question (told, "
+    "unknown: another gateway answered and the feedback has no question, unable).",
+    ["index", "result"],
+)  # fmt: skip
 GATEWAY_SHADOWS = Counter(
     "llmops_gateway_shadows_total",
     "Requests that a candidate was to answer unseen, by result (compared, busy, unable, given up).",
