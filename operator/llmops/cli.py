@@ -155,6 +155,17 @@ def search(options: argparse.Namespace) -> int:
     return asyncio.run(desk.search(index, wanted, options.json))
 
 
+def questions(options: argparse.Namespace) -> int:
+    """Questions that an index's passages answer, as a draft of the rows of its gate Retrieval."""
+    from llmops.desk.model import Model
+    from llmops.desk.questions import questions as ask
+    from llmops.desk.reach import Index
+
+    index = Index(options.namespace, options.index, options.url)
+    model = Model(options.namespace, options.service, options.door)
+    return ask(index, model, options.count, options.seed, options.check, options.out)
+
+
 def key_create(options: argparse.Namespace) -> int:
     """A new key, shown once; the manifest with its hash."""
     from llmops.desk import keys
@@ -176,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         _of_object(_command(commands, verb, decide, told))
     _moving(commands)
     _asking(commands)
+    _drafting(commands)
     key = commands.add_parser("key", help="keys to the door").add_subparsers(dest="what", required=True)
     create = _in_namespace(_command(key, "create", key_create))
     create.add_argument("name")
@@ -218,6 +230,22 @@ def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     asked.add_argument("--min-score", type=float, metavar="X", help="nothing that is less near")
     asked.add_argument("--poor", action="store_true", help="the questions that found nothing good")
     asked.add_argument("--json", action="store_true", help="as the query server says it")
+
+
+def _drafting(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = _of_index(_command(commands, "questions", questions))
+    made.add_argument("--service", required=True, metavar="NAME", help="the LLMService that writes them")
+    made.add_argument("--door", metavar="URL", help="ask it there, with the key in LLMOPS_KEY")
+    made.add_argument("--count", type=_positive, default=50, metavar="N")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="another one draws other passages")
+    made.add_argument("--check", action="store_true", help="ask the index too; what it does not find comes first")
+    made.add_argument("--out", metavar="FILE", help="where to write the rows; stdout without")
+
+
+def _positive(text: str) -> int:
+    if not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError("write a number from 1 to 1000")
+    return int(text)
 
 
 def _of_index(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

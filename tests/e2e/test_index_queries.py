@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_index_engine import ROOT, Index, embedder, engine, free_port, milvus_lite, post, until
+from tests.e2e.test_index_engine import (
+    ROOT,
+    ROWS,
+    Index,
+    answers,
+    embedder,
+    engine,
+    free_port,
+    milvus_lite,
+    post,
+    process,
+    until,
+)
 
 __all__ = ["milvus_lite"]
 
@@ -81,3 +95,70 @@ def test_what_users_asked_in_vain_is_listed_and_what_people_try_is_not(served: I
         metrics = reply.read().decode()
     for reason, count in (("low", 2), ("empty", 1), ("disliked", 1)):
         assert f'llmops_retrieval_poor_searches_total{{reason="{reason}"}} {count}.0' in metrics
+
+
+@pytest.fixture(scope="module")
+def writer() -> Iterator[str]:
+    """A model that generates, at its own address; what it writes is of no use to anybody."""
+    port = free_port()
+    with process(sys.executable, str(ROOT / "images/llamacpp/serve.py"), "--model",
+                 str(ROOT / "build/models/support-good.gguf"), "--alias", "shop/support", "--host", "127.0.0.1",
+                 "--port", str(port), "--context-length", "512", "--drain-seconds", "0"):  # fmt: skip
+        until(answers(port))
+        until(lambda: _healthy(port))
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return bool(get(f"http://127.0.0.1:{port}/health"))
+    except OSError:
+        return False
+
+
+def test_questions_are_drafted_from_passages_in_the_form_that_the_gate_takes(
+    served: Index, writer: str, tmp_path: Path
+) -> None:
+    asked = ("questions", "faq", "-n", "shop", "--service", "support", "--door", writer, "--count", "6")
+    code, out, said = typed(served, *asked)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, 0 < len(rows) <= 6) == (0, True), said
+    passages = {f"faq/{row['id']}#0": row["answer"] for row in ROWS}
+    for row in rows:
+        assert set(row) == {"id", "input", "relevant", "passage", "draft"}
+        assert (row["draft"], passages[row["relevant"][0]]) == (True, row["passage"])
+    assert len({row["id"] for row in rows}) == len({row["input"].casefold() for row in rows}) == len(rows)
+    made, tried = re.match(r"(\d+) questions of (\d+) passages", said).groups()  # type: ignore[union-attr]
+    left_out = sum(int(number) for number in re.findall(r"(\d+) (?:empty|copied|speaking|asked|refused)", said))
+    assert (int(made), int(tried) - left_out) == (len(rows), len(rows))
+    assert int(tried) <= 12
+
+    # the same seed draws the same passages, another one others; what was asked stands beside its rank, the worst first
+    file = tmp_path / "draft.jsonl"
+    code, out, said = typed(served, *asked, "--check", "--out", str(file))
+    checked = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (code, out) == (0, "")
+    assert {row["id"]: row["input"] for row in checked} == {row["id"]: row["input"] for row in rows}
+    ranks = [row["rank"] or 99 for row in checked]
+    assert ranks == sorted(ranks, reverse=True)
+    assert f"{ranks.count(99)} do not find their own passage" in said
+    others = [json.loads(line)["id"] for line in typed(served, *asked, "--seed", "7")[1].splitlines()]
+    assert set(others) != {row["id"] for row in rows}
+    code, _, said = typed(served, *asked, "--out", str(file))
+    assert (code, "is there already" in said) == (2, True)
+    assert not any(
+        one["text"] in {row["input"] for row in rows}
+        for one in get(f"http://127.0.0.1:{served.port}/poor")["questions"]
+    )
+
+
+def test_a_page_of_passages_is_bounded_and_what_is_wrong_with_it_is_a_sentence(served: Index) -> None:
+    url = f"http://127.0.0.1:{served.port}/passages"
+    page = get(f"{url}?from=80&limit=5")
+    assert (page["rows"], page["generation"], len(page["passages"])) == (100, 1, 5)
+    assert all(one["hash"] >= "80" for one in page["passages"])
+    for wrong in ("limit=101", "limit=x", "from=Z", 'to=0"%20or%20id>"'):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{url}?{wrong}")
+        with refused.value:
+            assert refused.value.code == 400

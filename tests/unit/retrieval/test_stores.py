@@ -15,6 +15,7 @@ import pytest
 from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database, free_port
 
+from llmops.desk.draft import windows
 from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import (
@@ -214,6 +215,19 @@ async def test_a_filter_leaves_out_what_it_says_in_every_engine(
     for wrong in ("bad (((", "nonsense == 'a'", "source =="):
         with pytest.raises(FilterWrong):
             await reader.search(made.collection, Asked(vectors(1)[0].tolist(), 4, wrong))
+
+
+async def test_windows_of_hashes_have_every_passage_once_and_no_page_more_than_it_may(
+    store: Store, reader: Reader
+) -> None:
+    made = built(store, 400)
+    await reader.load(made.collection)
+    found = [one for low, high in windows(400, 3) for one in await reader.page(made.collection, low, high, 100)]
+    assert sorted((one.id, one.text, one.document, one.hash) for one in found) == sorted(
+        (one.id, one.text, one.document, one.hash) for one in passages(400)
+    )
+    assert len(await reader.page(made.collection, "", "", 7)) == 7
+    assert await reader.page(made.collection, "4", "4", 7) == []
 
 
 async def test_a_restarted_engine_has_lost_nothing(store: Store, database: Database) -> None:

@@ -1,5 +1,5 @@
 """POST /search {text, topK?, filter?, minScore?, generation?, remember?}
--> {generation, index, passages: [{id, text, score, source, metadata}]}."""
+-> {generation, index, passages: [{id, text, score, source, metadata}]}; GET /passages (passages.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
+from llmops.retrieval.server import passages
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
@@ -72,6 +73,8 @@ class App:
             served = self._live.served
             told = {"ready": why_not is None, "problem": why_not, "generation": served.generation if served else None}
             return await _reply(send, 503 if why_not else 200, orjson.dumps(told))
+        if route == ("GET", "/passages"):
+            return await _reply(send, *await self._page(scope["query_string"]))
         if route == ("GET", "/poor"):
             return await _reply(send, 200, orjson.dumps(self._poor.told(self._index)))
         if route == ("POST", "/poor"):
@@ -87,6 +90,18 @@ class App:
             return refused.status, _error(str(refused))
         metrics.RETRIEVAL_POOR.labels("disliked").inc()
         return 200, b'{"ok":true}'
+
+    async def _page(self, query: bytes) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(SECONDS):
+                served = await self._searched(Query(""))
+                return 200, orjson.dumps(await passages.page(self._reader, served, self._index, query))
+        except Refused as refused:
+            return refused.status, _error(str(refused))
+        except passages.WindowWrong as wrong:
+            return 400, _error(str(wrong))
+        except (StoreError, TimeoutError) as problem:
+            return 503, _error(f"the engine did not answer: {problem or type(problem).__name__}")
 
     async def _search(self, receive: Receive) -> tuple[int, bytes]:
         try:

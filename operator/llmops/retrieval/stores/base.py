@@ -138,6 +138,16 @@ class Found:
     metadata: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Row:
+    """A passage as it lies there."""
+
+    id: str
+    text: str
+    document: str
+    hash: str
+
+
 class Store(Protocol):
     """The generations of one index, as its Job needs them. One writer at a time."""
 
@@ -211,6 +221,9 @@ class Reader(Protocol):
 
     async def search(self, collection: str, asked: Asked) -> list[Found]:
         """Nearest first; FilterWrong where the filter cannot be read."""
+
+    async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
+        """Passages whose hashes are from `low` and below `high` (empty: to the end), at most so many of them."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -27,6 +27,7 @@ from llmops.retrieval.stores.base import (
     NoAlias,
     NotAllowed,
     Page,
+    Row,
     StillServed,
     StoreError,
     Where,
@@ -256,6 +257,13 @@ class MilvusReader:
                 search_params={"params": search}, timeout=asked.seconds,
             ))[0]  # fmt: skip
         return [_found(one, asked.metric) for one in found]
+
+    async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
+        within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")
+        fields = ["id", "text", "document", "hash"]
+        with _in_our_words():
+            found = await self._client.query(collection, filter=within, output_fields=fields, limit=limit)
+        return [Row(*(one[name] for name in fields)) for one in found]
 
     async def close(self) -> None:
         await self._client.close()

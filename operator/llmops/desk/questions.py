@@ -1,0 +1,131 @@
+"""`llmops questions INDEX --service NAME`: labelled questions for the gate Retrieval, as a draft for people to correct.
+
+Passages are drawn by their hashes, a model makes a question of each, and what is certainly none is left out (draft.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from llmops.desk import draft
+from llmops.desk.draft import Drafted
+from llmops.desk.model import Model, Refused
+from llmops.desk.objects import Unknown
+from llmops.desk.reach import Index
+from llmops.kube.resources import Object
+from llmops.retrieval.server.poor import normal
+
+AT_ONCE = 4
+TRIES = 2
+"""Passages that are tried, for each question that is wanted."""
+DEEP = 20
+"""Passages that --check looks among."""
+
+
+@dataclass
+class Made:
+    """What came of it so far."""
+
+    drafts: list[Drafted] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    tried: int = 0
+    refused: str = ""
+    known: set[str] = field(default_factory=set)
+
+    def take(self, passage: Object, answer: str | Refused) -> None:
+        """One passage's answer."""
+        self.tried += 1
+        if isinstance(answer, Refused):
+            self.dropped["refused by the model"] += 1
+            self.refused = str(answer)
+            return
+        question = draft.read(answer)
+        why = draft.why_not(question, passage["text"], self.known)
+        if why is not None:
+            self.dropped[why] += 1
+            return
+        self.known.add(normal(question))
+        self.drafts.append(Drafted(passage, question))
+
+
+def questions(index: Index, model: Model, count: int, seed: int, check: bool, out: str | None) -> int:
+    """0 where there are questions, 1 where none was left."""
+    if out is not None and Path(out).exists():  # hours of somebody's corrections may be in it
+        raise Unknown(f"{out} is there already: write another name after --out, or remove it")
+    made = asyncio.run(_make(index, model, count, seed, check))
+    text = "".join(one.row(check) + "\n" for one in made.drafts)
+    if out is not None:
+        Path(out).write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+    print(told(made, check), file=sys.stderr)
+    return 0 if made.drafts else 1
+
+
+async def _make(index: Index, model: Model, count: int, seed: int, check: bool) -> Made:
+    made = Made()
+    async with model:
+        async for passages in _drawn(index, count, seed):
+            answers = await asyncio.gather(*(_asked(model, one) for one in passages))
+            for passage, answer in zip(passages, answers, strict=True):
+                if len(made.drafts) < count:
+                    made.take(passage, answer)
+            if len(made.drafts) >= count:
+                break
+    if check:
+        for few in _few(len(made.drafts)):
+            made.drafts[few] = await asyncio.gather(*(_ranked(index, one) for one in made.drafts[few]))
+        made.drafts = draft.ordered(made.drafts)
+    return made
+
+
+def _few(number: int) -> Iterator[slice]:
+    return (slice(at, at + AT_ONCE) for at in range(0, number, AT_ONCE))
+
+
+async def _drawn(index: Index, count: int, seed: int) -> AsyncIterator[Sequence[Object]]:
+    """Different texts, a few at a time; at most TRIES for each question that is wanted."""
+    rows = (await index.get("/passages", limit=1))["rows"]
+    left, seen = TRIES * count, set[str]()
+    for low, high in draft.windows(rows, seed):
+        page = (await index.get("/passages", **{"from": low}, **({"to": high} if high else {})))["passages"]
+        new = {one["hash"]: one for one in page if one["hash"] not in seen}
+        seen.update(new)
+        drawn = draft.shuffled(list(new.values()), seed)[:left]
+        left -= len(drawn)
+        for few in _few(len(drawn)):
+            yield drawn[few]
+        if left <= 0:
+            return
+
+
+async def _asked(model: Model, passage: Object) -> str | Refused:
+    try:
+        return await model.ask(draft.asked(passage, model.whole))
+    except Refused as refused:
+        return refused
+
+
+async def _ranked(index: Index, one: Drafted) -> Drafted:
+    found = await index.post("/search", {"text": one.question, "topK": DEEP, "remember": False})
+    places = (place for place, each in enumerate(found["passages"], 1) if each["id"] == one.passage["id"])
+    return replace(one, rank=next(places, None))
+
+
+def told(made: Made, check: bool) -> str:
+    """For the person who goes on with it."""
+    dropped = ", ".join(f"{number} {why}" for why, number in made.dropped.most_common())
+    lines = [f"{len(made.drafts)} questions of {made.tried} passages" + (f"; left out: {dropped}" if dropped else "")]
+    if made.refused:
+        lines.append(f"the model said: {made.refused}")
+    if check and made.drafts:
+        lost = sum(one.rank is None for one in made.drafts)
+        lines.append(f"{lost} do not find their own passage among the first {DEEP}: they come first")
+    if made.drafts:
+        lines.append('a draft: read each, correct it or delete it, and take "draft" away')
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Questions that a model makes of passages: which are kept, which left out and why, and what people look at first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.gateway.world import KEY, World, fails
+
+from llmops import cli
+from llmops.desk.draft import LONGEST, PAGE, Drafted, asked, ordered, read, shuffled, why_not, windows
+from llmops.desk.model import Model, Refused
+from llmops.desk.objects import Unknown
+from llmops.desk.questions import Made, told
+from llmops.retrieval.referred import _question
+
+TEXT = "Snow shoes are rented out for nine euros a day. Bring a document that says who you are."
+
+
+def passage(number: int = 1, text: str = TEXT) -> dict[str, Any]:
+    return {"id": f"faq/{number}#0", "text": text, "source": f"faq/{number}", "hash": f"{number:064x}"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "question"),
+    [
+        ("What do snow shoes cost?", "What do snow shoes cost?"),
+        ("  \n\n“What do snow shoes cost?”\nThey cost nine euros.", "What do snow shoes cost?"),
+        ("1. **What do snow shoes cost?**", "What do snow shoes cost?"),
+        ("Question: What do snow shoes cost?", "What do snow shoes cost?"),
+        ("<think>A user may\nask this.</think>\nWhat do snow shoes cost?", "What do snow shoes cost?"),
+        ("雪靴多少钱？", "雪靴多少钱？"),
+        ("…\n---", ""),
+        ("", ""),
+    ],
+)
+def test_the_question_is_found_in_what_a_model_writes(answer: str, question: str) -> None:
+    assert read(answer) == question
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ("What do snow shoes cost?", None),
+        ("Which document must I bring?", None),
+        ("How large can the text in the order form be?", None),
+        ("", "empty"),
+        ("what do Snow Shoes cost", None),
+        ("Who rents out snow shoes!", "asked already"),
+        ("snow shoes are rented out for nine euros a day?", "copied from the passage"),
+        ("What does the passage say about snow shoes?", "speaking of “the text”"),
+        ("What is rented out in the text above?", "speaking of “the text”"),
+        ("What is the price given in this article?", "speaking of “the text”"),
+        ("According to the document, what do snow shoes cost?", "speaking of “the text”"),
+    ],
+)
+def test_what_is_certainly_no_question_is_left_out(question: str, why: str | None) -> None:
+    assert why_not(question, TEXT, {"who rents out snow shoes"}) == why
+
+
+def test_every_passage_is_counted_once_and_what_was_left_out_is_said_with_why() -> None:
+    made = Made()
+    answers = ["What does it cost?", "What does it COST", "", Refused("the context has 512 tokens"), "Where is it?"]
+    for number, answer in enumerate(answers):
+        made.take(passage(number), answer)
+    assert [one.question for one in made.drafts] == ["What does it cost?", "Where is it?"]
+    lines = told(made, check=True).splitlines()
+    assert lines[0] == "2 questions of 5 passages; left out: 1 asked already, 1 empty, 1 refused by the model"
+    assert lines[1] == "the model said: the context has 512 tokens"
+    assert lines[2] == "2 do not find their own passage among the first 20: they come first"
+
+
+def test_what_the_index_does_not_find_is_looked_at_first() -> None:
+    drafts = [Drafted(passage(number), "?", rank) for number, rank in enumerate([1, None, 20, 2, None])]
+    assert [one.rank for one in ordered(drafts)] == [None, None, 20, 2, 1]
+
+
+def test_a_row_is_what_the_gate_takes_and_a_person_corrects() -> None:
+    row = json.loads(Drafted(passage(7), "Was kostet es?", 3).row(checked=True))
+    assert row == {
+        "id": "q-000000000000", "input": "Was kostet es?", "relevant": ["faq/7#0"], "passage": TEXT, "draft": True,
+        "rank": 3,
+    }  # fmt: skip
+    assert _question(row, "input", "target") == ("Was kostet es?", ["faq/7#0"])
+    assert "rank" not in json.loads(Drafted(passage(7), "Was kostet es?").row(checked=False))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 24, 100, 12_345])
+def test_windows_are_all_hashes_once_from_where_the_seed_says(rows: int) -> None:
+    found = list(windows(rows, 1))
+    assert len(found) == max(1, rows // PAGE)
+    inner = sorted(found)
+    assert inner[0][0] == "0" * 16
+    assert [high for _, high in inner] == [*(low for low, _ in inner[1:]), ""]
+    assert found == list(windows(rows, 1))
+    assert rows < 2 * PAGE or len({next(windows(rows, seed)) for seed in range(20)}) > 1
+
+
+def test_a_seed_draws_the_same_passages_in_the_same_order_and_another_one_others() -> None:
+    some = [passage(number) for number in range(20)]
+    assert shuffled(some, 1) == shuffled(some[::-1], 1)
+    assert shuffled(some, 1)[:5] != shuffled(some, 2)[:5]
+
+
+def test_a_long_passage_is_cut_before_the_model_reads_it() -> None:
+    body = asked(passage(text="x" * 9000), "shop/support")
+    assert body["messages"][0]["content"].count("x") < LONGEST + 10
+    assert (body["model"], body["temperature"]) == ("shop/support", 0)
+
+
+def test_a_service_of_another_namespace_may_be_named_and_a_door_with_or_without_v1() -> None:
+    assert Model("shop", "support").whole == "shop/support"
+    assert Model("shop", "ml/writer", "http://x/v1/")._door == Model("shop", "ml/writer", "http://x")._door
+    assert Model("shop", "ml/writer").whole == "ml/writer"
+
+
+async def test_at_the_door_a_key_is_needed_and_what_the_model_refuses_is_not_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with World() as world, Model("shop", "support", world.url) as model:
+        world.add_service("support", world.engine)
+        world.apply()
+        monkeypatch.delenv("LLMOPS_KEY", raising=False)
+        with pytest.raises(Unknown, match="the key is read from LLMOPS_KEY"):
+            await model.ask(asked(passage(), model.whole))
+        monkeypatch.setenv("LLMOPS_KEY", KEY)
+        assert TEXT in await model.ask(asked(passage(), model.whole))
+        world.engine.answer = fails(400)
+        with pytest.raises(Refused):
+            await model.ask(asked(passage(), model.whole))
+        world.engine.answer = fails(500)
+        with pytest.raises(Unknown):
+            await model.ask(asked(passage(), model.whole))
+    with pytest.raises(Unknown, match=r"no door answers at http://127\.0\.0\.1:9/v1/chat"):
+        await Model("shop", "support", "http://127.0.0.1:9").ask({})
+
+
+def test_a_count_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["questions", "faq", "--service", "support", "--count", "0"])
+    assert "write a number from 1 to 1000" in capsys.readouterr().err
