@@ -77,7 +77,15 @@ def test_a_filter_and_a_score_narrow_it_and_what_is_wrong_is_a_sentence(served: 
     assert (code, "generation 9 of VectorIndex shop/faq: it is gone" in said) == (2, True)
 
 
+def counted(index: Index, metric: str) -> float:
+    """A metric's value by its name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{index.port}/metrics", timeout=20) as reply:
+        lines = [line.rpartition(" ") for line in reply.read().decode().splitlines()]
+    return next((float(value) for name, _, value in lines if name == metric), 0.0)
+
+
 def test_what_users_asked_in_vain_is_listed_and_what_people_try_is_not(served: Index) -> None:
+    scores = counted(served, "llmops_retrieval_best_score_count")
     assert typed(served, "search", "faq", "Who won the chess championship?")[0] == 0
     assert typed(served, "search", "faq", "--poor")[:2][0] == 1
     for text in ("What is the boiling point of helium?", "what is the boiling point of helium"):
@@ -91,10 +99,10 @@ def test_what_users_asked_in_vain_is_listed_and_what_people_try_is_not(served: I
     helium, email = [line for line in out.splitlines()[1:] if "helium" in line or "email" in line]
     assert "What is the boiling point of helium?" in out
     assert {helium.split()[0], email.split()[0]} == {"2"}
-    with urllib.request.urlopen(url + "/metrics", timeout=20) as reply:
-        metrics = reply.read().decode()
     for reason, count in (("low", 2), ("empty", 1), ("disliked", 1)):
-        assert f'llmops_retrieval_poor_searches_total{{reason="{reason}"}} {count}.0' in metrics
+        assert counted(served, f'llmops_retrieval_poor_searches_total{{reason="{reason}"}}') == count
+    assert counted(served, "llmops_retrieval_best_score_count") == scores + 3
+    assert counted(served, 'llmops_retrieval_best_score_bucket{le="0.35"}') >= 2
 
 
 @pytest.fixture(scope="module")

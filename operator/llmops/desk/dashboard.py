@@ -18,13 +18,14 @@ RATE = "[$__rate_interval]"
 
 @dataclass(frozen=True)
 class Panel:
-    """One graph: of one metric, summed by some of its labels; a histogram's is its 95th percentile."""
+    """One graph: of one metric, summed by some of its labels; a histogram's is a percentile."""
 
     title: str
     metric: MetricWrapperBase
     by: Sequence[str] = ()
     only: str = ""
     unit: str = "short"
+    quantile: float = 0.95
 
     @property
     def query(self) -> str:
@@ -33,7 +34,7 @@ class Panel:
         only = f"{{{self.only}}}" if self.only else ""
         if isinstance(self.metric, Histogram):
             grouped = ", ".join(["le", *self.by])
-            return f"histogram_quantile(0.95, sum by ({grouped}) (rate({name}_bucket{only}{RATE})))"
+            return f"histogram_quantile({self.quantile:g}, sum by ({grouped}) (rate({name}_bucket{only}{RATE})))"
         if isinstance(self.metric, Gauge):
             return f"sum by ({by}) ({name}{only})"
         return f"sum by ({by}) (rate({name}_total{only}{RATE}))"
@@ -67,6 +68,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel("Seconds since the API server was heard", m.GATEWAY_CONTACT_AGE, ("pod",), unit="s"),
         Panel("Searches", m.RETRIEVAL_SEARCHES, ("status",), unit="reqps"),
         Panel("Seconds of a search, p95", m.RETRIEVAL_SECONDS, ("stage",), unit="s"),
+        Panel("Best score of a search, median", m.RETRIEVAL_BEST_SCORE, ("pod",), quantile=0.5),
+        Panel("Questions that found nothing good", m.RETRIEVAL_POOR, ("pod", "reason"), unit="cps"),
     ),
     "The operator": (
         Panel("Who leads", m.LEADING, ("pod",)),

@@ -142,9 +142,16 @@ class App:
         found = await self._passages(served, query, vector)
         metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
         passages = [one for one in found if query.min_score is None or one["score"] >= query.min_score]
-        if query.remember and (why := self._poor.searched(query.text, [one["score"] for one in found], len(passages))):
-            metrics.RETRIEVAL_POOR.labels(why).inc()
+        if query.remember:
+            self._count(query, [one["score"] for one in found], len(passages))
         return {"generation": served.generation, "index": self._index, "passages": passages}
+
+    def _count(self, query: Query, scores: list[float], passed: int) -> None:
+        """A user's search: how good it was."""
+        if scores:
+            metrics.RETRIEVAL_BEST_SCORE.observe(max(scores))
+        if why := self._poor.searched(query.text, scores, passed):
+            metrics.RETRIEVAL_POOR.labels(why).inc()
 
     async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
         told = served.told
