@@ -10,15 +10,23 @@ import pytest
 from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database
 from tests.unit.retrieval.test_stores import *  # noqa: F403
+from tests.unit.retrieval.test_stores import HNSW
 
 from llmops.retrieval.stores import open_reader, open_store
-from llmops.retrieval.stores.base import NotAllowed
+from llmops.retrieval.stores.base import NotAllowed, Unfit
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     with databases.running(databases.milvus(tmp_path_factory.mktemp("milvus"))) as one:
         yield one
+
+
+def test_this_milvus_says_that_it_has_no_bm25_and_keeps_nothing(database: Database) -> None:
+    store = open_store(database.where, "shop_words", "shop_words__g")
+    with pytest.raises(Unfit, match=r"Milvus v2\.3\.5.* write mode Dense, or run Milvus 2\.5 or newer"):
+        store.create("shop_words__g1_x", 8, replace(HNSW, keyword=True), {"generation": 1})
+    assert store.generations() == []
 
 
 async def test_a_wrong_password_is_told_at_once(tmp_path: Path) -> None:

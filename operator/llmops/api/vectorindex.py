@@ -307,8 +307,16 @@ class IndexRollout(Model):
     """Generations kept, the active one included; the one before is there for instant rollback."""
 
 
+KEYWORD_ENGINES = ("Milvus",)
+"""Those whose stores/ finds passages by their words too."""
+
+
 class QuerySettings(Model):
     """How questions are answered."""
+
+    mode: Literal["Dense", "Keyword", "Hybrid"] = "Dense"
+    """By what passages are found. Dense: nearness of vectors. Keyword: their words (BM25). Hybrid: both, by reciprocal
+    rank fusion."""
 
     poor_below: Similarity | None = None
     """A question whose best passage is less near than this found nothing good, and is kept for `llmops search --poor`;
@@ -342,6 +350,11 @@ class VectorIndexSpec(Model):
             "!(has(self.rollout) && has(self.rollout.autoTuneSearch) && self.rollout.autoTuneSearch)"
             " || has(self.rollout.gates) && self.rollout.gates.exists(g, g.type == 'AnnRecall')",
             "autoTuneSearch raises ef until the AnnRecall gate passes: add that gate, or remove autoTuneSearch",
+        ),
+        Rule(
+            "!has(self.query) || self.query.mode == 'Dense' || !has(self.engine)"
+            f" || self.engine.type in {list(KEYWORD_ENGINES)}",
+            f"query.mode Keyword and Hybrid need engine.type {' or '.join(KEYWORD_ENGINES)}: write it, or mode Dense",
         ),
     )
     engine: VectorEngine = VectorEngine()

@@ -181,6 +181,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         engine_type=spec.engine.type,
         database=database(index),
         place=place(index),
+        mode=spec.query.mode,
     )
 
 

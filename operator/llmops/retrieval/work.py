@@ -104,7 +104,13 @@ class Work:
     pinned: tuple[int, ...] = ()  # generations that releases name: never removed
     engine_type: str = "Milvus"
     database: str = ""
+    mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
+
+    @property
+    def keyword(self) -> bool:
+        """Whether passages are to be found by their words too, which takes a field and an index of its own."""
+        return self.mode != "Dense"
 
     @property
     def parts(self) -> Parts:
@@ -119,10 +125,14 @@ class Work:
                 **self.chunking, "redact": self.redact or None, "deduplicate": self.deduplicate or None,
             }),
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
-            index=digest({"type": self.index_type, "parameters": self.parameters, "place": self.place}),
+            index=digest({
+                "type": self.index_type, "parameters": self.parameters, "place": self.place,
+                "keyword": self.keyword or None,
+            }),
             search=digest({
                 "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,
                 "tune": self.auto_tune or None, "prefix": embedding.query_prefix,
+                "mode": self.mode if self.keyword else None,
             }),
         )  # fmt: skip
 

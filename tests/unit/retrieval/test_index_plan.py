@@ -32,6 +32,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"index": {"metric": "IP"}}, Rebuild(copy_vectors=False)),
         ({"chunking": {"maxTokens": 100}}, Rebuild(copy_vectors=True)),
         ({"cleaning": {"redact": True}}, Rebuild(copy_vectors=True)),
+        ({"query": {"mode": "Hybrid"}}, Rebuild(copy_vectors=True)),
+        ({"query": {"mode": "Dense"}}, Nothing()),
         ({"refresh": {"deletePolicy": "Never"}}, Nothing()),
         ({"rollout": {"keepGenerations": 5}}, Nothing()),
         ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
@@ -42,6 +44,17 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_a_change_costs_the_cheapest_safe_action(change: dict[str, Any], action: object) -> None:
     assert cheapest(work_of(seen()).parts, work_of(seen(change)).parts) == action
+
+
+def test_the_same_passages_are_found_by_words_or_by_both_without_a_new_generation() -> None:
+    hybrid, keyword = (work_of(seen({"query": {"mode": mode}})).parts for mode in ("Hybrid", "Keyword"))
+    assert cheapest(hybrid, keyword) == MeasureAgain()
+    assert cheapest(hybrid, work_of(seen()).parts) == Rebuild(copy_vectors=True)  # without the words' own index
+
+
+def test_an_upgrade_of_the_operator_builds_nothing_anew() -> None:
+    parts = work_of(seen()).parts  # as digested before there was a choice of query.mode
+    assert (parts.index[:12], parts.search[:12]) == ("d9cc01691547", "f8943eaf999a")
 
 
 def test_a_changed_document_copies_the_vectors_of_the_others() -> None:

@@ -17,6 +17,7 @@ import aiohttp
 from llmops.retrieval import gates
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.ingest import chunk, read
+from llmops.retrieval.ingest.ask import Ask, asking
 from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import PATIENCE, embed
 from llmops.retrieval.ingest.read import Reading
@@ -37,7 +38,7 @@ TELL_EVERY = 2.0  # seconds between two words of progress
 
 async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path, report: Report) -> Outcome:
     """Look, read what changed, chunk, embed, write, measure; serve it if every gate passes."""
-    from llmops.retrieval.stores import open_store, where
+    from llmops.retrieval.stores import open_reader, open_store, where
 
     started, progress = time.monotonic(), Progress(report)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
@@ -54,7 +55,8 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
         if measured is None:
             asked = [wanted.embedding.query_prefix + question for question, _ in questions]
             vectors = await _vectors(embedder, asked, wanted.embedding.batch_size)
-            measured = _measured(wanted, built, questions, vectors, store)
+            async with asking(open_reader(engine), wanted) as ask:
+                measured = await asyncio.to_thread(_measured, wanted, built, questions, vectors, store, ask)
     return _decide(made, built, measured, time.monotonic() - started)
 
 
@@ -190,9 +192,12 @@ class Making:
             self.store.drop(found)
             self.spool.forget_stored()
         number = max((one.number for one in there), default=0) + 1
-        told = {"generation": number, "identity": identity, "space": self.space.dumps()}
-        index = Index(self.wanted.index_type, self.wanted.metric, self.wanted.parameters)
-        name = f"{self.wanted.prefix}{number}_{identity[:8]}"
+        told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
+        wanted = self.wanted
+        if wanted.keyword:
+            told["keyword"] = True
+        index = Index(wanted.index_type, wanted.metric, wanted.parameters, wanted.keyword)
+        name = f"{wanted.prefix}{number}_{identity[:8]}"
         return self.store.create(name, self.space.dimensions, index, told), False
 
     def _remember(self) -> None:
@@ -266,11 +271,11 @@ def measured_before(made: Making, built: Generation) -> Measured | None:
 
 
 def _measured(
-    wanted: Work, built: Generation, questions: Questions, vectors: list[list[float]], store: Store
+    wanted: Work, built: Generation, questions: Questions, vectors: list[list[float]], store: Store, ask: Ask
 ) -> Measured:
     from llmops.retrieval.ingest.measure import Asked, figures
 
-    asked = Asked(questions, vectors)
+    asked = Asked(questions, vectors, ask)
     name, gates_ = built.collection, wanted.gates
     found, search = figures(store, name, wanted.metric, wanted.search, gates_, asked, wanted.auto_tune)
     return Measured(found.told(), gates.judge(gates_, found), search)
@@ -285,8 +290,8 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
     if served:
         built = store.tell(
             built, key=wanted.parts.key, search=dict(measured.search), metric=wanted.metric, served=now.timestamp(),
-            embedding=asdict(wanted.embedding), asked=wanted.parts.search, measured=dict(measured.told),
-            results=[asdict(one) for one in results],
+            embedding=asdict(wanted.embedding), mode=wanted.mode, asked=wanted.parts.search,
+            measured=dict(measured.told), results=[asdict(one) for one in results],
         )  # fmt: skip
         store.point(built)
     kept = _prune(store, built, wanted, moved=served and before is not None)

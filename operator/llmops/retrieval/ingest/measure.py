@@ -14,6 +14,7 @@ from llmops.retrieval.gates import Figures
 from llmops.retrieval.work import Questions
 
 if TYPE_CHECKING:
+    from llmops.retrieval.ingest.ask import Ask
     from llmops.retrieval.stores.base import Store
 
 SAMPLE = 200  # stored vectors asked for their own neighbours
@@ -22,10 +23,11 @@ MOST_EF = 4096
 
 @dataclass(frozen=True)
 class Asked:
-    """The labelled questions with their vectors."""
+    """The labelled questions with their vectors, and how they are asked: as the query server will."""
 
     questions: Questions
     vectors: Sequence[Sequence[float]]
+    ask: Ask
 
 
 def figures(
@@ -46,7 +48,7 @@ def figures(
             break
         wanted["ef"] = wanted["ef"] * 2
     at_k = {gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"}
-    answered = {k: _answered(store, collection, asked, wanted, k) for k in sorted(at_k)} if asked.questions else {}
+    answered = {k: _answered(collection, asked, wanted, k) for k in sorted(at_k)} if asked.questions else {}
     told = Figures(len(rows), recall, answered, len(asked.questions), sorted(latencies), wanted.get("ef"))
     return told, wanted
 
@@ -92,12 +94,11 @@ def _ann(
     return {k: sum(shares) / len(shares) for k, shares in hits.items() if shares}, latencies
 
 
-def _answered(store: Store, collection: str, asked: Asked, search: Mapping[str, int], k: int) -> float:
+def _answered(collection: str, asked: Asked, search: Mapping[str, int], k: int) -> float:
     """The share of what answers a question that is among its first k passages, over all questions."""
     shares = []
-    for (_, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
-        widened = {**search, "ef": max(search["ef"], k)} if "ef" in search else search
-        found = store.search(collection, vector, k, widened)
+    for (question, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
+        found = asked.ask(collection, question, vector, k, search)
         named = {name for one, document in found for name in (one, document, document.split("/", 1)[-1])}
         shares.append(len(named & set(relevant)) / len(set(relevant)))
     return sum(shares) / len(shares)

@@ -1,5 +1,5 @@
-"""POST /search {text, topK?, filter?, minScore?, generation?, remember?}
--> {generation, index, passages: [{id, text, score, source, metadata}]}; GET /passages (passages.py)."""
+"""POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?}
+-> {generation, index, passages: [{id, text, score, source, metadata, ranks?}]}; GET /passages (passages.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
+from llmops.retrieval.rank import DENSE, MODES, Placed, ranked
 from llmops.retrieval.server import passages
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.poor import Poor
@@ -50,6 +51,8 @@ class Query:
     """The one to search; None: the active one."""
     remember: bool = True
     """Whether it is a user's: where it finds nothing good, it is kept for people to read."""
+    mode: str | None = None
+    """By what to find passages; None: as the index is set."""
 
 
 class App:
@@ -158,17 +161,26 @@ class App:
         asked = Asked(
             vector, query.top_k, query.filter, told.get("search") or {}, str(told.get("metric", "Cosine")), SECONDS
         )
+        mode = query.mode or served.mode
+        if mode != DENSE and not told.get("keyword"):
+            raise Refused(
+                400, f"generation {served.generation} of VectorIndex {self._index} is not indexed by words, which mode "
+                f"{mode} needs: write spec.query.mode {mode}, or ask with mode {DENSE}",
+            )  # fmt: skip
         try:
-            found = await self._reader.search(served.collection, asked)
+            found = await ranked(self._reader, served.collection, asked, query.text, mode)
         except FilterWrong as problem:
             raise Refused(400, f"filter cannot be read: {problem}") from None
         except StoreError as problem:
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem}") from None
-        return [
-            {"id": one.id, "text": one.text, "score": one.score, "source": one.document, "metadata": one.metadata}
-            for one in found
-        ]
+        return [_shown(one) for one in found]
+
+
+def _shown(placed: Placed) -> dict[str, Any]:
+    one = placed.found
+    passage = {"id": one.id, "text": one.text, "score": one.score, "source": one.document, "metadata": one.metadata}
+    return {**passage, "ranks": placed.ranks} if placed.ranks else passage
 
 
 def parse(body: bytes) -> Query:
@@ -190,11 +202,14 @@ def parse(body: bytes) -> Query:
     remember = given.get("remember", True)
     if not isinstance(remember, bool):
         raise Refused(400, "remember must be true or false")
+    mode = given.get("mode")
+    if mode is not None and mode not in MODES:
+        raise Refused(400, f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, or absent for the index's own")
     if least is not None:
         with contextlib.suppress(TypeError, ValueError):
-            return Query(given["text"], top_k, filter_, float(least), generation, remember)
+            return Query(given["text"], top_k, filter_, float(least), generation, remember, mode)
         raise Refused(400, "minScore must be a number")
-    return Query(given["text"], top_k, filter_, None, generation, remember)
+    return Query(given["text"], top_k, filter_, None, generation, remember, mode)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -10,6 +10,7 @@ import aiohttp
 
 from llmops.retrieval import space
 from llmops.retrieval.embedder import Embedder
+from llmops.retrieval.rank import DENSE
 from llmops.retrieval.space import Space
 from llmops.retrieval.stores.base import Reader
 
@@ -27,6 +28,11 @@ class Served:
     @property
     def generation(self) -> int:
         return int(self.told["generation"])
+
+    @property
+    def mode(self) -> str:
+        """By what it finds passages; generations from before there was a choice tell none."""
+        return str(self.told.get("mode", DENSE))
 
     def mismatch(self, differs: str) -> str:
         """In words: its vectors mean nothing to the embedder of today."""

