@@ -153,6 +153,13 @@ class SourceFields(Model):
     """Its text."""
 
 
+FieldName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches("[A-Za-z_][A-Za-z0-9_]*", "write a metadata field's name in letters, digits and _, such as groups"),
+]
+
+
 class Source(Model):
     """A place that documents come from."""
 
@@ -182,6 +189,15 @@ class Source(Model):
     """How to read them; Auto goes by the file's ending."""
     fields: SourceFields = SourceFields()
     """What the fields of jsonl and csv mean."""
+    metadata: Annotated[
+        dict[str, Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=64)]],
+        Field(max_length=16),
+        Rule(
+            "self.all(k, k.matches('^[A-Za-z_][A-Za-z0-9_]{0,62}$'))",
+            "write the names of metadata in letters, digits and _, such as groups",
+        ),
+    ] = {}
+    """What all its documents get as metadata, in place of what they have under these names, such as groups: [staff]."""
 
 
 class Chunking(Model):
@@ -311,6 +327,21 @@ KEYWORD_ENGINES = ("Milvus",)
 """Those whose stores/ finds passages by their words too."""
 
 
+class Permissions(Model):
+    """Who may see which document. Who asks is told by the door, from the key's groups; not by who asks."""
+
+    field: Annotated[
+        FieldName,
+        Rule(
+            "!(self in ['title', 'headings'])",
+            "title and headings are what a document says of itself: write another metadata field, such as groups",
+        ),
+    ]
+    """The metadata field that names the groups that may see a document: a list, or one name; "*" is everybody."""
+    missing: Literal["Deny", "Allow"] = "Deny"
+    """Who may see documents without that field: nobody, or everybody."""
+
+
 class QuerySettings(Model):
     """How questions are answered."""
 
@@ -321,6 +352,8 @@ class QuerySettings(Model):
     poor_below: Similarity | None = None
     """A question whose best passage is less near than this found nothing good, and is kept for `llmops search --poor`;
     without it only those that found nothing at all are."""
+    permissions: Permissions | None = None
+    """Find only what the caller may see; without it every caller finds everything."""
 
 
 class VectorIndexSpec(Model):

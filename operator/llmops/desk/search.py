@@ -24,10 +24,12 @@ class Wanted:
     filter: str | None = None
     generation: int | None = None
     min_score: float | None = None
+    groups: tuple[str, ...] = ()
 
     def body(self) -> Object:
         """What the query server is sent; `remember` false, since who tries an index out is no user of it."""
-        given = {"filter": self.filter, "generation": self.generation, "minScore": self.min_score}
+        caller = {"groups": list(self.groups)} if self.groups else None
+        given = {"filter": self.filter, "generation": self.generation, "minScore": self.min_score, "caller": caller}
         kept = {name: value for name, value in given.items() if value is not None}
         return {"text": self.question, "topK": self.top, "remember": False, **kept}
 
@@ -44,7 +46,7 @@ async def search(index: Index, wanted: Wanted, as_json: bool) -> int:
 
 def told(found: Object, wanted: Wanted, cells: int) -> list[str]:
     """A line a passage, no wider than the terminal."""
-    where = f"{found['index']}, generation {found['generation']}"
+    where = f"{found['index']}, generation {found['generation']}{_as(found)}"
     if not found["passages"]:
         return [f"{where}: nothing was found{_narrowed(wanted)}"]
     names = [plain(one["id"]) for one in found["passages"]]
@@ -58,6 +60,12 @@ def told(found: Object, wanted: Wanted, cells: int) -> list[str]:
         else:  # a name is never cut: it is there to be copied
             lines += [head + name, "     " + snippet(one["text"], wanted.question, max(cells - 5, NARROWEST))]
     return lines
+
+
+def _as(found: Object) -> str:
+    """In whose name it was asked, where the index has permissions."""
+    groups = found.get("groups")
+    return "" if groups is None else f", as {' and '.join(groups) or 'nobody (--as-group NAME)'}"
 
 
 def _narrowed(wanted: Wanted) -> str:

@@ -86,6 +86,8 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
     below = index.spec.query.poor_below
     # one word: argparse takes what begins with a minus for an option
     poor = [] if below is None else [f"--poor-below={below}"]
+    rule = index.spec.query.permissions
+    seen = [f"--permissions={rule.field}", f"--permissions-missing={rule.missing}"] if rule else []
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -98,7 +100,7 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
                 "imagePullPolicy": settings.image_pull_policy,
                 "args": [
                     "retrieve", "--index", whole, "--engine", engine, "--engine-type", index.spec.engine.type,
-                    "--database", database(index), "--alias", alias, "--port", str(PORT), *poor,
+                    "--database", database(index), "--alias", alias, "--port", str(PORT), *poor, *seen,
                 ],
                 "env": credentials(index),
                 "ports": [{"name": "http", "containerPort": PORT}],

@@ -42,14 +42,15 @@ def _of_config_map(source: Source, data: Mapping[str, str]) -> SourceWork:
     whole = json.dumps(sorted(data.items()), ensure_ascii=False)
     sha256, reference = hashlib.sha256(whole.encode()).hexdigest(), source.config_map_ref
     return SourceWork(
-        source.name, source.format, source.fields.id, source.fields.text, sha256, reference.key if reference else None
-    )
+        source.name, source.format, source.fields.id, source.fields.text, sha256, reference.key if reference else None,
+        metadata=source.metadata,
+    )  # fmt: skip
 
 
 def behind_an_address(source: Source, settings: Settings) -> SourceWork:
     """A claim, the web, a bucket or a repository."""
     common: dict[str, Any] = {"name": source.name, "format": source.format, "id_field": source.fields.id,
-              "text_field": source.fields.text}  # fmt: skip
+              "text_field": source.fields.text, "metadata": source.metadata}  # fmt: skip
     include = tuple(source.include)
     if source.pvc is not None:
         return SourceWork(**common, kind="pvc", address=source.pvc.path, claim=source.pvc.claim, include=include)

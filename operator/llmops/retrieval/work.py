@@ -40,6 +40,7 @@ class SourceWork:
     secret: str = ""  # its name: a key that was wrong is mended by naming the right one
     look: str = ""
     version: str = ""  # what the place said of its content when it was read
+    metadata: Mapping[str, list[str]] = field(default_factory=dict)  # what each of its documents gets
 
 
 @dataclass(frozen=True)

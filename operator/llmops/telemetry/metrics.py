@@ -128,6 +128,10 @@ RETRIEVAL_SECONDS = Histogram(
     "llmops_retrieval_seconds", "How long a search takes, by stage (embed, search).", ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
+RETRIEVAL_WITHHELD = Counter(
+    "llmops_retrieval_withheld_passages_total",
+    "Passages that the engine found though the caller may not see them, and that were left out: it should be 0.",
+)
 RETRIEVAL_GENERATION = Gauge("llmops_retrieval_generation", "The generation that is searched.")
 RETRIEVAL_EMBEDDING_MATCHES = Gauge(
     "llmops_retrieval_embedding_matches", "1 while the embedder puts sentences where it put the passages."

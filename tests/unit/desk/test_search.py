@@ -68,8 +68,16 @@ def test_nothing_found_names_the_option_that_may_be_why() -> None:
     assert said.endswith("nothing was found; ask again without --min-score or --filter")
 
 
+def test_where_the_index_has_permissions_it_is_told_in_whose_name_it_was_asked() -> None:
+    (said,) = told({**found(), "groups": []}, Wanted("tent", 5), 80)
+    assert said == "shop/faq, generation 7, as nobody (--as-group NAME): nothing was found"
+    lines = told({**found(passage("a#0", "Tents.")), "groups": ["staff", "support"]}, Wanted("tent", 5), 80)
+    assert lines[0] == "shop/faq, generation 7, as staff and support"
+
+
 def test_only_what_was_typed_is_sent_and_it_is_not_remembered_as_a_users_question() -> None:
     assert Wanted("tent", 3).body() == {"text": "tent", "topK": 3, "remember": False}
+    assert Wanted("tent", 3, groups=("staff",)).body()["caller"] == {"groups": ["staff"]}
     assert Wanted("tent", 3, generation=2, min_score=0.0).body()["minScore"] == 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def test_personal_data_is_marked_where_that_is_asked_for() -> None:
     assert "anna@example.org" not in one.text
     (one,) = documents(work_of(seen()), listing, Reading())
     assert "anna@example.org" in one.text
+
+
+def test_a_sources_metadata_is_that_of_all_its_documents_whatever_they_say_of_themselves() -> None:
+    rows = '{"id": "a", "text": "one", "groups": "*", "page": 1}\n{"id": "b", "text": "two"}'
+    listing = {"faq": Listing("v1", lambda: [File("rows.jsonl", rows.encode)])}
+    work = work_of(seen({"cleaning": {"redact": True}}))
+    source = replace(work.sources[0], metadata={"groups": ["a@b.org"]})  # what the spec says is nobody's to redact
+    found = [*documents(replace(work, sources=(source,)), listing, Reading())]
+    assert [one.metadata for one in found] == [{"groups": ["a@b.org"], "page": 1}, {"groups": ["a@b.org"]}]
 
 
 def passage(number: int, text: str = "") -> Passage:

@@ -27,6 +27,7 @@ from llmops.retrieval.stores.base import (
     Index,
     NoAlias,
     Reader,
+    Restriction,
     StillServed,
     Store,
 )
@@ -228,6 +229,37 @@ async def test_windows_of_hashes_have_every_passage_once_and_no_page_more_than_i
     )
     assert len(await reader.page(made.collection, "", "", 7)) == 7
     assert await reader.page(made.collection, "4", "4", 7) == []
+
+
+WHO_SEES: list[dict[str, Any]] = [
+    {}, {"g": None}, {"g": []}, {"g": "*"}, {"g": ["*"]}, {"g": "staff"}, {"g": ["support", "staff"]}, {"g": "taff"},
+    {"g": ["staffs"]}, {"g": "a_b"}, {"g": ["axb"]}, {"g": ["bank/staff"]}, {"g": 5}, {"g": {"staff": 1}},
+    {"other": "staff"},
+]  # fmt: skip
+RESTRICTIONS = [
+    Restriction("g"), Restriction("g", frozenset({"staff"})), Restriction("g", frozenset({"a_b", "bank/staff"})),
+    Restriction("other", frozenset({"staff"})), Restriction("g", frozenset({"staff"}), missing=True),
+]  # fmt: skip
+
+
+async def test_what_may_be_found_at_all_is_the_same_in_every_engine_whatever_the_filter(
+    store: Store, reader: Reader
+) -> None:
+    given = [replace(one, metadata=who) for one, who in zip(passages(len(WHO_SEES)), WHO_SEES, strict=True)]
+    made = empty(store, 1)
+    store.insert(made.collection, given, vectors(len(given)).tolist())
+    store.settle(made.collection)
+    await reader.load(made.collection)
+    for only in RESTRICTIONS:
+        for written, sources in {"": "ab", "source == 'a'": "a", "source == 'a' or source == 'b'": "ab"}.items():
+            asked = Asked(vectors(1)[0].tolist(), 40, written, {"ef": 64}, only=only)
+            found = {one.id for one in await reader.search(made.collection, asked)}
+            may = {one.id for one in given if one.source in sources and only.admits(one.metadata)}
+            assert found - may == set(), (only, written)
+            assert may - found <= {given[1].id}, (only, written)  # whether null is there at all, engines disagree
+        out = Asked(vectors(1)[0].tolist(), 4, "id == 'x') or (id != 'x'", only=only)
+        with pytest.raises(FilterWrong):
+            await reader.search(made.collection, out)
 
 
 async def test_a_restarted_engine_has_lost_nothing(store: Store, database: Database) -> None:

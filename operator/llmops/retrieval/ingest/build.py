@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,13 @@ class Making:
             )
         self.carried, self.removed = len(staying), len(gone)
         if staying:
-            self.spool.add(one for one in self.store.passages(active.collection) if one.document in staying)
+            # not seen this time, but who may see them is what the spec says by now
+            told = {one.name: one.metadata for one in self.wanted.sources}
+            self.spool.add(
+                replace(one, metadata={**one.metadata, **told.get(one.source, {})})
+                for one in self.store.passages(active.collection)
+                if one.document in staying
+            )
 
     def _begun(self) -> tuple[Generation, bool]:
         """Where the passages go, and whether some may be there."""

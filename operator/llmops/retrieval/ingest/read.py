@@ -63,7 +63,8 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
                 continue
             seen.add(one.id)
             metadata = redact_all(dict(one.metadata)) if wanted.redact else one.metadata
-            yield replace(one, text=redact(one.text), metadata=metadata) if wanted.redact else one
+            text = redact(one.text) if wanted.redact else one.text
+            yield replace(one, text=text, metadata={**metadata, **source.metadata})
 
 
 def _of(source: SourceWork, listing: Listing, reading: Reading) -> Iterator[Document]:

@@ -3,6 +3,7 @@
     live.py   follows the alias: which collection, embedder and search parameters are served now, flipped together
     app.py    POST /search, /poor, /healthz, /readyz, /metrics; raw ASGI
     passages.py  GET /passages: a page of what is served
+    permissions.py   who may see which passage
     poor.py   questions that found nothing good, for people to read
     main.py   the process
 

@@ -1,4 +1,4 @@
-"""POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?}
+"""POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?, caller?: {groups}}
 -> {generation, index, passages: [{id, text, score, source, metadata, ranks?}]}; GET /passages (passages.py)."""
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.rank import DENSE, MODES, Placed, ranked
-from llmops.retrieval.server import passages
+from llmops.retrieval.server import passages, permissions
 from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Asked, FilterWrong, Reader, StoreError
@@ -53,13 +54,15 @@ class Query:
     """Whether it is a user's: where it finds nothing good, it is kept for people to read."""
     mode: str | None = None
     """By what to find passages; None: as the index is set."""
+    groups: frozenset[str] = frozenset()
+    """Those of who asks."""
 
 
 class App:
     """The ASGI application of one index."""
 
-    def __init__(self, index: str, reader: Reader, live: Live, poor: Poor) -> None:
-        self._index, self._reader, self._live, self._poor = index, reader, live, poor
+    def __init__(self, index: str, reader: Reader, live: Live, poor: Poor, rule: Permissions | None = None) -> None:
+        self._index, self._reader, self._live, self._poor, self._rule = index, reader, live, poor, rule
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = (scope["method"], scope["path"])
@@ -147,7 +150,8 @@ class App:
         passages = [one for one in found if query.min_score is None or one["score"] >= query.min_score]
         if query.remember:
             self._count(query, [one["score"] for one in found], len(passages))
-        return {"generation": served.generation, "index": self._index, "passages": passages}
+        asked_as = {"groups": sorted(query.groups)} if self._rule else {}
+        return {"generation": served.generation, "index": self._index, **asked_as, "passages": passages}
 
     def _count(self, query: Query, scores: list[float], passed: int) -> None:
         """A user's search: how good it was."""
@@ -158,9 +162,9 @@ class App:
 
     async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
         told = served.told
-        asked = Asked(
-            vector, query.top_k, query.filter, told.get("search") or {}, str(told.get("metric", "Cosine")), SECONDS
-        )
+        only = self._rule.of(query.groups) if self._rule else None
+        metric = str(told.get("metric", "Cosine"))
+        asked = Asked(vector, query.top_k, query.filter, told.get("search") or {}, metric, SECONDS, only=only)
         mode = query.mode or served.mode
         if mode != DENSE and not told.get("keyword"):
             raise Refused(
@@ -174,7 +178,7 @@ class App:
         except StoreError as problem:
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem}") from None
-        return [_shown(one) for one in found]
+        return [_shown(one) for one in permissions.seen(found, only)]
 
 
 def _shown(placed: Placed) -> dict[str, Any]:
@@ -205,11 +209,15 @@ def parse(body: bytes) -> Query:
     mode = given.get("mode")
     if mode is not None and mode not in MODES:
         raise Refused(400, f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, or absent for the index's own")
+    try:
+        groups = permissions.groups(given)
+    except ValueError as problem:
+        raise Refused(400, str(problem)) from None
     if least is not None:
         with contextlib.suppress(TypeError, ValueError):
-            return Query(given["text"], top_k, filter_, float(least), generation, remember, mode)
+            return Query(given["text"], top_k, filter_, float(least), generation, remember, mode, groups)
         raise Refused(400, "minScore must be a number")
-    return Query(given["text"], top_k, filter_, None, generation, remember, mode)
+    return Query(given["text"], top_k, filter_, None, generation, remember, mode, groups)
 
 
 async def _body(receive: Receive) -> bytes:

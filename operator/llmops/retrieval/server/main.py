@@ -14,6 +14,7 @@ import uvicorn
 from llmops.api.settings import Settings
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.stores import open_reader, where
 
@@ -27,6 +28,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--database", default="", help="the database in it, where not its default one")
     parser.add_argument("--alias", required=True, help="the alias that points to the served generation")
     parser.add_argument("--poor-below", type=float, help="a question whose best score is less found nothing good")
+    parser.add_argument("--permissions", metavar="FIELD", help="the metadata field with who may see a document")
+    parser.add_argument("--permissions-missing", choices=("Deny", "Allow"), default="Deny", help="without the field")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(
@@ -42,7 +45,8 @@ async def _serve(given: argparse.Namespace) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reader = open_reader(where(given.engine_type, given.engine, given.database))
         live = Live(reader, session, given.alias)
-        app = App(given.index, reader, live, Poor(time.time, given.poor_below))
+        rule = Permissions(given.permissions, given.permissions_missing == "Allow") if given.permissions else None
+        app = App(given.index, reader, live, Poor(time.time, given.poor_below), rule)
         config = uvicorn.Config(
             app, host=given.host, port=given.port, lifespan="off", access_log=False,
             log_level="warning", timeout_graceful_shutdown=15,

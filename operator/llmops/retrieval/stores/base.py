@@ -116,6 +116,32 @@ class Page:
     vectors: np.ndarray[Any, Any]  # float32, a row a passage
 
 
+EVERYBODY = "*"
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """What may be found at all: passages whose metadata `field` names one of these groups, or everybody. Given as data,
+    so that each engine says it in its own words; `admits` is what they must all mean."""
+
+    field: str
+    groups: frozenset[str] = frozenset()
+    missing: bool = False  # whether passages without the field are everybody's
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a passage may have in its field to be seen."""
+        return (EVERYBODY, *sorted(self.groups))
+
+    def admits(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether a passage with this metadata may be seen."""
+        given = metadata.get(self.field)
+        if given is None:
+            return self.missing
+        listed = given if isinstance(given, list) else [given]
+        return any(isinstance(one, str) and one in self.names for one in listed)
+
+
 @dataclass(frozen=True)
 class Asked:
     """One search. `search` has the engine's parameters: ef for HNSW, nprobe for IVF."""
@@ -127,6 +153,7 @@ class Asked:
     metric: str = "Cosine"
     seconds: float = 10.0
     words: str = ""  # as words.py cuts them: the order is BM25's then; a score is nearness to the vector all the same
+    only: Restriction | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from llmops.retrieval.stores import keyword
+from llmops.retrieval.stores import fence, keyword
 from llmops.retrieval.stores.base import (
     PAGE,
     STARTING,
@@ -28,6 +28,7 @@ from llmops.retrieval.stores.base import (
     NoAlias,
     NotAllowed,
     Page,
+    Restriction,
     Row,
     StillServed,
     StoreError,
@@ -269,7 +270,7 @@ class MilvusReader:
             search["ef"] = max(search["ef"], asked.top_k)  # the engine refuses less
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
-                collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=asked.filter,
+                collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=expression(asked),
                 output_fields=FIELDS, search_params={"params": search}, timeout=asked.seconds,
             ))[0]  # fmt: skip
         return [_found(one, _score(one, asked.metric)) for one in found]
@@ -277,7 +278,7 @@ class MilvusReader:
     async def _by_words(self, collection: str, asked: Asked) -> list[Found]:
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
-                collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=asked.filter,
+                collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=expression(asked),
                 output_fields=[*FIELDS, "vector"], search_params={"metric_type": "BM25"}, timeout=asked.seconds,
             ))[0]  # fmt: skip
         near = keyword.nearness_of([one["entity"]["vector"] for one in found], asked.vector, asked.metric)
@@ -292,6 +293,21 @@ class MilvusReader:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def expression(asked: Asked) -> str:
+    """What Milvus is asked to filter by: the user's filter, within what may be found at all."""
+    if asked.only is None:
+        return asked.filter
+    may = _may_be_found(asked.only)
+    return f"({may}) and ({fence.whole(asked.filter)})" if asked.filter.strip() else may
+
+
+def _may_be_found(only: Restriction) -> str:
+    """`==` and not `in`, which Milvus Lite does not know for a part of JSON."""
+    field, names = f'metadata["{only.field}"]', [json.dumps(name) for name in only.names]
+    ways = [f"json_contains_any({field}, [{', '.join(names)}])", *(f"{field} == {name}" for name in names)]
+    return " or ".join(ways + [f"not exists {field}"] * only.missing)
 
 
 def _score(one: Any, metric: str) -> float:

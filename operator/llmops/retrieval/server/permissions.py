@@ -1,0 +1,61 @@
+"""Who may see which passage: the index's rule (spec.query.permissions) and the groups of who asks.
+
+Who asks is told in the body, `caller: {groups: [...]}`, by whom the network lets in: the door, which knows it from the
+key, and this namespace's own pods, which are trusted with its documents. A body that tells nothing is of nobody's group
+and finds what is everybody's. The engine searches within the restriction; what it finds is looked at here once more,
+since one passage too many is the worst that an index can answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmops.retrieval.rank import Placed
+from llmops.retrieval.stores.base import Restriction
+from llmops.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+MOST = 64
+_GROUP = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+"""A group of this namespace's keys, or namespace/group of another's."""
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """The index's rule."""
+
+    field: str
+    missing: bool = False
+
+    def of(self, groups: frozenset[str]) -> Restriction:
+        """What members of these groups may find."""
+        return Restriction(self.field, groups, self.missing)
+
+
+def groups(body: dict[str, object]) -> frozenset[str]:
+    """Those of who asks; ValueError for what is not a caller."""
+    caller = body.get("caller")
+    if caller is None:
+        return frozenset()
+    listed = caller.get("groups", []) if isinstance(caller, dict) else None
+    if not isinstance(listed, list) or len(listed) > MOST:
+        raise ValueError(f'caller must be such as {{"groups": ["staff"]}}, with at most {MOST} groups')
+    for one in listed:
+        if not isinstance(one, str) or len(one) > 127 or not _GROUP.fullmatch(one):
+            raise ValueError(f"caller.groups: {one!r} is no group's name, such as staff or othernamespace/staff")
+    return frozenset(listed)
+
+
+def seen(found: Sequence[Placed], only: Restriction | None) -> list[Placed]:
+    """What of it may be seen: all, unless the engine did not do as it was told."""
+    if only is None:
+        return list(found)
+    kept = [one for one in found if only.admits(one.found.metadata)]
+    if len(kept) < len(found):
+        metrics.RETRIEVAL_WITHHELD.inc(len(found) - len(kept))
+        log.error("the engine found %d passages that the caller may not see: withheld", len(found) - len(kept))
+    return kept
