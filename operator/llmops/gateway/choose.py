@@ -5,6 +5,7 @@
     model: support@stable | support@candidate | support@<digest>           that revision; never counts as evidence
     prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by user
     prompt: {id: ..., version: stable | candidate | 2.1.0 | <digest>}      that version; never counts as evidence
+    prompt: {id: ..., groups: [staff]}                     finding only what these of the key's groups may see
 
 A prompt brings its messages and its parameters. The request's own `messages` come after them (user, assistant and tool
 only); parameters of generation in the request are refused, because what answers users must be what was evaluated.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.api import names
+from llmops.gateway import groups
 from llmops.gateway.auth import Caller
 from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Refusal, Unknown
 from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Sticky, Version
@@ -69,6 +71,8 @@ class Choice:
     unit_source: str
     share: Share | None
     unseen: Share | None = None
+    groups: tuple[str, ...] = ()
+    """Of who asks: what the version's index may find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +211,11 @@ def version(
     _refuse_pinned(body, release)
     wanted = prompt.get("version")
     if wanted is not None:
-        return _pinned(release, str(wanted), caller)
-    return _drawn(release, body, headers, caller, leased)
+        chosen = _pinned(release, str(wanted), caller)
+    else:
+        chosen = _drawn(release, body, headers, caller, leased)
+    namespace = release.name.partition("/")[0]
+    return replace(chosen, groups=groups.of(caller, namespace, prompt, _evaluates(release.name, caller)))
 
 
 def _release(snapshot: Snapshot, caller: Caller, prompt: object) -> Release:

@@ -420,6 +420,7 @@ def _holder(raw: Object) -> Holder | None:
         tokens_per_minute=spec.limits.tokens_per_minute,
         concurrency=spec.limits.concurrency,
         budget=_budget(key.spec.budget, key.status),
+        groups=frozenset(spec.groups),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from llmops.gateway.errors import BadRequest, NotReady
 from llmops.gateway.retrieve import Passage
 from llmops.gateway.snapshot import Retrieval, Template
 
-Search = Callable[[Retrieval, str], Awaitable[list[Passage]]]
+Search = Callable[[Retrieval, str, Sequence[str]], Awaitable[list[Passage]]]
+"""In an index, for a question, on behalf of somebody in these groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
     retrieval = version.retrieval
     if retrieval is not None:
         question = _question(choice, retrieval, version.template, variables)
-        passages = await search(retrieval, question)
+        passages = await search(retrieval, question, choice.groups)
         variables = {**variables, retrieval.variable: _joined(passages)}
     messages = [*_filled(choice, version.template, variables), *(body.get("messages") or ())]
     sent = {name: value for name, value in body.items() if name != "prompt"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,17 @@ class Retriever:
     def __init__(self, session: aiohttp.ClientSession, current: Callable[[], Snapshot]) -> None:
         self._session, self._current = session, current
 
-    async def search(self, retrieval: Retrieval, text: str, remember: bool = True) -> list[Passage]:
-        """The best passages first; UpstreamFailed where the index does not answer. `remember`: whether a user asks."""
-        more = {"generation": retrieval.generation, "minScore": retrieval.min_score}
-        more |= {} if remember else {"remember": False}
+    async def search(
+        self, retrieval: Retrieval, text: str, groups: Sequence[str], remember: bool = True
+    ) -> list[Passage]:
+        """The best passages first, of those that these groups may see; UpstreamFailed where the index does not
+        answer. `remember`: whether a user asks."""
+        more = {
+            "generation": retrieval.generation,
+            "minScore": retrieval.min_score,
+            "caller": {"groups": list(groups)} if groups else None,  # who is of no group need not be told of
+            "remember": None if remember else False,
+        }
         wanted = {name: value for name, value in more.items() if value is not None}
         body = orjson.dumps({"text": text, "topK": retrieval.top_k, **wanted})
         problem = "it has no Ready query server"

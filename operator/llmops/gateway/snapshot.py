@@ -237,6 +237,7 @@ class Holder:
     tokens_per_minute: int | None
     concurrency: int | None
     budget: Budget | None
+    groups: frozenset[str] = frozenset()
 
     def opens_to(self, kind: str, namespace: str, name: str) -> bool:
         """Whether the key is for this model or prompt; the object's own access is asked besides."""
