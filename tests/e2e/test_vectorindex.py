@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.e2e.operate import operating
+from tests.unit.gateway.world import KEY, World
 
 from llmops.api import Settings
 from llmops.kube.client import Client
@@ -75,7 +76,7 @@ def index(namespace: str) -> Object:
     }  # fmt: skip
 
 
-async def given(client: Client, namespace: str) -> None:
+async def given(client: Client, namespace: str, wanted: Object | None = None) -> None:
     """Documents, labelled questions, the embedding service and the index."""
     await client.create(CONFIG_MAP, config_map(namespace, "faq", documents()))
     asked = [{"input": row["question"], "target": row["id"]} for row in ROWS]
@@ -93,7 +94,7 @@ async def given(client: Client, namespace: str) -> None:
                  "engine": {"type": "LlamaCpp", "image": "llmops/demo-models:dev"},
                  "resources": {"requests": {"cpu": "50m", "memory": "160Mi"}}},
     })  # fmt: skip
-    await client.create(VECTOR_INDEX, index(namespace))
+    await client.create(VECTOR_INDEX, wanted or index(namespace))
 
 
 def status(cluster: Cluster, namespace: str) -> Object:
@@ -213,3 +214,49 @@ async def test_what_is_missing_is_named_and_what_is_wrong_in_a_source_too(
     await until(lambda: ready(world, namespace))
     await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents()))
     await until(lambda: ready(world, namespace) and said(world, namespace, "SourcesRead")[0] == "True")
+
+
+async def cited(door: World, key: str, **prompt: Any) -> set[str]:
+    """The documents that the holder of a key is answered from."""
+    asked = {"id": "answer", "variables": {"question": "When are salaries paid?"}, **prompt}
+    reply = await door.client(key).chat.completions.create(model="-", messages=[], extra_body={"prompt": asked})
+    assert reply.model_extra is not None
+    return {one["source"] for one in reply.model_extra["citations"]}
+
+
+async def test_two_keys_of_different_groups_get_different_citations_from_the_same_prompt(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    rows = [{"id": "open", "text": "The shop is open from nine to five.", "groups": "*"},
+            {"id": "board", "text": "Salaries of the board are secret.", "groups": ["board"]},
+            {"id": "nobody", "text": "Salaries were paid late in May."}]  # fmt: skip
+    handbook = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handbook", "namespace": namespace},
+                "data": {"pay.md": "# Pay\nSalaries are paid on the 25th."}}  # fmt: skip
+    await client.create(CONFIG_MAP, config_map(namespace, "rows", rows))
+    await client.create(CONFIG_MAP, handbook)
+    wanted = index(namespace)
+    wanted["spec"] |= {
+        "sources": [{"name": "faq", "configMapRef": {"name": "rows"}},
+                    {"name": "handbook", "configMapRef": {"name": "handbook"}, "metadata": {"groups": ["staff"]}}],
+        "query": {"permissions": {"field": "groups"}}, "rollout": {},
+    }  # fmt: skip
+    await given(client, namespace, wanted)
+    await until(lambda: ready(world, namespace), 180)
+    service = world.get(SERVICE, namespace, "faq-index")
+    assert service is not None
+    async with World() as door:
+        door.add_service("support", door.engine)
+        door.point("faq", door.engine, kind="VectorIndex", service="faq-index")
+        [slice_] = [one for one in door.objects["slices"] if one["metadata"]["name"] == "faq"]
+        slice_["ports"][0]["port"], slice_["endpoints"][0]["addresses"] = 8080, [service["spec"]["clusterIP"]]
+        staff, board = (f"llmops_shop.{name}.correct-horse-battery" for name in ("staff", "board"))
+        door.add_key(staff, "staff", groups=["staff"])
+        door.add_key(board, "board", groups=["staff", "board"])
+        reference = {"name": "faq", "topK": 9, "variable": "context"}
+        door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+        assert await cited(door, staff) == {"faq/open", "handbook/pay.md"}
+        assert await cited(door, board) == {"faq/open", "handbook/pay.md", "faq/board"}
+        assert await cited(door, board, groups=["board"]) == {"faq/open", "faq/board"}
+        assert await cited(door, KEY) == {"faq/open"}
+    found = await search(world, namespace, "salaries", topK=9)  # a pod of the namespace that does not say who it is
+    assert [one["id"] for one in found["passages"]] == ["faq/open#0"]

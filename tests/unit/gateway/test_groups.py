@@ -43,7 +43,7 @@ async def asked(world: World, index: Engine, key: str, **prompt: Any) -> list[st
     wanted = {"id": f"shop/{RELEASE}", "variables": {"question": "Why?"}, **prompt}
     await world.client(key).chat.completions.create(model="-", messages=[], extra_body={"prompt": wanted})
     [body] = index.asked
-    assert body.keys() <= {"text", "topK", "caller"}
+    assert body.keys() <= {"text", "topK", "caller", "remember"}
     return list(body["caller"]["groups"]) if "caller" in body else NOBODY
 
 
