@@ -124,7 +124,7 @@ async def _run(program: Program) -> tuple[int, bytes]:
     try:
         running = await asyncio.create_subprocess_exec(
             program.command, *program.arguments, env=environment,
-            stdin=None if here else asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stdin=sys.stdin if here else asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
     except OSError as problem:
         hint = f"\n\n{program.hint}" if program.hint else ": install it, or mend exec.command"

@@ -140,6 +140,24 @@ async def test_a_certificate_is_shown_and_another_after_it_was_refused(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("mode", ["Always", "IfAvailable"])
+async def test_it_may_ask_the_person_at_the_terminal(
+    mode: str, connected: Connect, server: ApiServer, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.openpty()
+    (program.folder / "login").write_text(
+        '#!/bin/sh\nread code\necho "$KUBERNETES_EXEC_INFO" >"$0.told"\n'
+        f'printf \'{{"apiVersion": "{V1}", "status": {{"token": "%s"}}}}\' "$code"\n'
+    )
+    with os.fdopen(ours, "wb"), os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        os.write(ours, b"1234\n")
+        async with Client(connected(interactiveMode=mode)) as client:
+            await client.raw("/version")
+    assert server.asked[0].authorization == "Bearer 1234"
+    assert json.loads(program.told[0])["spec"] == {"interactive": True}
+
+
 @pytest.mark.parametrize(
     ("printed", "given", "told"),
     [
