@@ -178,7 +178,7 @@ class Client:
                     ) as reply:
                         return reply.status, await reply.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-                raise Unreachable(f"{method} {path}: {problem!r}") from problem
+                raise Unreachable(f"{method} {path}: {str(problem) or type(problem).__name__}") from problem
 
         login = await self._connection.login()
         status, answer = await ask(login)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ async def test_a_token_that_is_refused_is_told_as_whose_it_is(server: ApiServer,
         await ask(kubeconfig({"token": "old"}, {"server": server.address, "certificate-authority-data": data(server)}),
                   tmp_path)  # fmt: skip
     assert len(server.asked) == 1
+
+
+async def test_a_server_that_answers_nothing_is_told_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        made = connection(read([write(tmp_path / "config", kubeconfig({"token": "t"}, {"server": server}))]))
+        async with Client(made, timeout=0.2) as client:
+            with pytest.raises(Unreachable, match=r"^GET /version: TimeoutError$"):
+                await client.raw("/version")
 
 
 async def test_without_tls_no_credentials_leave(tmp_path: Path) -> None:

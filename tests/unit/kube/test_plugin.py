@@ -217,6 +217,7 @@ async def test_a_command_of_a_person_logs_in_with_the_context_it_names(
     program.prints(token="t")
     assert await asyncio.to_thread(cli.main, ["status", "-A"]) == 2
     assert server.asked == []
+    assert "Cannot connect to host 127.0.0.1:1 " in capsys.readouterr().err
     assert await asyncio.to_thread(cli.main, ["status", "-A", "--context", "here"]) == 0
     assert {one.authorization for one in server.asked} == {"Bearer t"}
     assert len(program.told) == 1
