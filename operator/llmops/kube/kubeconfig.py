@@ -109,7 +109,7 @@ def connection(config: Kubeconfig, context: str | None = None) -> Connection:
 def _data(entry: Entry, name: str) -> bytes | None:
     """Of a field that has a file's name, or its content with -data."""
     if entry.get(f"{name}-data"):
-        return base64.b64decode(entry[f"{name}-data"], validate=True)
+        return base64.b64decode("".join(entry[f"{name}-data"].split()), validate=True)
     return Path(entry[name]).read_bytes() if entry.get(name) else None
 
 

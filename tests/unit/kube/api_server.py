@@ -55,8 +55,8 @@ class Authority:
         self._write(name, builder.sign(self._key, hashes.SHA256()), key)
 
     def data(self, file: str) -> str:
-        """As a kubeconfig has it."""
-        return base64.b64encode((self.folder / file).read_bytes()).decode()
+        """As a kubeconfig has it that a person folded."""
+        return base64.encodebytes((self.folder / file).read_bytes()).decode()
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool) -> x509.CertificateBuilder:
         now = datetime.now(UTC)

@@ -82,7 +82,7 @@ async def test_it_is_told_what_the_protocol_says(
     assert json.loads(told)["spec"]["cluster"] == {
         "server": server.address,
         "tls-server-name": "api.example.org",
-        "certificate-authority-data": server.authority.data("ca.crt"),
+        "certificate-authority-data": server.authority.data("ca.crt").replace("\n", ""),
         "config": {"audience": "a"},
     }
     assert [one.authorization for one in server.asked] == ["Bearer t"] * 2
