@@ -50,6 +50,53 @@ class ExternalEngine(Model):
     """The database in it."""
 
 
+_SAME = "the vectors lie there: write what was there before, or make another index"
+
+
+class ObjectStorage(Model):
+    """A bucket."""
+
+    endpoint: Annotated[
+        Uri,
+        matches("https?://[^/ ]+", "write the store's address, such as https://s3.eu-central-1.amazonaws.com"),
+        Rule("self == oldSelf", _SAME),
+    ]
+    """The store's address; it speaks S3."""
+    bucket: Annotated[str, Field(min_length=3, max_length=63), Rule("self == oldSelf", _SAME)]
+    """The bucket."""
+    credentials_secret_ref: SecretRef
+    """A Secret with accesskey and secretkey, which the Milvus Operator reads."""
+
+
+class ClusterEngine(Model):
+    """Milvus as a cluster, run by the Milvus Operator."""
+
+    RULES = (
+        Rule(
+            "has(self.name) != has(self.storage)",
+            "write storage: {endpoint, bucket, credentialsSecretRef} to have a Milvus made, or the name of one that is"
+            " there",
+        ),
+        Rule(
+            "has(self.name) || !has(self.credentialsSecretRef)",
+            "a Milvus that is made for the index asks for no password: remove credentialsSecretRef, and write that of"
+            " the bucket in storage",
+        ),
+        Rule(
+            "has(self.storage) || !has(self.replicas)",
+            "the Milvus that is there has its own size: remove replicas, and write spec.components.queryNode in it",
+        ),
+    )
+    storage: ObjectStorage | None = None
+    """Have a Milvus made, with its vectors in this bucket."""
+    replicas: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Query nodes, which hold the vectors and search them; absent, what the Milvus object says, or 1."""
+    name: Name | None = None
+    """A Milvus object that is there, in this namespace."""
+    credentials_secret_ref: SecretRef | None = None
+    """A Secret with its token, or its username and password, where it asks for them."""
+
+
 class VectorEngine(Model):
     """The vector database."""
 
@@ -63,6 +110,14 @@ class VectorEngine(Model):
             "an external engine keeps its own volumes: remove storage",
         ),
         Rule(
+            "(self.mode == 'Cluster') == has(self.cluster)",
+            "write cluster: {storage: ...} or cluster: {name: ...} if and only if mode is Cluster",
+        ),
+        Rule(
+            "!(self.mode == 'Cluster' && has(self.storage))",
+            "a cluster keeps its vectors in a bucket: write cluster: {storage: ...} instead of storage",
+        ),
+        Rule(
             "self.type == 'Milvus' || self.mode in ['Standalone', 'External']",
             "Qdrant and PgVector know the modes Standalone and External: write one of them",
         ),
@@ -74,6 +129,8 @@ class VectorEngine(Model):
     already there."""
     storage: EngineStorage | None = None
     """Its volume, where it is ours."""
+    cluster: ClusterEngine | None = None
+    """Of which Milvus, in mode Cluster."""
     external: ExternalEngine | None = None
     """Where it is, where it is not ours."""
 

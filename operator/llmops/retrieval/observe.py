@@ -26,7 +26,8 @@ from llmops.kube.resources import (
 )
 from llmops.retrieval import outcome
 from llmops.retrieval.children import BUILD, WORK_KEY, server_name
-from llmops.retrieval.engines import ENGINES, database, place
+from llmops.retrieval.engines import ENGINES, database, place, unavailable
+from llmops.retrieval.engines.waits import Waits
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing, questions_of
@@ -98,7 +99,7 @@ class Seen:
     followed: bool = True  # whether every change of a source reaches us by itself
     embedder: EmbeddingWork | Missing | None = None
     questions: Questions | Missing | None = None
-    engine_ready: bool = False
+    engine_waits: Waits | None = None  # why nothing can be built in it now
     servers_ready: int = 0
     runs: tuple[Run, ...] = ()
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
@@ -131,20 +132,19 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         return None
     index = VectorIndex.model_validate(raw)
     engine = ENGINES.get((index.spec.engine.type, index.spec.engine.mode))
-    if engine is None:
+    if engine is None or unavailable(index):
         return Seen(raw, index, cluster.settings)
     sources, problem, followed = await sources_of(index, cluster)
     questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
-    pods, deployment = cluster.list(POD, key.namespace, labels), engine.deployment(index)
+    pods = cluster.list(POD, key.namespace, labels)
     old = raw.get("status") or {}
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
-        questions, deployment is None or _available(cluster, key.namespace, deployment) > 0,
-        _available(cluster, key.namespace, server_name(index)), await _runs(index, cluster), _building(pods),
-        _trouble(pods), _pinned(key, cluster), when,
+        questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
+        await _runs(index, cluster), _building(pods), _trouble(pods), _pinned(key, cluster), when,
     )  # fmt: skip
     if not when.due:
         return seen

@@ -13,6 +13,7 @@ from llmops.api import Reason
 from llmops.kube.resources import Object
 from llmops.retrieval import children
 from llmops.retrieval.engines import ENGINES, unavailable
+from llmops.retrieval.engines.waits import STARTING, Waits
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.referred import Missing
@@ -157,9 +158,9 @@ def _build(seen: Seen, work: Work, run: Run) -> Plan:
     keep = _kept(seen, run.key)
     if seen.index.spec.suspend and run.job is None:
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new is built", keep=keep, work=work)
-    if run.job is None and not seen.engine_ready:
-        sentence = seen.trouble or "the vector database is starting"
-        return Plan(State.STARTING, Reason.ENGINE_STARTING, sentence, keep=keep, work=work, look_after=LOOK_AT_RUNNING)
+    if run.job is None and seen.engine_waits is not None:
+        reason, sentence = engine_told(seen, seen.engine_waits)
+        return Plan(State.STARTING, reason, sentence, keep=keep, work=work, look_after=LOOK_AT_RUNNING)
     if run.job is None and seen.building:
         return Plan(State.BUILDING, Reason.BUILDING, "an earlier build is coming to its end", keep=keep, work=work,
                     look_after=STOPPING)  # fmt: skip
@@ -176,6 +177,18 @@ def _build(seen: Seen, work: Work, run: Run) -> Plan:
         State.BUILDING, Reason.BUILDING, _told(seen, action, run), keep=keep, work=work, run=run,
         children=tuple(begun), look_after=LOOK_AT_RUNNING,
     )  # fmt: skip
+
+
+def engine_told(seen: Seen, waits: Waits) -> tuple[Reason, str]:
+    """Why nothing is built yet; a pod of ours that does not start says it better than that it has not started."""
+    return waits.reason, (seen.trouble if waits == STARTING else None) or waits.sentence
+
+
+def not_installed(wanted: Plan, waits: Waits) -> Plan:
+    """The API server knows no kind of what the engine is made of: it is asked again, and all else stays as it is."""
+    return replace(
+        wanted, state=State.WAITING, reason=waits.reason, sentence=waits.sentence, look_after=LOOK_AT_RUNNING
+    )
 
 
 def _told(seen: Seen, action: Action, run: Run) -> str:

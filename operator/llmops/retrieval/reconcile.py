@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from llmops import control
 from llmops.api import Reason, names
 from llmops.control import Clock, Key, LookAgain
 from llmops.kube.cluster import Cluster
-from llmops.kube.errors import Invalid, NotOurs
+from llmops.kube.errors import Invalid, NotFound, NotOurs
 from llmops.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
+    ENDPOINT_SLICE,
     EVAL_JOB,
     JOB,
     LLM_SERVICE,
+    MILVUS,
     NETWORK_POLICY,
     POD,
     PROMPT_RELEASE,
@@ -27,14 +30,16 @@ from llmops.kube.resources import (
     SERVICE_ACCOUNT,
     VECTOR_INDEX,
     Object,
+    Resource,
 )
+from llmops.retrieval.engines import cluster as clusters
 from llmops.retrieval.observe import BY_INDEX, Seen, observe, of_release, of_revision
-from llmops.retrieval.plan import Plan, State, plan
+from llmops.retrieval.plan import Plan, State, not_installed, plan
 from llmops.retrieval.status import status
 
 # outcomes before Jobs: cut off in between, what is left says too little and never too much
 PRUNED = (CONFIG_MAP, JOB)
-OF_ENGINES = (DEPLOYMENT, SERVICE, NETWORK_POLICY)
+OF_ENGINES = (DEPLOYMENT, SERVICE, NETWORK_POLICY, MILVUS)
 
 
 async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
@@ -50,6 +55,11 @@ async def reconcile(key: Key, cluster: Cluster, clock: Clock) -> LookAgain:
         except (NotOurs, Invalid) as refusal:
             reason = Reason.NOT_OURS if isinstance(refusal, NotOurs) else Reason.API_REFUSED
             wanted = Plan(State.FAILED, reason, str(refusal), keep=wanted.keep)
+        except NotFound:
+            if MILVUS not in map(Resource.of, wanted.children):
+                raise
+            seen = replace(seen, engine_waits=clusters.NOT_INSTALLED)
+            wanted = not_installed(wanted, clusters.NOT_INSTALLED)
     told = status(seen, wanted, now)
     written = await cluster.report(seen.raw, told)
     if wanted.state is not State.UNSUPPORTED and wanted.reason not in (Reason.NOT_OURS, Reason.API_REFUSED):
@@ -106,6 +116,24 @@ def _by_questions(job: Object, cluster: Cluster) -> Iterable[Key]:
             yield _key(one)
 
 
+def _by_milvus(milvus: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes that are in this Milvus, also where it was not made for them."""
+    metadata = milvus["metadata"]
+    for one in _indexes(metadata["namespace"], cluster):
+        if clusters.of_index(one) == metadata["name"]:
+            yield _key(one)
+
+
+def _by_endpoints(piece: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes whose Milvus has these pods behind its Service."""
+    metadata = piece["metadata"]
+    service = (metadata.get("labels") or {}).get(clusters.OF_SERVICE)
+    for one in _indexes(metadata["namespace"], cluster):
+        name = clusters.of_index(one)
+        if name and clusters.service_of(name) == service:
+            yield _key(one)
+
+
 def _by_config_map(config_map: Object, cluster: Cluster) -> Iterable[Key]:
     """Indexes that read documents, or an EvalJob's questions, from this ConfigMap."""
     metadata = config_map["metadata"]
@@ -132,11 +160,13 @@ def _questions_of(index: Object) -> set[str]:
 CONTROLLER = control.Controller(
     resource=VECTOR_INDEX,
     reconcile=reconcile,
-    owns=(DEPLOYMENT, SERVICE, NETWORK_POLICY, PVC, JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
+    owns=(DEPLOYMENT, SERVICE, NETWORK_POLICY, MILVUS, PVC, JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
     refers=(
         control.Refers(CONFIG_MAP, _by_config_map, labels=f"{names.WATCH}=true"),
         control.Refers(LLM_SERVICE, _by_embedder),
         control.Refers(EVAL_JOB, _by_questions),
+        control.Refers(MILVUS, _by_milvus),
+        control.Refers(ENDPOINT_SLICE, _by_endpoints, labels="app.kubernetes.io/name=milvus"),
         control.Refers(PROMPT_RELEASE, _nobody),
         control.Refers(REVISION, _nobody),
     ),

@@ -11,7 +11,7 @@ from llmops.control.conditions import Condition
 from llmops.retrieval import children
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
-from llmops.retrieval.plan import Plan, State
+from llmops.retrieval.plan import Plan, State, engine_told
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, Work, alias_of
 
@@ -95,11 +95,12 @@ def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]
 
 def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     """Ready speaks of this spec, Available of whether questions are answered at all."""
-    available = active is not None and seen.servers_ready > 0 and seen.engine_ready
+    answers = seen.engine_waits is None or seen.engine_waits.answers
+    available = active is not None and seen.servers_ready > 0 and answers
     ready, reason, sentence = plan.state is State.SERVED and available, plan.reason, plan.sentence
     if plan.state is State.SERVED and not available:
-        reason = Reason.QUERY_SERVER_STARTING if seen.engine_ready else Reason.ENGINE_STARTING
-        starting = "query server" if seen.engine_ready else "vector database"
+        reason = Reason.QUERY_SERVER_STARTING if answers else Reason.ENGINE_STARTING
+        starting = "query server" if answers else "vector database"
         sentence = seen.trouble or f"generation {active} is chosen; the {starting} is starting"
     stalled = plan.state in STUCK
     if active is not None and plan.state is not State.SERVED:
@@ -116,11 +117,9 @@ def _engine_ready(seen: Seen) -> Condition:
     if external is not None:
         told = f"the engine at {external.uri} is not ours: its Job and query server say whether it answers"
         return Condition(ConditionType.ENGINE_READY, None, Reason.AS_WANTED, told)
-    if seen.engine_ready:
+    if seen.engine_waits is None:
         return Condition(ConditionType.ENGINE_READY, True, Reason.AS_WANTED, "the vector database answers")
-    return Condition(
-        ConditionType.ENGINE_READY, False, Reason.ENGINE_STARTING, seen.trouble or "the vector database is starting"
-    )
+    return Condition(ConditionType.ENGINE_READY, False, *engine_told(seen, seen.engine_waits))
 
 
 def _sources_read(seen: Seen, plan: Plan) -> Condition:

@@ -42,7 +42,7 @@ def seen(change: dict[str, Any] | None = None, status: dict[str, Any] | None = N
         embedding.query_prefix, embedding.document_prefix, embedding.batch_size,
     )  # fmt: skip
     sources = (SourceWork("faq", "Auto", "id", "text", "a" * 64),)
-    made = Seen(raw, index, Settings(), sources, embedder=embedder, questions=[], engine_ready=True, servers_ready=1)
+    made = Seen(raw, index, Settings(), sources, embedder=embedder, questions=[], servers_ready=1)
     return replace(made, **observed)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.retrieval.conftest import finished, job, seen, work_of
 
+from llmops.retrieval.engines.waits import STARTING
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
 from llmops.retrieval.referred import Missing
@@ -79,7 +80,7 @@ def begun(wanted: Plan) -> Any:
 
 
 def test_the_first_build_begins_once_the_engine_answers() -> None:
-    waits = plan(seen(engine_ready=False))
+    waits = plan(seen(engine_waits=STARTING))
     assert waits.state is State.STARTING
     assert "Job" not in kinds(waits)
     assert kinds(waits).count("Deployment") == 2  # engine and query server stand already
@@ -225,7 +226,7 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"engine": {"mode": "Cluster"}}, "engine Milvus in mode Cluster is not available yet: write spec.engine.mode"),
+        ({"engine": {"mode": "Cluster"}}, "engine Milvus in mode Cluster needs spec.engine.cluster: write its storage"),
         ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )

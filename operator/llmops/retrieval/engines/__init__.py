@@ -11,16 +11,17 @@ from typing import Protocol
 
 from llmops.api import Settings, VectorIndex
 from llmops.kube.resources import Object
-from llmops.retrieval.engines import lite, standalone
+from llmops.retrieval.engines import cluster, lite, standalone
 from llmops.retrieval.engines.external import External
+from llmops.retrieval.engines.waits import Live, Waits
 from llmops.retrieval.stores import CREDENTIALS
 
 
 class Engine(Protocol):
     """One way to have a vector database."""
 
-    def deployment(self, index: VectorIndex) -> str | None:
-        """The Deployment that must be available; None where it is somebody else's."""
+    def waits(self, index: VectorIndex, live: Live) -> Waits | None:
+        """Why it cannot be built in now, by the objects that are there; None where it can."""
 
     def address(self, index: VectorIndex, settings: Settings) -> str:
         """As pods in the cluster reach it."""
@@ -32,6 +33,7 @@ class Engine(Protocol):
 ENGINES: Mapping[tuple[str, str], Engine] = {
     ("Milvus", "Lite"): lite.SERVER,
     ("Milvus", "Standalone"): standalone.SERVER,
+    ("Milvus", "Cluster"): cluster.MilvusCluster(),
     ("Milvus", "External"): External(),
 }
 
@@ -42,6 +44,7 @@ def place(index: VectorIndex) -> str:
     if engine.mode == "Lite":
         return ""
     at = [engine.external.uri, engine.external.database or ""] if engine.external else []
+    at += [engine.cluster.name or ""] if engine.cluster else []
     return " ".join([engine.type, engine.mode, *at]).strip()
 
 
@@ -54,10 +57,10 @@ def database(index: VectorIndex) -> str:
 def credentials(index: VectorIndex) -> list[Object]:
     """Environment of the Job and the query server, filled by the kubelet: the operator never sees it. A Secret has a
     token, or a username and a password; what is wrong with it is told by the engine."""
-    external = index.spec.engine.external
-    if external is None or external.credentials_secret_ref is None:
+    there = index.spec.engine.external or index.spec.engine.cluster
+    if there is None or there.credentials_secret_ref is None:
         return []
-    name = external.credentials_secret_ref.name
+    name = there.credentials_secret_ref.name
     return [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": True}}}
         for key, variable in CREDENTIALS.items()
@@ -68,11 +71,6 @@ def unavailable(index: VectorIndex) -> str | None:
     """What this version does not run, and what to write instead."""
     engine = index.spec.engine
     if (engine.type, engine.mode) in ENGINES:
-        return None
-    if engine.mode == "Cluster":
-        return (
-            "engine Milvus in mode Cluster is not available yet: write spec.engine.mode Standalone, or External with "
-            "the address of a Milvus that its own operator runs"
-        )
+        return cluster.refused(index) if engine.mode == "Cluster" else None
     has = sorted(mode for type_, mode in ENGINES if type_ == engine.type)
     return f"engine {engine.type} in mode {engine.mode} is not available yet: write spec.engine.mode {' or '.join(has)}"

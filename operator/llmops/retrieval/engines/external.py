@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from llmops.api import Settings, VectorIndex
 from llmops.kube.resources import Object
+from llmops.retrieval.engines.waits import Live, Waits
 
 
 class External:
     """An address."""
 
-    def deployment(self, index: VectorIndex) -> str | None:
-        """None: whether it answers is told by those who ask it."""
+    def waits(self, index: VectorIndex, live: Live) -> Waits | None:
+        """For nothing: whether it answers is told by those who ask it."""
         return None
 
     def address(self, index: VectorIndex, settings: Settings) -> str:

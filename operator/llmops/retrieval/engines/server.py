@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from llmops.api import Settings, VectorIndex, names
 from llmops.api.vectorindex import EngineStorage
-from llmops.kube.resources import VECTOR_INDEX, Object
+from llmops.kube.resources import DEPLOYMENT, VECTOR_INDEX, Object
+from llmops.retrieval.engines.waits import STARTING, Live, Waits
 from llmops.retrieval.pods import RESTRICTED_POD, selector
 
 
@@ -26,9 +27,10 @@ class Server:
         """Of the Deployment, Service, volume and NetworkPolicy."""
         return f"{index.metadata.name}-index-{self.word}"
 
-    def deployment(self, index: VectorIndex) -> str | None:
-        """The one that must be available."""
-        return self.name(index)
+    def waits(self, index: VectorIndex, live: Live) -> Waits | None:
+        """Until its pod is available."""
+        found = live.get(DEPLOYMENT, index.metadata.namespace, self.name(index)) or {}
+        return None if (found.get("status") or {}).get("availableReplicas") else STARTING
 
     def address(self, index: VectorIndex, settings: Settings) -> str:
         """As pods in the cluster reach it."""
