@@ -13,7 +13,7 @@ from llmops.api import Reason, Settings
 from llmops.kube.resources import ENDPOINT_SLICE, MILVUS, Object, Resource
 from llmops.retrieval.engines import ENGINES, credentials
 from llmops.retrieval.engines.cluster import NOT_INSTALLED, of_index, unready
-from llmops.retrieval.engines.waits import Waits
+from llmops.retrieval.engines.waits import STARTING, Waits
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import State, not_installed, plan
 from llmops.retrieval.status import status
@@ -65,8 +65,8 @@ class There:
         self.objects = objects
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
-        assert (resource, namespace) == (MILVUS, "shop")
-        found = [one for one in self.objects if (one.get("kind"), one["metadata"]["name"]) == (MILVUS.kind, name)]
+        assert namespace == "shop"
+        found = [one for one in self.objects if (one.get("kind"), one["metadata"]["name"]) == (resource.kind, name)]
         return found[0] if found else None
 
     def list(
@@ -234,6 +234,17 @@ def test_no_upgrade_of_ours_moves_a_cluster_to_another_milvus() -> None:
     index = made()
     newer = replace(index, settings=Settings(image_milvus="milvusdb/milvus:v9"))
     assert child(newer, "Milvus") == child(index, "Milvus")
+
+
+@pytest.mark.parametrize(("mode", "name"), [("Lite", "faq-index-engine"), ("Standalone", "faq-index-milvus")])
+def test_a_server_of_one_pod_is_waited_for_by_its_own_deployment(mode: str, name: str) -> None:
+    def there(of: str, **told: int) -> There:
+        return There({"kind": "Deployment", "metadata": {"name": of, "namespace": "shop"}, "status": told})
+
+    engine, index = ENGINES["Milvus", mode], seen({"engine": {"mode": mode}}).index
+    assert engine.waits(index, there(name, availableReplicas=1)) is None
+    assert engine.waits(index, there(name, replicas=1)) == STARTING
+    assert engine.waits(index, there("faq-index", availableReplicas=1)) == STARTING
 
 
 def _told(index: Seen) -> tuple[Seen, Any]:
