@@ -4,7 +4,8 @@ The library cuts streams when it is told to stop, so we do not tell it before it
 out of its Service by then, and what still arrives in between is answered too.
 
     serve.py --model /models/m.gguf --alias shop/support --port 8080 --context-length 4096 --parallel 4
-             [--embeddings --pooling mean] [--threads 2] [--drain-seconds 60] [--adapter tone=/models/tone.gguf …]
+             [--embeddings --pooling mean | --reranking] [--threads 2] [--drain-seconds 60]
+             [--adapter tone=/models/tone.gguf …]
 """
 
 import argparse
@@ -57,10 +58,11 @@ def _parameters(wanted: argparse.Namespace) -> xllamacpp.CommonParams:
         given.lora_adapters = [_adapter(one.partition("=")[2]) for one in wanted.adapter]
         # a kept prompt does not know through which adapter it was read: answers would be of both (seen)
         given.cache_prompt = False
-    if wanted.embeddings:
+    if wanted.embeddings or wanted.reranking:
+        pooling = "rank" if wanted.reranking else wanted.pooling
         given.embedding = True
         given.n_batch = given.n_ubatch = max(2048, wanted.context_length)
-        given.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{wanted.pooling.upper()}")
+        given.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
     return given
 
 
@@ -106,6 +108,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parallel", type=int, default=4, help="requests at a time")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--embeddings", action="store_true")
+    parser.add_argument("--reranking", action="store_true", help="question and document together, at /v1/rerank")
     parser.add_argument("--pooling", choices=("mean", "cls", "last"), default="mean")
     parser.add_argument("--adapter", action="append", default=[], metavar="NAME=FILE.gguf")
     parser.add_argument("--drain-seconds", type=float, default=60.0)

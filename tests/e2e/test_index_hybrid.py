@@ -3,12 +3,29 @@ small model, the Job and the query server as processes."""
 
 from __future__ import annotations
 
+import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_index_engine import ROWS, Index, embedder, engine, free_port, milvus_lite, until
+from tests.e2e.test_index_engine import (
+    ROOT,
+    ROWS,
+    Index,
+    answers,
+    embedder,
+    engine,
+    free_port,
+    milvus_lite,
+    post,
+    process,
+    until,
+)
+
+from llmops.retrieval.work import RerankWork
 
 __all__ = ["milvus_lite"]
 
@@ -87,3 +104,48 @@ def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is
             "1.000",
         )
         until(lambda: set(index.search("Utrecht")[1]["passages"][0]["ranks"]) == {"keyword"}, 10)
+
+
+@contextmanager
+def reranker(port: int) -> Iterator[None]:
+    """A real llama.cpp at /v1/rerank. The model has no head that was trained for it: its figures are an order and no
+    judgement, which is enough to see that the order is kept."""
+    with process(sys.executable, str(ROOT / "images/llamacpp/serve.py"), "--model",
+                 str(ROOT / "build/models/minilm.gguf"), "--alias", "shop/reranker", "--host", "127.0.0.1", "--port",
+                 str(port), "--context-length", "512", "--reranking", "--drain-seconds", "0"):  # fmt: skip
+        until(answers(port))
+        yield
+
+
+def test_a_model_orders_the_passages_and_without_it_they_are_answered_as_before(index: Index) -> None:
+    port, question = free_port(), "What does LX-4121 mean?"
+    work = RerankWork(f"http://127.0.0.1:{port}/v1", "shop/reranker", "r1", candidates=12, seconds=5)
+    index.questions = EXACT[:1]
+    gate = {"type": "Retrieval", "evalJobRef": {"name": "q"}, "atK": 4, "min": "0"}
+    with index.serving():
+        first = index.build(mode="Hybrid", gates=())
+        until(lambda: index.search(question)[0] == 200, 10)
+        before = index.search(question, topK=12)[1]
+        assert "reranked" not in before
+        with reranker(port):
+            second = index.build(rerank=work, gates=(gate,))  # measured, not built
+            assert (second.served, second.collection, second.embedded) == (True, first.collection, 0)
+            until(lambda: index.search(question)[1].get("reranked"), 10)
+            passages = index.search(question, topK=4)[1]["passages"]
+            texts = [one["text"] for one in before["passages"]]
+            status, told = post(f"{work.url}/rerank", {"query": question, "documents": texts, "top_n": 12})
+            assert status == 200
+            best = sorted(told["results"], key=lambda one: -one["relevance_score"])[:4]
+            assert [one["id"] for one in passages] == [before["passages"][one["index"]]["id"] for one in best]
+            assert [one["relevance"] for one in passages] == pytest.approx([one["relevance_score"] for one in best])
+            assert [one["id"] for one in passages] != [one["id"] for one in before["passages"]][:4]
+        without = index.search(question, topK=4)[1]
+        assert without["reranked"] is False
+        assert [one["id"] for one in without["passages"]] == [one["id"] for one in before["passages"]][:4]
+        with urllib.request.urlopen(f"http://127.0.0.1:{index.port}/metrics", timeout=20) as reply:
+            assert 'llmops_retrieval_reranks_total{result="failed"} 1.0' in reply.read().decode()
+
+        # what would be measured is not what would be served: tried again, and the sentence is there if it was the last
+        code, folder = index.run(gates=({**gate, "min": "0.1"},))
+        assert code == 1
+        assert "was not reranked: shop/reranker does not answer" in (folder / "failure.txt").read_text()

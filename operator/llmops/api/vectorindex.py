@@ -399,6 +399,21 @@ class Permissions(Model):
     """Who may see documents without that field: nobody, or everybody."""
 
 
+class Rerank(Model):
+    """A second look at the first passages, by a model that reads question and passage together."""
+
+    service_ref: Ref
+    """An LLMService with task Rerank."""
+    candidates: Annotated[int, Field(ge=1, le=200)] = 40
+    """How many passages it reads; where more are asked for, all of those."""
+    timeout: Annotated[
+        str,
+        Field(max_length=5),
+        matches("[1-9][0-9]{1,2}ms|[1-5]s", "a search has 10 s in all: write 10ms to 999ms, or 1s to 5s"),
+    ] = "2s"
+    """After which passages are answered in the order that they were found in."""
+
+
 class QuerySettings(Model):
     """How questions are answered."""
 
@@ -406,6 +421,8 @@ class QuerySettings(Model):
     """By what passages are found. Dense: nearness of vectors. Keyword: their words (BM25). Hybrid: both, by reciprocal
     rank fusion."""
 
+    rerank: Rerank | None = None
+    """Have the first passages ordered by how well they answer the question."""
     poor_below: Similarity | None = None
     """A question whose best passage is less near than this found nothing good, and is kept for `llmops search --poor`;
     without it only those that found nothing at all are."""

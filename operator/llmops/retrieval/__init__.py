@@ -3,12 +3,14 @@
     observe.py    the index, its sources' contents, its embedder, and what the Jobs reported
     sources.py    the spec's sources as the Job is handed them
     referred.py   the ConfigMaps and labelled questions that it refers to
+    services.py   the LLMServices that it asks: embedder and reranker
     work.py       what one Job has to do, as a value; its digests tell which change costs what
     plan.py       observation -> the cheapest safe action, children, where the index stands; pure
     outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said
     gates.py      measurements + gates -> passed or not, in words; pure
     status.py     observation + plan -> conditions and status; pure
     children.py   the query server and the Job; engines/ the vector database, one file an engine
+    rank.py       a question's passages: by nearness, by words.py, by fusion.py of both, by reranker.py; for both sides
     ingest/       the Job's side: read, chunk, embed, write, measure, and only then move the alias
     server/       the query server: POST /search
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from llmops.api import LLMService, Settings, VectorIndex, names
+from llmops.api import Settings, VectorIndex, names
 from llmops.control import Key
 from llmops.control.turns import Turns, turns
 from llmops.kube.cluster import Cluster
@@ -17,7 +17,6 @@ from llmops.kube.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
     JOB,
-    LLM_SERVICE,
     POD,
     PROMPT_RELEASE,
     REVISION,
@@ -31,6 +30,7 @@ from llmops.retrieval.engines.waits import Waits
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing, questions_of
+from llmops.retrieval.services import embedder_of, reranker_of
 from llmops.retrieval.sources import sources_of
 from llmops.retrieval.work import (
     FAILURE,
@@ -39,6 +39,7 @@ from llmops.retrieval.work import (
     EmbeddingWork,
     Parts,
     Questions,
+    RerankWork,
     SourceWork,
     Work,
     alias_of,
@@ -106,6 +107,7 @@ class Seen:
     trouble: str | None = None  # why a pod of ours does not start
     pinned: tuple[int, ...] = ()  # generations that releases name
     turns: Turns = field(default_factory=Turns)
+    reranker: RerankWork | Missing | None = None
 
     @property
     def served(self) -> Parts | None:
@@ -119,7 +121,9 @@ class Seen:
         """What the spec asks for, all of it known; None while something is missing."""
         if self.source_problem or not isinstance(self.embedder, EmbeddingWork) or not isinstance(self.questions, list):
             return None
-        return _work(self, self.embedder, self.questions)
+        if isinstance(self.reranker, Missing):
+            return None
+        return _work(self, self.embedder, self.questions, self.reranker)
 
     def run(self, key: str) -> Run | None:
         return next((one for one in self.runs if one.key == key), None)
@@ -142,9 +146,10 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
-        raw, index, cluster.settings, sources, problem, followed and questions_followed, _embedder(index, cluster),
+        raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
         questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
         await _runs(index, cluster), _building(pods), _trouble(pods), _pinned(key, cluster), when,
+        reranker_of(index, cluster),
     )  # fmt: skip
     if not when.due:
         return seen
@@ -154,7 +159,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     return replace(seen, turns=when.skip() if still else when.begin())
 
 
-def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
+def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: RerankWork | None) -> Work:
     index, spec = seen.index, seen.index.spec
     engine = ENGINES[spec.engine.type, spec.engine.mode]
     asked = json.dumps(questions, ensure_ascii=False).encode()
@@ -182,6 +187,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions) -> Work:
         database=database(index),
         place=place(index),
         mode=spec.query.mode,
+        rerank=reranker,
     )
 
 
@@ -196,33 +202,6 @@ _PARAMETERS: dict[str, dict[str, int]] = {
     "HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "IVF_SQ8": {"nlist": 128},
 }  # fmt: skip
 _SEARCH = {"HNSW": {"ef": 64}, "IVF_FLAT": {"nprobe": 16}, "IVF_SQ8": {"nprobe": 16}}
-
-
-def _embedder(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
-    """The embedding service's own Service in this namespace, and the identity of what runs behind it."""
-    spec, namespace = index.spec.embedding, index.metadata.namespace
-    what = f"LLMService {namespace}/{spec.service_ref.name}"
-    raw = cluster.get(LLM_SERVICE, namespace, spec.service_ref.name)
-    if raw is None:
-        return Missing(f"{what} does not exist; create it, with model.task Embed")
-    service = LLMService.model_validate(raw)
-    if service.spec.model is None:
-        return Missing(f"{what} is somebody else's API; embedding through spec.external is not available yet")
-    if service.spec.model.task != "Embed":
-        return Missing(f"{what} has the task {service.spec.model.task}; an index needs one with task Embed")
-    status = raw.get("status") or {}
-    digest = (status.get("stable") or {}).get("digest")
-    available = any(one["type"] == "Available" and one["status"] == "True" for one in status.get("conditions") or [])
-    if not digest or not available:
-        return Missing(f"{what} does not serve yet", exists=True)
-    return EmbeddingWork(
-        url=f"http://{spec.service_ref.name}-llm.{namespace}.svc.{cluster.settings.cluster_domain}/v1",
-        model=names.qualified(namespace, spec.service_ref.name),
-        revision=digest,
-        query_prefix=spec.query_prefix,
-        document_prefix=spec.document_prefix,
-        batch_size=spec.batch_size,
-    )
 
 
 def _available(cluster: Cluster, namespace: str, name: str) -> int:

@@ -100,7 +100,7 @@ def _decide(seen: Seen) -> Plan:
     later = None if seen.followed else LOOK_AT_UNFOLLOWED
     if seen.source_problem:
         return Plan(State.BAD_SOURCES, Reason.SOURCES_INVALID, seen.source_problem, keep=_all(seen), look_after=later)
-    for one in (seen.embedder, seen.questions):
+    for one in (seen.embedder, seen.questions, seen.reranker):
         if isinstance(one, Missing):
             reason = Reason.REFERENCE_NOT_READY if one.exists else Reason.REFERENCE_MISSING
             return Plan(State.WAITING, reason, one.sentence, keep=_all(seen), look_after=later or LOOK_AT_RUNNING)

@@ -1,5 +1,5 @@
-"""A question's passages, best first: by nearness, by words, or by both, fused. The query server and the Retrieval gate
-both ask here, so what is measured is what is served.
+"""A question's passages, best first: by nearness, by words, or by both, fused; and then perhaps in the order of a model
+that has read them. The query server and the Retrieval gate both ask here, so what is measured is what is served.
 
 Fused by us and not by the engine: as fast (both searches run at once), the same order from every engine, and each
 passage keeps its place in either list to tell why it is there.
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from llmops.retrieval.fusion import fused
+from llmops.retrieval.reranker import NotReranked, Reranker
 from llmops.retrieval.stores.base import Asked, Found, Reader
 from llmops.retrieval.words import words
 
@@ -28,6 +29,41 @@ class Placed:
 
     found: Found
     ranks: Mapping[str, int] = field(default_factory=dict)
+    relevance: float | None = None  # by the reranker
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a generation's passages are found and put in order."""
+
+    mode: str = DENSE
+    reranker: Reranker | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Passages, best first; where they were to be reranked, whether they are, or why not."""
+
+    passages: list[Placed]
+    reranked: bool | None = None
+    problem: str = ""
+
+
+async def answer(reader: Reader, way: Way, collection: str, asked: Asked, question: str) -> Answer:
+    """At most asked.top_k; what StoreError the engine has, but never fails of the reranker."""
+    if way.reranker is None:
+        return Answer(await ranked(reader, collection, asked, question, way.mode))
+    many = replace(asked, top_k=max(asked.top_k, way.reranker.work.candidates))
+    found = await ranked(reader, collection, many, question, way.mode)
+    if not found:
+        return Answer(found, True)
+    try:
+        relevance = await way.reranker.relevance(question, [one.found.text for one in found])
+    except NotReranked as problem:
+        return Answer(found[: asked.top_k], False, str(problem))
+    read = [replace(one, relevance=figure) for one, figure in zip(found, relevance, strict=True)]
+    best = sorted(read, key=lambda one: -(one.relevance or 0.0))  # of equals, the one found first
+    return Answer(best[: asked.top_k], True)
 
 
 async def ranked(reader: Reader, collection: str, asked: Asked, question: str, mode: str) -> list[Placed]:

@@ -100,11 +100,13 @@ def _key(index: Object) -> Key:
     return Key(VECTOR_INDEX.kind, index["metadata"]["namespace"], index["metadata"]["name"])
 
 
-def _by_embedder(service: Object, cluster: Cluster) -> Iterable[Key]:
-    """Indexes that this service embeds for."""
+def _by_service(service: Object, cluster: Cluster) -> Iterable[Key]:
+    """Indexes that this service embeds or reranks for."""
     metadata = service["metadata"]
     for one in _indexes(metadata["namespace"], cluster):
-        if one["spec"]["embedding"]["serviceRef"]["name"] == metadata["name"]:
+        rerank = (one["spec"].get("query") or {}).get("rerank") or {}
+        asked = (one["spec"]["embedding"]["serviceRef"], rerank.get("serviceRef") or {})
+        if metadata["name"] in {service.get("name") for service in asked}:
             yield _key(one)
 
 
@@ -163,7 +165,7 @@ CONTROLLER = control.Controller(
     owns=(DEPLOYMENT, SERVICE, NETWORK_POLICY, MILVUS, PVC, JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
     refers=(
         control.Refers(CONFIG_MAP, _by_config_map, labels=f"{names.WATCH}=true"),
-        control.Refers(LLM_SERVICE, _by_embedder),
+        control.Refers(LLM_SERVICE, _by_service),
         control.Refers(EVAL_JOB, _by_questions),
         control.Refers(MILVUS, _by_milvus),
         control.Refers(ENDPOINT_SLICE, _by_endpoints, labels="app.kubernetes.io/name=milvus"),

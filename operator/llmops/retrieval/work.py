@@ -56,6 +56,17 @@ class EmbeddingWork:
 
 
 @dataclass(frozen=True)
+class RerankWork:
+    """Who reads the first `candidates` passages again, and how long it may take."""
+
+    url: str
+    model: str
+    revision: str
+    candidates: int = 40
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
 class Parts:
     """The work's digests, by what a change in them costs; `documents` apart from `chunking` since vectors of
     unchanged passages can be copied over, and `space` since then none can."""
@@ -106,6 +117,7 @@ class Work:
     engine_type: str = "Milvus"
     database: str = ""
     mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
+    rerank: RerankWork | None = None
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property
@@ -133,7 +145,7 @@ class Work:
             search=digest({
                 "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,
                 "tune": self.auto_tune or None, "prefix": embedding.query_prefix,
-                "mode": self.mode if self.keyword else None,
+                "mode": self.mode if self.keyword else None, "rerank": asdict(self.rerank) if self.rerank else None,
             }),
         )  # fmt: skip
 
@@ -168,6 +180,7 @@ def loads(text: str) -> Work:
             embedding=EmbeddingWork(**raw.pop("embedding")),
             gates=tuple(raw.pop("gates")),
             pinned=tuple(raw.pop("pinned", ())),
+            rerank=RerankWork(**rerank) if (rerank := raw.pop("rerank", None)) else None,
             **raw,
         )
     except (KeyError, TypeError) as error:

@@ -91,7 +91,6 @@ def _not_yet(seen: Seen) -> Problem | None:
         **{f"spec.model.uri {scheme(one)}://": scheme(one) not in WORKS for one in every(seen.model)},
         scaling.unsupported(seen) or "": scaling.unsupported(seen) is not None,
         **_not_yet_rolled(spec.rollout),
-        "spec.model.task Rerank": seen.model.task == "Rerank",
         f"spec.model.credentialsSecretRef with {scheme(seen.model)}://": (
             seen.model.credentials_secret_ref is not None
             and not any(scheme(one) in STORES for one in every(seen.model))
@@ -103,7 +102,7 @@ def _not_yet(seen: Seen) -> Problem | None:
     return Problem(
         Reason.UNSUPPORTED,
         f"{' and '.join(missing)}: not available in this version, which has engines {' and '.join(sorted(ENGINES))}, "
-        f"tasks Generate and Embed, models from {', '.join(f'{one}://' for one in WORKS)}, and autoscaling by Operator "
+        f"models from {', '.join(f'{one}://' for one in WORKS)}, and autoscaling by Operator "
         "and by KEDA, and by HPA on what the engine tells",
     )
 

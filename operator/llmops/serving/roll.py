@@ -286,6 +286,7 @@ async def _ask(arm: Seen, ip: str) -> str | None:
             "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
         ),
         "Embed": ("/v1/embeddings", {"input": ["Hello"]}),
+        "Rerank": ("/v1/rerank", {"query": "Hello", "documents": ["Hello"]}),
     }  # fmt: skip
     path, body = paths[arm.model.task]
     timeout = aiohttp.ClientTimeout(total=WARM_UP_SECONDS)

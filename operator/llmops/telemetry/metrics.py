@@ -125,12 +125,17 @@ RETRIEVAL_BEST_SCORE = Histogram(
     buckets=(0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1),
 )  # fmt: skip
 RETRIEVAL_SECONDS = Histogram(
-    "llmops_retrieval_seconds", "How long a search takes, by stage (embed, search).", ["stage"],
+    "llmops_retrieval_seconds", "How long a search takes, by stage (embed; search, of it rerank).", ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 RETRIEVAL_WITHHELD = Counter(
     "llmops_retrieval_withheld_passages_total",
     "Passages that the engine found though the caller may not see them, and that were left out: it should be 0.",
+)
+RETRIEVAL_RERANKS = Counter(
+    "llmops_retrieval_reranks_total",
+    "Searches with spec.query.rerank by what came of it: reranked, or failed, which answers in the order of before.",
+    ["result"],
 )
 RETRIEVAL_GENERATION = Gauge("llmops_retrieval_generation", "The generation that is searched.")
 RETRIEVAL_EMBEDDING_MATCHES = Gauge(

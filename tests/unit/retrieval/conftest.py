@@ -10,7 +10,7 @@ import pytest
 from llmops.api import Settings, VectorIndex
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.outcome import GateResult, Outcome
-from llmops.retrieval.work import OUTCOME, EmbeddingWork, SourceWork, Work
+from llmops.retrieval.work import OUTCOME, EmbeddingWork, RerankWork, SourceWork, Work
 
 SPEC: dict[str, Any] = {
     "embedding": {"serviceRef": {"name": "minilm"}},
@@ -43,6 +43,9 @@ def seen(change: dict[str, Any] | None = None, status: dict[str, Any] | None = N
     )  # fmt: skip
     sources = (SourceWork("faq", "Auto", "id", "text", "a" * 64),)
     made = Seen(raw, index, Settings(), sources, embedder=embedder, questions=[], servers_ready=1)
+    if (rerank := index.spec.query.rerank) is not None:
+        name = rerank.service_ref.name
+        made = replace(made, reranker=RerankWork(f"http://{name}-llm.shop/v1", f"shop/{name}", "r1", rerank.candidates))
     return replace(made, **observed)
 
 

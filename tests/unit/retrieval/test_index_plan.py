@@ -35,6 +35,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"cleaning": {"redact": True}}, Rebuild(copy_vectors=True)),
         ({"query": {"mode": "Hybrid"}}, Rebuild(copy_vectors=True)),
         ({"query": {"mode": "Dense"}}, Nothing()),
+        ({"query": {"rerank": {"serviceRef": {"name": "reranker"}}}}, MeasureAgain()),
         ({"refresh": {"deletePolicy": "Never"}}, Nothing()),
         ({"rollout": {"keepGenerations": 5}}, Nothing()),
         ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
@@ -185,6 +186,7 @@ def test_an_outcome_that_somebody_deleted_is_measured_again(served: Seen) -> Non
         ({"source_problem": "source faq: ConfigMap shop/shop-faq does not exist"}, State.BAD_SOURCES),
         ({"embedder": Missing("LLMService shop/minilm does not exist")}, State.WAITING),
         ({"questions": Missing("EvalJob shop/q does not exist")}, State.WAITING),
+        ({"reranker": Missing("LLMService shop/reranker does not exist")}, State.WAITING),
     ],
 )
 def test_whatever_is_missing_the_served_generation_goes_on(
@@ -238,8 +240,10 @@ def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[s
 
 
 def test_work_travels_whole() -> None:
-    work = work_of(seen())
-    assert loads(work.dumps()).parts == work.parts
+    for change in ({}, {"query": {"mode": "Hybrid", "rerank": {"serviceRef": {"name": "reranker"}}}}):
+        work = work_of(seen(change))
+        assert loads(work.dumps()).parts == work.parts
+        assert loads(work.dumps()).rerank == work.rerank
     with pytest.raises(ValueError, match="cannot be read"):
         loads('{"sources": []}')
 

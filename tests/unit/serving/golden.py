@@ -24,6 +24,12 @@ SPECS: dict[str, Object] = {
     },
 }  # fmt: skip
 
+SPECS["rerank-on-volume"] = {"model": {"uri": "pvc://weights/reranker.gguf", "task": "Rerank"}}
+for _name, _engine in (("vllm", "vLLM"), ("sglang", "SGLang")):
+    SPECS[f"{_name}-reranks"] = {
+        "model": {"uri": "pvc://weights/reranker", "task": "Rerank"}, "accelerator": {**GPU, "count": 1},
+        "engine": {"type": _engine},
+    }  # fmt: skip
 SPECS["sglang-on-gpus"] = {**SPECS["vllm-on-gpus"], "engine": {"type": "SGLang", "contextLength": 8192}}
 SPECS["bento"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "BentoML", "contextLength": 2048}}
 SPECS["openllm"] = {"model": {"uri": "file:///models/m.gguf"}, "engine": {"type": "OpenLLM", "contextLength": 2048}}

@@ -20,6 +20,7 @@ VARIANTS: dict[str, Object] = {
     "plain": {},
     "a context and a quantization": {"engine": {"contextLength": 8192, "quantization": "fp8"}},
     "embeddings": {"model": {**PLAIN["model"], "task": "Embed"}},
+    "reranking": {"model": {**PLAIN["model"], "task": "Rerank"}},
     "adapters": {"model": {**PLAIN["model"], "adapters": [{"name": "tone", "uri": "pvc://weights/tone"}]}},
     "pipelined": {
         "accelerator": {**GPU, "count": 8},

@@ -226,7 +226,6 @@ REFUSALS: list[tuple[Object, str]] = [
         {"model": {"uri": "file:///m", "adapters": [{"name": "a", "uri": "oci://h/a"}]}},
         "oci://h/a is a folder, and LlamaCpp reads one file: write oci://h/a#",
     ),
-    ({"model": {"uri": "file:///m", "task": "Rerank"}}, "spec.model.task Rerank: not available"),
     (
         {"model": {"uri": HTTPS, "credentialsSecretRef": {"name": "s"}}},
         "spec.model.credentialsSecretRef with https://: not",

@@ -24,6 +24,8 @@ from llmops.retrieval.ingest.read import Reading
 from llmops.retrieval.ingest.report import Report
 from llmops.retrieval.ingest.spool import BATCH, Spool
 from llmops.retrieval.outcome import GateResult, Outcome
+from llmops.retrieval.rank import Way
+from llmops.retrieval.reranker import Reranker
 from llmops.retrieval.space import Space
 from llmops.retrieval.work import PROGRESS, Questions, Work
 from llmops.web import Passing, Wrong
@@ -55,7 +57,8 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
         if measured is None:
             asked = [wanted.embedding.query_prefix + question for question, _ in questions]
             vectors = await _vectors(embedder, asked, wanted.embedding.batch_size)
-            async with asking(open_reader(engine), wanted) as ask:
+            reranker = Reranker(session, wanted.rerank) if wanted.rerank else None
+            async with asking(open_reader(engine), wanted, Way(wanted.mode, reranker)) as ask:
                 measured = await asyncio.to_thread(_measured, wanted, built, questions, vectors, store, ask)
     return _decide(made, built, measured, time.monotonic() - started)
 
@@ -296,7 +299,8 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
     if served:
         built = store.tell(
             built, key=wanted.parts.key, search=dict(measured.search), metric=wanted.metric, served=now.timestamp(),
-            embedding=asdict(wanted.embedding), mode=wanted.mode, asked=wanted.parts.search,
+            embedding=asdict(wanted.embedding), mode=wanted.mode,
+            rerank=asdict(wanted.rerank) if wanted.rerank else None, asked=wanted.parts.search,
             measured=dict(measured.told), results=[asdict(one) for one in results],
         )  # fmt: skip
         store.point(built)

@@ -1,20 +1,22 @@
 """POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?, caller?: {groups}}
--> {generation, index, passages: [{id, text, score, source, metadata, ranks?}]}; GET /passages (passages.py)."""
+-> {generation, index, passages: [{id, text, score, source, metadata, ranks?, relevance?}], reranked?}; GET /passages
+(passages.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.rank import DENSE, MODES, Placed, ranked
+from llmops.retrieval.rank import DENSE, MODES, Answer, Placed, answer
 from llmops.retrieval.server import passages, permissions
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
@@ -22,6 +24,8 @@ from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Asked, FilterWrong, Reader, StoreError
 from llmops.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 1024
 MAX_TOP_K = 100
@@ -145,13 +149,15 @@ class App:
             told += str(served.space.dimensions)
             self._live.mismatch = told if served is self._live.served else self._live.mismatch
             raise Refused(503, told)
-        found = await self._passages(served, query, vector)
+        answered = await self._passages(served, query, vector)
+        found = [_shown(one) for one in answered.passages]
         metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
         passages = [one for one in found if query.min_score is None or one["score"] >= query.min_score]
         if query.remember:
             self._count(query, [one["score"] for one in found], len(passages))
-        asked_as = {"groups": sorted(query.groups)} if self._rule else {}
-        return {"generation": served.generation, "index": self._index, **asked_as, "passages": passages}
+        more: dict[str, Any] = {"groups": sorted(query.groups)} if self._rule else {}
+        more |= {} if answered.reranked is None else {"reranked": answered.reranked}
+        return {"generation": served.generation, "index": self._index, **more, "passages": passages}
 
     def _count(self, query: Query, scores: list[float], passed: int) -> None:
         """A user's search: how good it was."""
@@ -160,31 +166,45 @@ class App:
         if why := self._poor.searched(query.text, scores, passed):
             metrics.RETRIEVAL_POOR.labels(why).inc()
 
-    async def _passages(self, served: Served, query: Query, vector: list[float]) -> list[dict[str, Any]]:
+    async def _passages(self, served: Served, query: Query, vector: list[float]) -> Answer:
         told = served.told
         only = self._rule.of(query.groups) if self._rule else None
         metric = str(told.get("metric", "Cosine"))
         asked = Asked(vector, query.top_k, query.filter, told.get("search") or {}, metric, SECONDS, only=only)
-        mode = query.mode or served.mode
-        if mode != DENSE and not told.get("keyword"):
+        way = replace(served.way, mode=query.mode or served.way.mode)
+        if (mode := way.mode) != DENSE and not told.get("keyword"):
             raise Refused(
                 400, f"generation {served.generation} of VectorIndex {self._index} is not indexed by words, which mode "
                 f"{mode} needs: write spec.query.mode {mode}, or ask with mode {DENSE}",
             )  # fmt: skip
         try:
-            found = await ranked(self._reader, served.collection, asked, query.text, mode)
+            found = await answer(self._reader, way, served.collection, asked, query.text)
         except FilterWrong as problem:
             raise Refused(400, f"filter cannot be read: {problem}") from None
         except StoreError as problem:
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem}") from None
-        return [_shown(one) for one in permissions.seen(found, only)]
+        if found.reranked is not None:
+            metrics.RETRIEVAL_RERANKS.labels("reranked" if found.reranked else "failed").inc()
+        if found.problem:
+            log.warning("not reranked: %s", found.problem)
+        return replace(found, passages=permissions.seen(found.passages, only))
 
 
 def _shown(placed: Placed) -> dict[str, Any]:
     one = placed.found
-    passage = {"id": one.id, "text": one.text, "score": one.score, "source": one.document, "metadata": one.metadata}
-    return {**passage, "ranks": placed.ranks} if placed.ranks else passage
+    passage: dict[str, Any] = {
+        "id": one.id,
+        "text": one.text,
+        "score": one.score,
+        "source": one.document,
+        "metadata": one.metadata,
+    }
+    if placed.ranks:
+        passage["ranks"] = placed.ranks
+    if placed.relevance is not None:
+        passage["relevance"] = placed.relevance
+    return passage
 
 
 def parse(body: bytes) -> Query:

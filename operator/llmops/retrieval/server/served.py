@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from llmops.retrieval import space
 from llmops.retrieval.embedder import Embedder
-from llmops.retrieval.rank import DENSE
+from llmops.retrieval.rank import DENSE, Way
+from llmops.retrieval.reranker import Reranker
 from llmops.retrieval.space import Space
 from llmops.retrieval.stores.base import Reader
+from llmops.retrieval.work import RerankWork
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,11 @@ class Served:
     embedder: Embedder
     space: Space
     query_prefix: str
+    way: Way = field(default_factory=Way)
 
     @property
     def generation(self) -> int:
         return int(self.told["generation"])
-
-    @property
-    def mode(self) -> str:
-        """By what it finds passages; generations from before there was a choice tell none."""
-        return str(self.told.get("mode", DENSE))
 
     def mismatch(self, differs: str) -> str:
         """In words: its vectors mean nothing to the embedder of today."""
@@ -53,4 +51,7 @@ class Table:
         """Ready to be searched."""
         embedding = told["embedding"]
         embedder = Embedder(self._session, embedding["url"], embedding["model"])
-        return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"])
+        rerank = told.get("rerank")
+        # generations from before there was a choice tell neither
+        way = Way(told.get("mode", DENSE), Reranker(self._session, RerankWork(**rerank)) if rerank else None)
+        return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"], way)

@@ -10,7 +10,7 @@ from llmops.serving.engines.container import Adapters, Engine
 from llmops.serving.sizing import Sized
 
 PORT = 8080
-CONTEXT_LENGTH = {"Embed": 512}  # what sentence encoders are made for
+CONTEXT_LENGTH = {"Embed": 512, "Rerank": 512}  # what sentence encoders are made for
 PARALLEL = 4
 REQUESTS = {"cpu": "500m", "memory": "512Mi"}
 METRICS = {"QueueDepth": "llamacpp:requests_deferred", "Concurrency": "llamacpp:requests_processing"}
@@ -20,7 +20,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
     spec = service.spec
     assert spec.engine is not None
     context = spec.engine.context_length or CONTEXT_LENGTH.get(spec.task, 2048)
-    embeds = ["--embeddings"] if spec.task == "Embed" else []
+    does = {"Embed": ["--embeddings"], "Rerank": ["--reranking"]}.get(spec.task, [])
     taught = [f"--adapter={name}={path}" for name, path in adapters.items()]
     return [
         f"--model={model}",
@@ -30,7 +30,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         f"--parallel={PARALLEL}",
         f"--threads={_threads(service)}",
         f"--drain-seconds={ENGINE.drain_seconds}",
-        *embeds,
+        *does,
         *taught,
     ]
 

@@ -17,6 +17,11 @@ DRAIN = 60
 LOOKS = 10
 RANK = 64  # of adapters; higher ones by spec.engine.args
 MEETS = 20000  # where a group's processes find one another
+POOLS = {
+    "Embed": ("--is-embedding",),
+    # cross-encoders read question and document at once: as its documentation starts them
+    "Rerank": ("--is-embedding", "--disable-radix-cache", "--chunked-prefill-size=-1", "--attention-backend=triton"),
+}
 METRICS = {
     "QueueDepth": "sglang:num_queue_reqs",
     "Concurrency": "sglang:num_running_reqs",
@@ -32,7 +37,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
     pipeline = [f"--pp-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
     taught = [f"{name}={path}" for name, path in adapters.items()]
-    embeds = ["--is-embedding"] if service.spec.task == "Embed" else []
+    pools = POOLS.get(service.spec.task, ())
     return [
         f"--model-path={model}",
         f"--served-model-name={service.metadata.namespace}/{service.metadata.name}",
@@ -43,7 +48,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         "--enable-metrics",
         *context,
         *quantization,
-        *embeds,
+        *pools,
         *(["--enable-lora", "--lora-paths", *taught] if taught else []),
     ]
 

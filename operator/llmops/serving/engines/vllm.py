@@ -30,7 +30,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
     context = [f"--max-model-len={length}"] if length else []
     pipeline = [f"--pipeline-parallel-size={sized.pipeline}"] if sized.pipeline > 1 else []
     quantization = [f"--quantization={engine.quantization}"] if engine.quantization else []
-    embeds = ["--runner=pooling"] if service.spec.task == "Embed" else []
+    pools = ["--runner=pooling"] if service.spec.task in ("Embed", "Rerank") else []
     own = f"{service.metadata.namespace}/{service.metadata.name}"
     return [
         model,  # the image's entrypoint is `vllm serve`
@@ -41,7 +41,7 @@ def args(service: LLMService, model: str, sized: Sized, adapters: Adapters) -> l
         f"--shutdown-timeout={DRAIN}",
         *context,
         *quantization,
-        *embeds,
+        *pools,
         *_taught(own, adapters),
     ]
 

@@ -1,0 +1,54 @@
+"""The LLMServices that an index asks: its embedder, and who reads its passages again. Each by its own Service in this
+namespace, with the identity of what runs behind it."""
+
+from __future__ import annotations
+
+from llmops.api import LLMService, VectorIndex, names
+from llmops.api.quantities import seconds
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import LLM_SERVICE
+from llmops.retrieval.referred import Missing
+from llmops.retrieval.work import EmbeddingWork, RerankWork
+
+
+def embedder_of(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
+    """Who embeds passages and questions."""
+    spec = index.spec.embedding
+    found = _service(index, cluster, spec.service_ref.name, "Embed", "an index needs one with task Embed")
+    if isinstance(found, Missing):
+        return found
+    return EmbeddingWork(*found, spec.query_prefix, spec.document_prefix, spec.batch_size)
+
+
+def reranker_of(index: VectorIndex, cluster: Cluster) -> RerankWork | Missing | None:
+    """Who reads the first passages again; None where nobody is asked to."""
+    spec = index.spec.query.rerank
+    if spec is None:
+        return None
+    sentence = "spec.query.rerank needs one with task Rerank"
+    found = _service(index, cluster, spec.service_ref.name, "Rerank", sentence)
+    if isinstance(found, Missing):
+        return found
+    return RerankWork(*found, spec.candidates, seconds(spec.timeout))
+
+
+def _service(index: VectorIndex, cluster: Cluster, name: str, task: str, needs: str) -> tuple[str, str, str] | Missing:
+    """Its address, the name it knows itself by, and the digest of its stable revision."""
+    namespace = index.metadata.namespace
+    what = f"LLMService {namespace}/{name}"
+    raw = cluster.get(LLM_SERVICE, namespace, name)
+    if raw is None:
+        return Missing(f"{what} does not exist; create it, with model.task {task}")
+    service = LLMService.model_validate(raw)
+    if service.spec.model is None:
+        doing = {"Embed": "embedding", "Rerank": "reranking"}[task]
+        return Missing(f"{what} is somebody else's API; {doing} through spec.external is not available yet")
+    if service.spec.model.task != task:
+        return Missing(f"{what} has the task {service.spec.model.task}; {needs}")
+    status = raw.get("status") or {}
+    digest = (status.get("stable") or {}).get("digest")
+    available = any(one["type"] == "Available" and one["status"] == "True" for one in status.get("conditions") or [])
+    if not digest or not available:
+        return Missing(f"{what} does not serve yet", exists=True)
+    url = f"http://{name}-llm.{namespace}.svc.{cluster.settings.cluster_domain}/v1"
+    return url, names.qualified(namespace, name), digest
