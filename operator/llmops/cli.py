@@ -151,7 +151,7 @@ def search(options: argparse.Namespace) -> int:
         return asyncio.run(desk.poor(index, options.json))
     if not (options.question or "").strip():
         raise Unknown('write the question, such as llmops search faq "How do I change my address?", or --poor')
-    narrowed = (options.filter, options.generation, options.min_score, tuple(options.as_group))
+    narrowed = (options.filter, options.generation, options.min_score, tuple(options.as_group), options.mode)
     wanted = desk.Wanted(options.question, options.top, *narrowed)
     return asyncio.run(desk.search(index, wanted, options.json))
 
@@ -228,6 +228,7 @@ def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     asked.add_argument("--top", type=int, default=5, metavar="N", help="so many passages")
     asked.add_argument("--filter", metavar="EXPR", help="such as 'source == \"faq\"'")
     asked.add_argument("--generation", type=int, metavar="N", help="another than the active one")
+    asked.add_argument("--mode", choices=("Dense", "Keyword", "Hybrid"), help="to compare; else as the index is set")
     asked.add_argument("--min-score", type=float, metavar="X", help="nothing that is less near")
     asked.add_argument(
         "--as-group", action="append", default=[], metavar="GROUP", help="what members of this group find, and others"

@@ -3,6 +3,7 @@ small model, the Job and the query server as processes."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -95,6 +96,10 @@ def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is
         assert index.search("LX-4121", topK=4, mode="Keyword")[1]["passages"][0]["id"] == "faq/e3#0"
         near = index.search("LX-4121", topK=4, minScore=found["score"] + 0.001)[1]["passages"]
         assert "faq/e3#0" not in {one["id"] for one in near}  # minScore is of nearness, whatever the mode
+
+        command = [sys.executable, "-m", "llmops.cli", "search", "faq", "LX-4121", "--mode", "Keyword", "--url",
+                   f"http://127.0.0.1:{index.port}"]  # fmt: skip
+        assert "  1  0." in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
         # the words' own index is not needed for the other mode: measured, not built
         words = index.build(mode="Keyword")

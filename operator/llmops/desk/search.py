@@ -25,11 +25,15 @@ class Wanted:
     generation: int | None = None
     min_score: float | None = None
     groups: tuple[str, ...] = ()
+    mode: str | None = None
 
     def body(self) -> Object:
         """What the query server is sent; `remember` false, since who tries an index out is no user of it."""
         caller = {"groups": list(self.groups)} if self.groups else None
-        given = {"filter": self.filter, "generation": self.generation, "minScore": self.min_score, "caller": caller}
+        given = {
+            "filter": self.filter, "generation": self.generation, "minScore": self.min_score, "caller": caller,
+            "mode": self.mode,
+        }  # fmt: skip
         kept = {name: value for name, value in given.items() if value is not None}
         return {"text": self.question, "topK": self.top, "remember": False, **kept}
 

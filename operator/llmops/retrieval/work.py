@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from llmops.api import digest, short
@@ -64,6 +64,11 @@ class RerankWork:
     revision: str
     candidates: int = 40
     seconds: float = 2.0
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> RerankWork | None:
+        """As it was written, perhaps by another version, which may have told more."""
+        return cls(**{one.name: told[one.name] for one in fields(cls) if one.name in told}) if told else None
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def loads(text: str) -> Work:
             embedding=EmbeddingWork(**raw.pop("embedding")),
             gates=tuple(raw.pop("gates")),
             pinned=tuple(raw.pop("pinned", ())),
-            rerank=RerankWork(**rerank) if (rerank := raw.pop("rerank", None)) else None,
+            rerank=RerankWork.read(raw.pop("rerank", None)),
             **raw,
         )
     except (KeyError, TypeError) as error:

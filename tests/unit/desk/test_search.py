@@ -79,6 +79,7 @@ def test_only_what_was_typed_is_sent_and_it_is_not_remembered_as_a_users_questio
     assert Wanted("tent", 3).body() == {"text": "tent", "topK": 3, "remember": False}
     assert Wanted("tent", 3, groups=("staff",)).body()["caller"] == {"groups": ["staff"]}
     assert Wanted("tent", 3, generation=2, min_score=0.0).body()["minScore"] == 0.0
+    assert Wanted("tent", 3, mode="Keyword").body()["mode"] == "Keyword"
 
 
 def test_poor_questions_are_a_table() -> None:

@@ -51,7 +51,6 @@ class Table:
         """Ready to be searched."""
         embedding = told["embedding"]
         embedder = Embedder(self._session, embedding["url"], embedding["model"])
-        rerank = told.get("rerank")
-        # generations from before there was a choice tell neither
-        way = Way(told.get("mode", DENSE), Reranker(self._session, RerankWork(**rerank)) if rerank else None)
+        rerank = RerankWork.read(told.get("rerank"))  # generations from before there was a choice tell neither
+        way = Way(told.get("mode", DENSE), Reranker(self._session, rerank) if rerank else None)
         return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"], way)
