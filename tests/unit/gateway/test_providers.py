@@ -108,6 +108,27 @@ async def test_embeddings_go_through(place: Place, kind: str) -> None:
     assert somebody.asked[0].items() >= sent.items()
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked", "sent"),
+    [
+        ("Cohere", {"input_type": "search_query"}, {"input_type": "search_query"}),
+        ("Cohere", {"input_type": "search_document", "truncate": "NONE"}, {"truncate": "NONE"}),
+        ("Gemini", {"input_type": "search_query"}, {"taskType": "RETRIEVAL_QUERY"}),
+        ("Gemini", {"input_type": "search_document"}, {"taskType": "RETRIEVAL_DOCUMENT"}),
+    ],
+)
+async def test_what_an_embedding_is_for_goes_through(place: Place, kind: str, asked: Any, sent: Any) -> None:
+    somebody = await place.offer(kind)
+    place.world.add_external("vectors", "theirs", task="Embed")
+    place.world.apply()
+    await place.world.client().embeddings.create(model="vectors", input="x", extra_body=asked)
+    body = somebody.asked[0]["requests"][0] if kind == "Gemini" else somebody.asked[0]
+    assert body.items() >= sent.items()
+    if kind == "Gemini":
+        with pytest.raises(openai.BadRequestError, match="Gemini knows no input_type 'x': write one of search_docu"):
+            await place.world.client().embeddings.create(model="vectors", input="x", extra_body={"input_type": "x"})
+
+
 TOOLS = [{"type": "function", "function": {"name": "stock", "description": "d", "parameters": {"type": "object"}}}]
 
 

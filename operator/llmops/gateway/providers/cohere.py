@@ -2,6 +2,7 @@
 
 Messages and tools have OpenAI's shapes. What differs: names of parameters, a list of contents in the reply, the events
 of a stream, and that an embedding asks what it is for (`input_type`, search_document where the caller says nothing).
+That and `truncate` go through by their own names.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def _embed(body: Object, model: str) -> Object:
     if any(not isinstance(one, str) for one in texts):
         raise Unsupported("Cohere embeds texts, not tokens: send input as text")
     size = {"output_dimension": body["dimensions"]} if body.get("dimensions") else {}
+    cut = {"truncate": body["truncate"]} if body.get("truncate") else {}
     purpose = body.get("input_type") or "search_document"
-    return {"model": model, "texts": texts, "input_type": purpose, "embedding_types": ["float"], **size}
+    return {"model": model, "texts": texts, "input_type": purpose, "embedding_types": ["float"], **size, **cut}
 
 
 def headers(credential: str) -> dict[str, str]:

@@ -22,6 +22,9 @@ REFUSED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "L
 NAMES = {"temperature": "temperature", "top_p": "topP", "top_k": "topK", "max_tokens": "maxOutputTokens",
          "max_completion_tokens": "maxOutputTokens", "seed": "seed", "presence_penalty": "presencePenalty",
          "frequency_penalty": "frequencyPenalty"}  # fmt: skip
+PURPOSES = {"search_document": "RETRIEVAL_DOCUMENT", "search_query": "RETRIEVAL_QUERY",
+            "classification": "CLASSIFICATION", "clustering": "CLUSTERING"}  # fmt: skip
+"""What an embedding is for, by Cohere's names for it, which the door takes for both."""
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -118,9 +121,13 @@ def _embed(body: Object, model: str) -> Object:
     texts = [given] if isinstance(given, str) else given
     if any(not isinstance(one, str) for one in texts):
         raise Unsupported("Gemini embeds texts, not tokens: send input as text")
-    size = {"outputDimensionality": body["dimensions"]} if body.get("dimensions") else {}
+    more: Object = {"outputDimensionality": body["dimensions"]} if body.get("dimensions") else {}
+    if purpose := body.get("input_type"):
+        if purpose not in PURPOSES:
+            raise Unsupported(f"Gemini knows no input_type {purpose!r}: write one of {', '.join(PURPOSES)}")
+        more["taskType"] = PURPOSES[purpose]
     named = f"models/{model}"
-    return {"requests": [{"model": named, "content": {"parts": [{"text": one}]}, **size} for one in texts]}
+    return {"requests": [{"model": named, "content": {"parts": [{"text": one}]}, **more} for one in texts]}
 
 
 def reply(answer: Object) -> Object:
