@@ -98,7 +98,8 @@ class Settings:
         "llmops-operator", "The service account in the system namespace that gateways report to."
     )
     token_file: str = _setting(
-        "/var/run/secrets/llmops/token", "The projected token (audience llmops) that the operator shows to gateways."
+        "/var/run/secrets/llmops/token",
+        "The projected token (audience llmops) that the operator, and the pods of an index, show to gateways.",
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
 

@@ -4,6 +4,7 @@
     sources.py    the spec's sources as the Job is handed them
     referred.py   the ConfigMaps and labelled questions that it refers to
     services.py   the LLMServices that it asks: embedder and reranker
+    abroad.py     embedding through somebody else's API
     work.py       what one Job has to do, as a value; its digests tell which change costs what
     plan.py       observation -> the cheapest safe action, children, where the index stands; pure
     outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said
@@ -25,4 +26,5 @@ see a generation that is being built, and a lost status loses nothing: the Job f
 
 Questions and passages are embedded straight at the embedding service's own Service in this namespace, not through
 the door: an index then needs no key, costs no second hop a question, and goes on while the gateways are replaced.
+Only somebody else's API (spec.external) is asked through the door, which alone has its credential: abroad.py.
 """

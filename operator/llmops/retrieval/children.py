@@ -7,6 +7,7 @@ import json
 
 from llmops.api import Settings, VectorIndex, names
 from llmops.kube.resources import Object
+from llmops.retrieval import abroad
 from llmops.retrieval import work as works
 from llmops.retrieval.engines import credentials, database
 from llmops.retrieval.pods import RESTRICTED, RESTRICTED_POD, TMP, selector
@@ -43,11 +44,14 @@ def account_name(index: VectorIndex) -> str:
     return f"{index.metadata.name}-index-build"
 
 
-def build_server(index: VectorIndex, engine: str, settings: Settings) -> list[Object]:
-    """Deployment, Service, and who may ask."""
+def build_server(index: VectorIndex, engine: str, settings: Settings, through_door: bool = False) -> list[Object]:
+    """Deployment, Service, and who may ask; `through_door`: what embeds a question is asked there."""
     labels, name = selector(index, SERVER), server_name(index)
+    pod = _server_pod(index, engine, settings)
+    pod = abroad.with_token(pod, abroad.account_name(index)) if through_door else pod
     door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.system_namespace}}}
     return [
+        *([abroad.build_account(index)] if through_door else []),
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -57,7 +61,7 @@ def build_server(index: VectorIndex, engine: str, settings: Settings) -> list[Ob
                 "selector": {"matchLabels": labels},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
                 "revisionHistoryLimit": 2,
-                "template": {"metadata": {"labels": labels}, "spec": _server_pod(index, engine, settings)},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
             },
         },
         {
@@ -176,6 +180,7 @@ def build_input(index: VectorIndex, work: Work, questions: Questions) -> Object:
 
 def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
     """A disrupted pod does not count; a work that is wrong fails at once, as no retry helps; one writer at a time."""
+    pod = _job_pod(index, work, settings)
     rules = [
         {"action": "FailJob", "onExitCodes": {"containerName": "index", "operator": "In",
                                               "values": [works.CONFIG_ERROR]}},
@@ -192,7 +197,7 @@ def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
             "podFailurePolicy": {"rules": rules},
             "template": {
                 "metadata": {"labels": selector(index, BUILD)},
-                "spec": _job_pod(index, work, settings),
+                "spec": abroad.with_token(pod, account_name(index)) if work.embedding.provider else pod,
             },
         },
     }

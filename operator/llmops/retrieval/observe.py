@@ -30,7 +30,7 @@ from llmops.retrieval.engines.waits import Waits
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing, questions_of
-from llmops.retrieval.services import embedder_of, reranker_of
+from llmops.retrieval.services import embedder_of, reranker_of, through_door
 from llmops.retrieval.sources import sources_of
 from llmops.retrieval.work import (
     FAILURE,
@@ -108,6 +108,7 @@ class Seen:
     pinned: tuple[int, ...] = ()  # generations that releases name
     turns: Turns = field(default_factory=Turns)
     reranker: RerankWork | Missing | None = None
+    through_door: bool = False  # whether the query server asks the door for vectors: of the spec, or of what is kept
 
     @property
     def served(self) -> Parts | None:
@@ -149,7 +150,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
         questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
         await _runs(index, cluster), _building(pods), _trouble(pods), _pinned(key, cluster), when,
-        reranker_of(index, cluster),
+        reranker_of(index, cluster), through_door(index, cluster),
     )  # fmt: skip
     if not when.due:
         return seen

@@ -211,7 +211,8 @@ def _standing(seen: Seen) -> list[Object]:
     """The engine and the query server: there whatever the build does."""
     engine = ENGINES[seen.index.spec.engine.type, seen.index.spec.engine.mode]
     built = engine.children(seen.index, seen.settings)
-    return [*built, *children.build_server(seen.index, engine.address(seen.index, seen.settings), seen.settings)]
+    address = engine.address(seen.index, seen.settings)
+    return [*built, *children.build_server(seen.index, address, seen.settings, seen.through_door)]
 
 
 def _kept(seen: Seen, wanted: str) -> tuple[Object, ...]:

@@ -22,6 +22,7 @@ from llmops.kube.resources import (
     NETWORK_POLICY,
     POD,
     PROMPT_RELEASE,
+    PROVIDER,
     PVC,
     REVISION,
     ROLE,
@@ -150,7 +151,8 @@ def _by_config_map(config_map: Object, cluster: Cluster) -> Iterable[Key]:
 
 
 def _nobody(_: Object, __: Cluster) -> Iterable[Key]:
-    """Which generations are pinned is asked when a build begins; a pin by itself is no work."""
+    """Which generations are pinned is asked when a build begins; a pin by itself is no work. What happens to a Provider
+    its services say in their own status."""
     return ()
 
 
@@ -170,6 +172,7 @@ CONTROLLER = control.Controller(
         control.Refers(MILVUS, _by_milvus),
         control.Refers(ENDPOINT_SLICE, _by_endpoints, labels="app.kubernetes.io/name=milvus"),
         control.Refers(PROMPT_RELEASE, _nobody),
+        control.Refers(PROVIDER, _nobody),
         control.Refers(REVISION, _nobody),
     ),
     indexes=(

@@ -7,6 +7,7 @@ from llmops.api import LLMService, VectorIndex, names
 from llmops.api.quantities import seconds
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import LLM_SERVICE
+from llmops.retrieval import abroad
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, RerankWork
 
@@ -14,10 +15,21 @@ from llmops.retrieval.work import EmbeddingWork, RerankWork
 def embedder_of(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing:
     """Who embeds passages and questions."""
     spec = index.spec.embedding
+    raw = cluster.get(LLM_SERVICE, index.metadata.namespace, spec.service_ref.name)
+    if raw is not None and "external" in raw["spec"]:
+        return abroad.work(LLMService.model_validate(raw), raw.get("status") or {}, index, cluster)
     found = _service(index, cluster, spec.service_ref.name, "Embed", "an index needs one with task Embed")
     if isinstance(found, Missing):
         return found
     return EmbeddingWork(*found, spec.query_prefix, spec.document_prefix, spec.batch_size)
+
+
+def through_door(index: VectorIndex, cluster: Cluster) -> bool:
+    """Whether its pods ask the door for vectors; told by the spec even while the service is not ready, so that the
+    query server is not replaced back and forth."""
+    memory = (index.status.memory if index.status else None) or {}
+    raw = cluster.get(LLM_SERVICE, index.metadata.namespace, index.spec.embedding.service_ref.name)
+    return bool(memory.get("throughDoor")) or "external" in ((raw or {}).get("spec") or {})
 
 
 def reranker_of(index: VectorIndex, cluster: Cluster) -> RerankWork | Missing | None:
@@ -41,8 +53,7 @@ def _service(index: VectorIndex, cluster: Cluster, name: str, task: str, needs: 
         return Missing(f"{what} does not exist; create it, with model.task {task}")
     service = LLMService.model_validate(raw)
     if service.spec.model is None:
-        doing = {"Embed": "embedding", "Rerank": "reranking"}[task]
-        return Missing(f"{what} is somebody else's API; {doing} through spec.external is not available yet")
+        return Missing(f"{what} is somebody else's API; reranking through spec.external is not available yet")
     if service.spec.model.task != task:
         return Missing(f"{what} has the task {service.spec.model.task}; {needs}")
     status = raw.get("status") or {}

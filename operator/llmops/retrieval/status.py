@@ -70,8 +70,16 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "parts": dict(outcome.parts),
             "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
             "revision": work.embedding.revision,
+            **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
         },
     }
+
+
+def _through_door(seen: Seen, outcome: Outcome, work: Work) -> list[int]:
+    """Generations that are kept and embedded by somebody's API: their questions are asked at the door too."""
+    memory = (seen.index.status.memory if seen.index.status else None) or {}
+    before = [one for one in memory.get("throughDoor") or [] if one in outcome.kept]
+    return sorted({*before, *([outcome.generation] if work.embedding.provider else [])})
 
 
 def _generation(outcome: Outcome, old: dict[str, Any]) -> dict[str, Any]:

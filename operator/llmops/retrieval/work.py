@@ -45,7 +45,8 @@ class SourceWork:
 
 @dataclass(frozen=True)
 class EmbeddingWork:
-    """Who embeds: the service's own address, the name it knows itself by, and the digest of its revision."""
+    """Who embeds: the service's own address, the name it knows itself by, and the digest of its revision. Where it is
+    somebody's API: the door's address, and the type of its Provider."""
 
     url: str
     model: str
@@ -53,6 +54,7 @@ class EmbeddingWork:
     query_prefix: str = ""
     document_prefix: str = ""
     batch_size: int = 32
+    provider: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Work:
         return Parts(
             space=digest({
                 "model": embedding.model, "revision": embedding.revision, "prefix": embedding.document_prefix,
-                "metric": self.metric,
+                "metric": self.metric, "provider": embedding.provider,
             }),
             chunking=digest({
                 **self.chunking, "redact": self.redact or None, "deduplicate": self.deduplicate or None,

@@ -123,7 +123,7 @@ class Service:
     def __init__(self, most: int, refuses: str = "", status: int = 400) -> None:
         self.most, self.refuses, self.status, self.asked = most, refuses, status, list[int]()
 
-    async def embed(self, texts: Sequence[str], _: float) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], _: float, __: str) -> list[list[float]]:
         self.asked.append(len(texts))
         if len(texts) > self.most or self.refuses in texts:
             raise NotEmbedded("too long", final=True, everything=self.status not in (400, 413))

@@ -27,7 +27,7 @@ from llmops.retrieval.outcome import GateResult, Outcome
 from llmops.retrieval.rank import Way
 from llmops.retrieval.reranker import Reranker
 from llmops.retrieval.space import Space
-from llmops.retrieval.work import PROGRESS, Questions, Work
+from llmops.retrieval.work import PROGRESS, EmbeddingWork, Questions, Work
 from llmops.web import Passing, Wrong
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
 
     started, progress = time.monotonic(), Progress(report)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
-        embedder = Embedder(session, wanted.embedding.url, wanted.embedding.model)
-        space = await embedder.space(wanted.embedding.document_prefix, PATIENCE)
+        embedding = wanted.embedding
+        embedder = Embedder(session, embedding.url, embedding.model, embedding.provider)
+        space = await _space(embedder, embedding)
         engine = where(wanted.engine_type, wanted.engine, wanted.database)
         store = await asyncio.to_thread(open_store, engine, wanted.alias, wanted.prefix)
         active = store.active()
@@ -63,12 +64,23 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
     return _decide(made, built, measured, time.monotonic() - started)
 
 
+async def _space(embedder: Embedder, embedding: EmbeddingWork) -> Space:
+    """Where the probes lie. Somebody's API is asked twice, before all is paid for: where the same sentence lies
+    elsewhere each time, query servers would refuse what is built."""
+    space = await embedder.space(embedding.document_prefix, PATIENCE)
+    if embedding.provider and (differs := space.differs(await embedder.space(embedding.document_prefix, PATIENCE))):
+        raise Wrong(
+            f"{embedding.model} embeds the same text differently each time, so nothing would be found: {differs}"
+        )
+    return space
+
+
 def _versions(active: Generation | None) -> dict[str, str]:
     return dict(active.told.get("versions") or {}) if active else {}
 
 
 async def _vectors(embedder: Embedder, texts: Sequence[str], batch_size: int) -> list[list[float]]:
-    found = await embed(embedder, texts, batch_size)
+    found = await embed(embedder, texts, batch_size, "query")
     refused = next((one for one in found if isinstance(one, str)), None)
     if refused is not None:
         raise Wrong(f"a question of the Retrieval gate: {refused}")
@@ -146,7 +158,8 @@ class Making:
     def _read(self) -> None:
         """Every passage into the spool: of what can be read, and of what stays though it was not seen."""
         wanted, documents = self.wanted, read.documents(self.wanted, self.listings, self.reading)
-        count = chunk.counter(wanted.embedding.url, wanted.embedding.model)
+        embedding = wanted.embedding
+        count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
         self.spool.add(chunk.passages(documents, wanted.chunking, count), wanted.deduplicate)
         for source in self.reading.again:  # what is asked for next time is not what there is
             self.versions[source] += f" but not all, at {time.time():.0f}"

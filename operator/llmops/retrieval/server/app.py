@@ -121,7 +121,8 @@ class App:
         except Refused as refused:
             return refused.status, _error(str(refused))
         except NotEmbedded as problem:
-            return (400 if problem.final else 503), _error(f"the question was not embedded: {problem}")
+            its_fault = problem.final and not problem.everything
+            return (400 if its_fault else 503), _error(f"the question was not embedded: {problem}")
         except TimeoutError:
             self._live.look_now()
             return 503, _error(f"VectorIndex {self._index} did not answer within {SECONDS:g} s")
@@ -141,7 +142,7 @@ class App:
 
     async def _answer(self, served: Served, query: Query) -> dict[str, Any]:
         started = time.perf_counter()
-        (vector,) = await served.embedder.embed([served.query_prefix + query.text])
+        (vector,) = await served.embedder.embed([served.query_prefix + query.text], purpose="query")
         embedded = time.perf_counter()
         metrics.RETRIEVAL_SECONDS.labels("embed").observe(embedded - started)
         if len(vector) != served.space.dimensions:

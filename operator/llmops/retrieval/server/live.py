@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 
@@ -18,7 +20,8 @@ from llmops.telemetry import metrics
 log = logging.getLogger(__name__)
 
 EVERY = 1.0
-PROBE_EVERY = 10.0  # looks between two checks of the embedder
+RETRIES = 60  # of a check of the embedder that gave nothing, in the time between two that do
+MISMATCHED_EVERY = 60.0  # seconds after which an embedder that no longer matches is looked at again, at most
 
 
 class Live:
@@ -30,7 +33,8 @@ class Live:
         self.served: Served | None = None
         self.problem: str | None = "no generation has passed its gates yet"
         self.mismatch: str | None = None
-        self._probed = -PROBE_EVERY
+        self._tried: tuple[str, Mapping[str, Any]] | None = None
+        self._check_at, self._refused = 0.0, ""
         self._look_now = asyncio.Event()
 
     @property
@@ -89,21 +93,27 @@ class Live:
         return self._table.served(collection, told)
 
     async def _check(self, served: Served) -> None:
-        """Does the embedder still put sentences where it put the passages? Every few seconds, and before a flip."""
-        now = asyncio.get_running_loop().time()
-        if served is self.served and now - self._probed < PROBE_EVERY:
-            return
+        """Does the embedder still put sentences where it put the passages? Now and then, and before a flip."""
+        now, every = asyncio.get_running_loop().time(), served.embedder.check_every
+        tried = (served.collection, served.told)
+        if tried == self._tried and now < self._check_at:
+            if served is self.served:
+                return
+            raise ValueError(self._refused)
+        self._tried, self._check_at = tried, now + every / RETRIES  # somebody's API is paid for each look
         try:
             today = await served.embedder.space(served.told["embedding"]["document_prefix"])
-        except NotEmbedded:
-            if served is not self.served:
-                raise
-            return  # away for the moment: searches say so themselves
-        self._probed = now
+        except NotEmbedded as problem:
+            if served is self.served:
+                return  # away for the moment: searches say so themselves
+            self._refused = str(problem)
+            raise
         differs = served.space.differs(today)
         if differs and served is not self.served and self.served is not None:
-            raise ValueError(f"generation {served.generation} is not served: {served.mismatch(differs)}")
+            self._refused = f"generation {served.generation} is not served: {served.mismatch(differs)}"
+            raise ValueError(self._refused)
         self.mismatch = served.mismatch(differs) if differs else None
+        self._check_at = now + min(every, MISMATCHED_EVERY if differs else every)
         metrics.RETRIEVAL_EMBEDDING_MATCHES.set(0 if differs else 1)
 
     def _swap(self, served: Served) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.server.served import Served, Table
 
-CHECK_EVERY = 10.0
 IDLE = 600.0
 Clock = Callable[[], float]
 
@@ -61,7 +60,7 @@ class Pinned:
                 del self._kept[generation]
                 if active is None or active.collection != kept.served.collection:
                     await self._table.reader.release(kept.served.collection)
-            elif now - kept.checked > CHECK_EVERY:
+            elif now - kept.checked > kept.served.embedder.check_every:
                 kept.checked = now
                 await _ignoring_absence(self._check(kept))
 

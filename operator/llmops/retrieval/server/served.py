@@ -50,7 +50,8 @@ class Table:
     def served(self, collection: str, told: Mapping[str, Any]) -> Served:
         """Ready to be searched."""
         embedding = told["embedding"]
-        embedder = Embedder(self._session, embedding["url"], embedding["model"])
-        rerank = RerankWork.read(told.get("rerank"))  # generations from before there was a choice tell neither
+        # generations of an earlier version have no provider, mode or reranker
+        embedder = Embedder(self._session, embedding["url"], embedding["model"], embedding.get("provider", ""))
+        rerank = RerankWork.read(told.get("rerank"))
         way = Way(told.get("mode", DENSE), Reranker(self._session, rerank) if rerank else None)
         return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"], way)
