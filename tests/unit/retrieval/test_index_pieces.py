@@ -80,6 +80,22 @@ def test_neighbours_share_the_overlap(strategy: str) -> None:
     assert sum(len(one.text) for one in cut) > len(TEXT) * 1.1
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # of cl100k_base, which OpenAI's embedding models count with
+    [
+        ("Go to Profile, edit the email field and confirm the link we send.", 15),
+        ("Im Winter schließen wir um fünf Uhr. Geschenkgutscheine können nicht zurückgegeben werden.", 23),
+        ("Возврат товара бесплатен в течение тридцати дней.", 24),
+        ("如果商品未使用并且保留原包装，三十天内可以免费退货。礼品卡不能退货。", 34),
+        ("商品が未使用で元の包装が残っている場合、三十日以内であれば無料で返品できます。", 36),
+        ("لا يمكن إرجاع بطاقات الهدايا.", 22),
+        ("상품을 사용하지 않고 원래 포장이 남아 있으면", 20),
+    ],
+)
+def test_tokens_are_estimated_with_caution_in_any_script(text: str, tokens: int) -> None:
+    assert tokens * 0.95 <= estimate(text) <= tokens * 2
+
+
 def test_a_document_strategy_cuts_nothing() -> None:
     (one,) = passages([Document("d", "s", TEXT)], {"strategy": "Document", "maxTokens": 8, "overlap": 0}, estimate)
     assert one.text == TEXT
