@@ -17,12 +17,12 @@ from tests.unit.retrieval.conftest import outcome_of, seen, work_of
 from llmops.api import Settings
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import LLM_SERVICE, PROVIDER, Resource
-from llmops.retrieval import door, embedder, observe
+from llmops.retrieval import door, embedder, services
 from llmops.retrieval.children import DEADLINE, TRIES
 from llmops.retrieval.embedder import BUSY, GRACE, PAUSE, Embedder, NotEmbedded, pause, refusal
 from llmops.retrieval.ingest.main import _run
 from llmops.retrieval.ingest.report import Folder
-from llmops.retrieval.observe import Seen
+from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import Rebuild, cheapest, plan
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.space import SAME, Space
@@ -297,7 +297,7 @@ def changed(**spec: Any) -> Object:
 
 
 def asked(service: Object = SERVICE, kind: str | None = "Cohere", **embedding: Any) -> EmbeddingWork | Missing:
-    return observe._embedder(seen({"embedding": embedding}).index, Known(service, kind))
+    return services.embedder_of(seen({"embedding": embedding}).index, Known(service, kind))
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("Cohere", 96), ("Gemini", 100), ("OpenAI", 500)])
@@ -382,7 +382,7 @@ def test_the_token_stays_as_long_as_a_generation_that_needs_it_is_kept() -> None
 
     def after(one: Seen, kept: tuple[int, ...], generation: int) -> Object:
         done = replace(outcome_of(one, generation=generation), kept=kept)
-        run = observe.Run(done.key, None, {"data": {"outcome.json": done.dumps()}})
+        run = Run(done.key, None, {"data": {"outcome.json": done.dumps()}})
         made = replace(one, runs=(run,))
         return status(made, plan(made), datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -390,7 +390,7 @@ def test_the_token_stays_as_long_as_a_generation_that_needs_it_is_kept() -> None
     assert first["memory"]["throughDoor"] == [1]
     own = after(seen(status=first), (1, 2), 2)
     assert own["memory"]["throughDoor"] == [1]
-    assert observe._through_door(seen(status=own).index, Known(changed(external=None), None))
+    assert services.through_door(seen(status=own).index, Known(changed(external=None), None))
     last = after(seen(status=own), (2, 3), 3)
     assert "throughDoor" not in last["memory"]
     assert "throughDoor" not in after(seen(), (1,), 1)["memory"]
