@@ -8,12 +8,12 @@ passage keeps its place in either list to tell why it is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from llmops.retrieval.fusion import fused
 from llmops.retrieval.reranker import NotReranked, Reranker
-from llmops.retrieval.stores.base import Asked, Found, Reader
+from llmops.retrieval.stores.base import Asked, Found
 from llmops.retrieval.words import words
 
 DENSE, KEYWORD, HYBRID = MODES = ("Dense", "Keyword", "Hybrid")
@@ -21,6 +21,10 @@ DEPTH = 4
 """The fewest passages of either list that are fused; else as many as are asked for, and no more. With 50, a passage
 that is 40th in both lists comes before the first of one: of 36 questions with codes and names 29 were answered among
 the first four instead of 36, and of 100 in other words 67 instead of 80 (by nearness alone: 12 and 83)."""
+
+
+Search = Callable[[str, Asked], Awaitable[list[Found]]]
+"""In a collection: a Reader's, or what the query server makes of it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class Answer:
     problem: str = ""
 
 
-async def answer(reader: Reader, way: Way, collection: str, asked: Asked, question: str) -> Answer:
+async def answer(search: Search, way: Way, collection: str, asked: Asked, question: str) -> Answer:
     """At most asked.top_k; what StoreError the engine has, but never fails of the reranker."""
     if way.reranker is None:
-        return Answer(await ranked(reader, collection, asked, question, way.mode))
+        return Answer(await ranked(search, collection, asked, question, way.mode))
     many = replace(asked, top_k=max(asked.top_k, way.reranker.work.candidates))
-    found = await ranked(reader, collection, many, question, way.mode)
+    found = await ranked(search, collection, many, question, way.mode)
     if not found:
         return Answer(found, True)
     try:
@@ -66,15 +70,15 @@ async def answer(reader: Reader, way: Way, collection: str, asked: Asked, questi
     return Answer(best[: asked.top_k], True)
 
 
-async def ranked(reader: Reader, collection: str, asked: Asked, question: str, mode: str) -> list[Placed]:
+async def ranked(search: Search, collection: str, asked: Asked, question: str, mode: str) -> list[Placed]:
     """At most asked.top_k; what StoreError the engine has."""
     if mode == DENSE:
-        return [Placed(one) for one in await reader.search(collection, asked)]
+        return [Placed(one) for one in await search(collection, asked)]
     deep = replace(asked, top_k=max(asked.top_k, DEPTH))
     lists = {"dense": deep} if mode == HYBRID else {}
     if cut := words(question):
         lists["keyword"] = replace(deep, words=cut)
-    found = await asyncio.gather(*(reader.search(collection, one) for one in lists.values()))
+    found = await asyncio.gather(*(search(collection, one) for one in lists.values()))
     passages = {one.id: one for one in (each for list_ in found for each in list_)}
     places = fused({name: [one.id for one in list_] for name, list_ in zip(lists, found, strict=True)})
     return [Placed(passages[one.id], one.ranks) for one in places[: asked.top_k]]

@@ -124,6 +124,10 @@ RETRIEVAL_BEST_SCORE = Histogram(
     "users come to ask other things than the documents say.",
     buckets=(0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1),
 )  # fmt: skip
+RETRIEVAL_WIDENED = Counter(
+    "llmops_retrieval_widened_total",
+    "Searches again with more candidates (ef, nprobe), since too few of those looked at passed the filter.",
+)
 RETRIEVAL_SECONDS = Histogram(
     "llmops_retrieval_seconds", "How long a search takes, by stage (embed; search, of it rerank).", ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),

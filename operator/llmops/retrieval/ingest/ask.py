@@ -27,7 +27,7 @@ async def asking(reader: Reader, wanted: Work, way: Way) -> AsyncIterator[Ask]:
     ) -> list[tuple[str, str]]:
         asked = Asked(vector, k, search=search, metric=wanted.metric, seconds=30)
         for _ in range(TRIES):
-            given = await answer(reader, way, collection, asked, question)
+            given = await answer(reader.search, way, collection, asked, question)
             if given.reranked is not False:
                 return [(one.found.id, one.found.document) for one in given.passages]
         # what is served would not be what was measured

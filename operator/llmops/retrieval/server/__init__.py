@@ -4,6 +4,7 @@
     app.py    POST /search, /poor, /healthz, /readyz, /metrics; raw ASGI
     passages.py  GET /passages: a page of what is served
     permissions.py   who may see which passage
+    widen.py  a filtered search that comes short looks at more
     poor.py   questions that found nothing good, for people to read
     main.py   the process
 

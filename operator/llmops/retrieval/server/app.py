@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.rank import DENSE, MODES, Answer, Placed, answer
-from llmops.retrieval.server import passages, permissions
+from llmops.retrieval.server import passages, permissions, widen
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
@@ -179,7 +180,8 @@ class App:
                 f"{mode} needs: write spec.query.mode {mode}, or ask with mode {DENSE}",
             )  # fmt: skip
         try:
-            found = await answer(self._reader, way, served.collection, asked, query.text)
+            search = partial(widen.search, self._reader, int(told["rows"]))
+            found = await answer(search, way, served.collection, asked, query.text)
         except FilterWrong as problem:
             raise Refused(400, f"filter cannot be read: {problem}") from None
         except StoreError as problem:
