@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -26,6 +27,7 @@ from tests.e2e.test_index_engine import (
     process,
     until,
 )
+from tests.unit.gateway.world import KEY, World
 
 __all__ = ["milvus_lite"]
 
@@ -158,6 +160,31 @@ def test_questions_are_drafted_from_passages_in_the_form_that_the_gate_takes(
         one["text"] in {row["input"] for row in rows}
         for one in get(f"http://127.0.0.1:{served.port}/poor")["questions"]
     )
+
+
+async def test_a_thumb_down_at_the_door_is_on_the_list_and_what_an_evaluation_asks_is_not(served: Index) -> None:
+    async with World() as door:
+        door.add_service("support", door.engine)
+        door.point("faq", served, kind="VectorIndex", service="faq-index")  # type: ignore[arg-type] - it has a port
+        reference = {"name": "faq", "topK": 2, "variable": "context"}
+        door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+
+        async def asked(question: str, credential: str) -> None:
+            prompt = {"id": "answer", "variables": {"question": question}}
+            reply = await door.client(credential).chat.completions.create(
+                model="-", messages=[], extra_body={"prompt": prompt}
+            )
+            body, headers = {"id": reply.id, "rating": "down"}, {"authorization": f"Bearer {KEY}"}
+            assert (await door.http.post("/v1/feedback", json=body, headers=headers)).status == 200
+
+        before = counted(served, "llmops_retrieval_best_score_count")
+        await asked("Is the lamp waterproof?", KEY)
+        await asked("Does the moon shine at noon?", door.token("quality-eval"))
+        await asyncio.gather(*door.door.disliked.running)
+    assert counted(served, "llmops_retrieval_best_score_count") == before + 1
+    poor = {one["text"]: one["disliked"] for one in get(f"http://127.0.0.1:{served.port}/poor")["questions"]}
+    assert poor["Is the lamp waterproof?"] == 1
+    assert "Does the moon shine at noon?" not in poor
 
 
 def test_a_page_of_passages_is_bounded_and_what_is_wrong_with_it_is_a_sentence(served: Index) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from aiohttp import web
 from tests.unit.gateway.world import KEY, World, fails
 
 from llmops import cli
@@ -134,6 +137,33 @@ async def test_at_the_door_a_key_is_needed_and_what_the_model_refuses_is_not_the
             await model.ask(asked(passage(), model.whole))
     with pytest.raises(Unknown, match=r"no door answers at http://127\.0\.0\.1:9/v1/chat"):
         await Model("shop", "support", "http://127.0.0.1:9").ask({})
+
+
+async def test_without_a_door_the_services_own_pods_are_asked_through_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World() as world:
+        paths: list[str] = []
+
+        async def proxied(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+            paths.append(request.path)
+            return await world.engine.echo(request, body)
+
+        world.engine.answer = proxied
+        user = {"contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{world.engine.port}"}}],
+                "users": [{"name": "u", "user": {"token": "x"}}]}  # fmt: skip
+        (tmp_path / "config").write_text(yaml.safe_dump(user))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        async with Model("shop", "support") as model:
+            assert TEXT in await model.ask(asked(passage(), model.whole))
+            assert paths == ["/api/v1/namespaces/shop/services/http:support-llm:80/proxy/v1/chat/completions"]
+            world.engine.answer = fails(503)
+            with pytest.raises(Unknown, match=r"ask again with --door http://localhost:8080 and a key in LLMOPS_KEY"):
+                await model.ask(asked(passage(), model.whole))
+            world.engine.answer = fails(400)
+            with pytest.raises(Refused):
+                await model.ask(asked(passage(), model.whole))
 
 
 def test_a_count_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
