@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.server import widen
 from llmops.retrieval.server.widen import first, wider
 from llmops.retrieval.stores import open_reader, open_store
-from llmops.retrieval.stores.base import Asked, Index
+from llmops.retrieval.stores.base import Asked, Away, Found, Index, Reader
 
 FILTER = "source == 'a'"
 
@@ -59,6 +60,28 @@ def test_what_comes_short_is_widened_until_everything_was_looked_at(
     more = wider(asked(10, search), found, rows)
     assert (more.search if more else None) == then
     assert wider(asked(10, search, ""), found, rows) is None
+
+
+class Failing:
+    """An engine that finds one passage, and does not answer a wider search."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+
+    async def search(self, collection: str, one: Asked) -> list[Found]:
+        self.asked.append(one)
+        if len(self.asked) > 1:
+            raise Away("no answer in time")
+        return [Found("a#0", "text", "a", 0.5, {})]
+
+
+async def test_an_engine_that_does_not_answer_the_wider_search_costs_nobody_the_first_answer() -> None:
+    engine = Failing()
+    found = await widen.search(cast("Reader", engine), "c", asked(10, {"ef": 64}), 10**6)
+    assert ([one.id for one in found], len(engine.asked)) == (["a#0"], 2)
+    assert engine.asked[1].seconds < engine.asked[0].seconds
+    with pytest.raises(Away):
+        await widen.search(cast("Reader", engine), "c", asked(10, {"ef": 64}), 10**6)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from llmops.retrieval.stores.base import Asked, Found, Reader
+from llmops.retrieval.stores.base import Asked, Away, Found, Reader
 from llmops.telemetry import metrics
 
 MARGIN = 4
@@ -28,6 +28,7 @@ TIMES = 16
 MOST = {"ef": 4096, "nprobe": 1024}
 SECONDS = 1.0
 """After which nothing wider is begun: a late answer is worse than one that lacks something."""
+PATIENCE = 2.0
 
 
 async def search(reader: Reader, rows: int, collection: str, asked: Asked) -> list[Found]:
@@ -37,7 +38,10 @@ async def search(reader: Reader, rows: int, collection: str, asked: Asked) -> li
     while (more := wider(wanted, len(found), rows)) is not None and time.monotonic() - began < SECONDS:
         wanted = more
         metrics.RETRIEVAL_WIDENED.inc()
-        found = await reader.search(collection, wanted)
+        try:
+            found = await reader.search(collection, replace(wanted, seconds=PATIENCE))
+        except Away:
+            break
     return found[: asked.top_k]
 
 
