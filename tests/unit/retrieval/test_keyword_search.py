@@ -81,7 +81,7 @@ def bm25(texts: Sequence[str], question: str, k1: float = 1.5, b: float = 0.75) 
 
 async def by_words(reader: Reader, collection: str, question: str, k: int = 10, **more: Any) -> list[str]:
     asked = Asked(vectors(1)[0].tolist(), k, **more)
-    return [one.found.id for one in await ranked(reader, collection, asked, question, "Keyword")]
+    return [one.found.id for one in await ranked(reader.search, collection, asked, question, "Keyword")]
 
 
 async def test_the_order_is_bm25s_as_it_is_counted_by_hand_and_a_restart_changes_nothing(
@@ -141,22 +141,22 @@ async def test_a_score_is_nearness_however_a_passage_was_found(store: Store, rea
     made = built(store, replace(HNSW, metric=metric))
     await reader.load(made)
     asked = Asked((vectors(1)[0] * 2).tolist(), NUMBER, search={"ef": 512}, metric=metric)
-    near = {one.found.id: one.found.score for one in await ranked(reader, made, asked, "", "Dense")}
-    words_ = await ranked(reader, made, replace(asked, top_k=20), "w1 w2 e4711", "Keyword")
+    near = {one.found.id: one.found.score for one in await ranked(reader.search, made, asked, "", "Dense")}
+    words_ = await ranked(reader.search, made, replace(asked, top_k=20), "w1 w2 e4711", "Keyword")
     assert len(words_) == 20
     assert [one.found.score for one in words_] == pytest.approx([near[one.found.id] for one in words_], abs=1e-4)
 
 
 async def test_both_kinds_are_fused_and_each_passage_tells_why_it_is_there(reader: Reader, whole: str) -> None:
     asked = Asked(vectors(41)[40].tolist(), 3, search={"ef": 64})
-    found = await ranked(reader, whole, asked, "E4711", "Hybrid")
+    found = await ranked(reader.search, whole, asked, "E4711", "Hybrid")
     assert [one.found.id for one in found][:2] == [passages(TEXTS)[40].id, passages(TEXTS)[0].id]
     assert (found[0].ranks["dense"], found[1].ranks["keyword"], len(found)) == (1, 1, 3)
     assert found[1].found.text == TEXTS[0]
-    dense = await ranked(reader, whole, asked, "E4711", "Dense")
+    dense = await ranked(reader.search, whole, asked, "E4711", "Dense")
     assert [one.ranks for one in dense] == [{}] * 3
     # a question without a word is one of nearness alone
-    assert [one.found.id for one in await ranked(reader, whole, asked, "?", "Hybrid")] == [
+    assert [one.found.id for one in await ranked(reader.search, whole, asked, "?", "Hybrid")] == [
         one.found.id for one in dense
     ]
 
@@ -165,5 +165,5 @@ async def test_a_generation_without_words_is_written_and_searched_as_ever(store:
     made = built(store, replace(HNSW, keyword=False))
     await reader.load(made)
     store.insert(made, passages(["changed"], 3), [vectors(4)[3].tolist()], again=True)
-    (first,) = await ranked(reader, made, Asked(vectors(10)[9].tolist(), 1), "x", "Dense")
+    (first,) = await ranked(reader.search, made, Asked(vectors(10)[9].tolist(), 1), "x", "Dense")
     assert first.found.id == passages(TEXTS)[9].id

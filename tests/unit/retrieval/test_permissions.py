@@ -100,7 +100,8 @@ async def begin(where: Any) -> tuple[aiohttp.ClientSession, web.AppRunner, Reade
     space = await Embedder(session, url, "shop/tiny").space("")
     store = open_store(where, "shop_faq", "faq__g", patience=10)
     embedding = {"url": url, "model": "shop/tiny", "document_prefix": "", "query_prefix": ""}
-    told = {"generation": 1, "complete": True, "space": space.dumps(), "embedding": embedding, "search": {"ef": 100}}
+    told = {"generation": 1, "complete": True, "space": space.dumps(), "embedding": embedding, "search": {"ef": 100},
+            "rows": len(DOCUMENTS)}  # fmt: skip
     made = store.create("faq__g1_x", WIDTH, Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100}), told)
     passages = [Passage(f"{name}#0", name, "s", f"text of {name}", one) for name, one in DOCUMENTS.items()]
     store.insert(made.collection, passages, [vector(one.text) for one in passages])

@@ -109,7 +109,7 @@ async def test_the_model_orders_more_passages_than_are_asked_for_and_nearness_st
 ) -> None:
     one, reranker = service
     one.says = {"results": results(-3.5, 9.0, 0.25)}
-    found = await answer(Shelf(), Way(reranker=reranker), "c", Asked((), 2), "red tent?")  # type: ignore[arg-type]
+    found = await answer(Shelf().search, Way(reranker=reranker), "c", Asked((), 2), "red tent?")
     assert found.reranked is True
     assert [(one.found.id, one.found.score, one.relevance) for one in found.passages] == [
         ("d#1", 0.9, 9.0), ("d#2", 0.8, 0.25),
@@ -122,7 +122,7 @@ async def test_without_the_model_or_past_its_time_the_order_of_before_is_answere
     one, reranker = service
     one.wait.clear()
     for problem in ("did not read 3 passages within 0.5 s: lower spec.query.rerank.candidates", "answered 503"):
-        found = await answer(Shelf(), Way(reranker=reranker), "c", Asked((), 2), "red tent?")  # type: ignore[arg-type]
+        found = await answer(Shelf().search, Way(reranker=reranker), "c", Asked((), 2), "red tent?")
         assert ([each.found.id for each in found.passages], found.reranked) == (["d#0", "d#1"], False)
         assert problem in found.problem
         one.wait.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.server import widen
 from llmops.retrieval.server.widen import first, wider
 from llmops.retrieval.stores import open_reader, open_store
-from llmops.retrieval.stores.base import Asked, Away, Found, Index, Reader
+from llmops.retrieval.stores.base import Asked, Away, Found, Index, Reader, Restriction
 
 FILTER = "source == 'a'"
 
@@ -32,6 +33,8 @@ def asked(top_k: int, search: Mapping[str, int], filter_: str = FILTER) -> Asked
         (asked(100, {"ef": 64}), 100),
         (asked(10, {"ef": 64}, ""), 10),
         (asked(10, {}), 10),  # FLAT looks at everything anyway
+        (replace(asked(10, {"ef": 64}, ""), only=Restriction("groups")), 40),
+        (replace(asked(10, {"ef": 64}), words="boots"), 10),  # and so does BM25
     ],
 )
 def test_a_filtered_search_asks_for_more_to_see_how_starved_it_is(one: Asked, top_k: int) -> None:
@@ -77,11 +80,11 @@ class Failing:
 
 async def test_an_engine_that_does_not_answer_the_wider_search_costs_nobody_the_first_answer() -> None:
     engine = Failing()
-    found = await widen.search(cast("Reader", engine), "c", asked(10, {"ef": 64}), 10**6)
+    found = await widen.search(cast("Reader", engine), 10**6, "c", asked(10, {"ef": 64}))
     assert ([one.id for one in found], len(engine.asked)) == (["a#0"], 2)
     assert engine.asked[1].seconds < engine.asked[0].seconds
     with pytest.raises(Away):
-        await widen.search(cast("Reader", engine), "c", asked(10, {"ef": 64}), 10**6)
+        await widen.search(cast("Reader", engine), 10**6, "c", asked(10, {"ef": 64}))
 
 
 @pytest.mark.parametrize(
