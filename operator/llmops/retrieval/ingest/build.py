@@ -297,7 +297,7 @@ def _measured(
 ) -> Measured:
     from llmops.retrieval.ingest.measure import Asked, figures
 
-    asked = Asked(questions, vectors, ask)
+    asked = Asked(questions, vectors, ask, more=wanted.keyword or wanted.rerank is not None)
     name, gates_ = built.collection, wanted.gates
     found, search = figures(store, name, wanted.metric, wanted.search, gates_, asked, wanted.auto_tune)
     return Measured(found.told(), gates.judge(gates_, found), search)

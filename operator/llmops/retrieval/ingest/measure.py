@@ -28,6 +28,7 @@ class Asked:
     questions: Questions
     vectors: Sequence[Sequence[float]]
     ask: Ask
+    more: bool = False  # than one search of vectors: then what a question takes is what users wait for
 
 
 def figures(
@@ -48,7 +49,11 @@ def figures(
             break
         wanted["ef"] = wanted["ef"] * 2
     at_k = {gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"}
-    answered = {k: _answered(collection, asked, wanted, k) for k in sorted(at_k)} if asked.questions else {}
+    answered, took = {}, []
+    for k in sorted(at_k) if asked.questions else ():
+        answered[k], seconds = _answered(collection, asked, wanted, k)
+        took += seconds
+    latencies = took if asked.more and took else latencies
     told = Figures(len(rows), recall, answered, len(asked.questions), sorted(latencies), wanted.get("ef"))
     return told, wanted
 
@@ -94,11 +99,13 @@ def _ann(
     return {k: sum(shares) / len(shares) for k, shares in hits.items() if shares}, latencies
 
 
-def _answered(collection: str, asked: Asked, search: Mapping[str, int], k: int) -> float:
-    """The share of what answers a question that is among its first k passages, over all questions."""
-    shares = []
+def _answered(collection: str, asked: Asked, search: Mapping[str, int], k: int) -> tuple[float, list[float]]:
+    """The share of what answers a question that is among its first k passages, over all questions; and latencies."""
+    shares, took = [], []
     for (question, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
+        started = time.perf_counter()
         found = asked.ask(collection, question, vector, k, search)
+        took.append(time.perf_counter() - started)
         named = {name for one, document in found for name in (one, document, document.split("/", 1)[-1])}
         shares.append(len(named & set(relevant)) / len(set(relevant)))
-    return sum(shares) / len(shares)
+    return sum(shares) / len(shares), took
