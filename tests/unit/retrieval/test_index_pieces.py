@@ -6,13 +6,11 @@ import json
 import math
 import random
 
-import numpy as np
 import pytest
 
 from llmops.retrieval import space
 from llmops.retrieval.gates import Figures, judge
 from llmops.retrieval.ingest.chunk import estimate, passages
-from llmops.retrieval.ingest.measure import Neighbours
 from llmops.retrieval.ingest.parse import Document
 from llmops.retrieval.server.app import Query, Refused, parse
 from llmops.retrieval.space import PROBES, Space
@@ -110,12 +108,6 @@ def test_headings_are_never_crossed_and_each_passage_says_under_which_it_stands(
     assert cut[2].metadata == {"title": "Shop", "headings": "Boots > Care"}
     assert len(cut) > 4
     assert all(one.text.startswith("Tents\nA tent") for one in cut[3:])
-
-
-def test_exact_neighbours_do_not_count_the_vector_itself() -> None:
-    rows = np.array([[1, 0], [0.9, 0.1], [0, 1], [-1, 0]], "f4")
-    for metric in ("Cosine", "IP", "L2"):
-        assert Neighbours(list("abcd"), rows, metric).nearest(0, 1) == {"b"}
 
 
 @pytest.mark.parametrize(

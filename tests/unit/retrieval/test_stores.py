@@ -152,6 +152,18 @@ def test_every_passage_comes_back_in_pages_with_its_own_vector(store: Store) -> 
     assert store.documents(made.collection) == {one.document for one in passages(number)}
 
 
+def test_vectors_are_fetched_by_name_whatever_stands_in_it(store: Store) -> None:
+    names = ["a/it's#0", 'a/"so"#0', "a/back\\slash#0", "a/größe 😀#0", "a/new\nline#0"]
+    made, given = empty(store, 1), vectors(len(names))
+    rows = [replace(one, id=name) for one, name in zip(passages(len(names)), names, strict=True)]
+    store.insert(made.collection, rows, given.tolist())
+    store.settle(made.collection)
+    found = store.fetch(made.collection, [*names, "a/nothing"])
+    assert found.keys() == set(names)
+    for name, vector in zip(names, given, strict=True):
+        assert np.allclose(found[name] / np.linalg.norm(found[name]), vector / np.linalg.norm(vector), atol=1e-5)
+
+
 def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(store: Store) -> None:
     made = empty(store, 1)
     store.insert(made.collection, passages(30)[:20], vectors(30)[:20].tolist())

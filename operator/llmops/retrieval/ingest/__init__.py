@@ -6,6 +6,7 @@
     spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded
     embed.py      texts -> vectors, batches that adapt to what the service takes
     ask.py        asks a generation as the query server will, for the labelled questions
+    exact.py      exact search over a sample, in one pass
     measure.py    recall against exact search, recall on labelled questions, latency
     report.py     progress, outcome and failure into the Job's one ConfigMap
     main.py       the process

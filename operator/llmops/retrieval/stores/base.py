@@ -200,6 +200,9 @@ class Store(Protocol):
     def vectors(self, collection: str) -> Iterator[Page]:
         """Every passage's vector, a page in memory at a time."""
 
+    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        """The vectors of these passages, those that are there."""
+
     def documents(self, collection: str) -> set[str]:
         """The documents that the passages are of."""
 

@@ -151,6 +151,17 @@ class MilvusStore:
                 np.array([row["vector"] for row in page], np.float32),
             )
 
+    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        for at in range(0, len(ids), PAGE):
+            # not `ids=`: the client puts single quotes around each, and names have some
+            some = json.dumps(list(ids[at : at + PAGE]), ensure_ascii=False)
+            rows = self.client.query(
+                collection, filter=f"id in {some}", output_fields=["id", "vector"], consistency_level="Strong"
+            )
+            found |= {row["id"]: np.array(row["vector"], np.float32) for row in rows}
+        return found
+
     def documents(self, collection: str) -> set[str]:
         return {row["document"] for page in self._pages(collection, "id", "document") for row in page}
 
