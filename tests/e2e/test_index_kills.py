@@ -146,6 +146,17 @@ def test_a_document_that_breaks_stays_as_it_was_and_is_named(index: Index) -> No
     third = index.build(copy_vectors=True, never_delete=True)
     assert (third.rows, third.carried, third.removed) == (3, 2, 0)
 
+    # but a source that a person took out of the spec goes, if that is not too much at once
+    (other := index.folder / "mounted/sources/other").mkdir()
+    (other / "sledges.md").write_text("Sledges are not rented out.")
+    both = (*index.work.sources, SourceWork("other", "Auto", "id", "text", kind="pvc", address="/"))
+    assert index.build(sources=both).rows == 4
+    without = replace(index.work.sources[1], look="4")
+    code, out = index.run(sources=(without,), max_delete_percent=30)
+    assert (code, "3 of 4 documents are gone" in (out / "failure.txt").read_text()) == (3, True)
+    last = index.build(max_delete_percent=75)
+    assert (last.rows, last.carried, last.removed) == (1, 0, 3)
+
 
 def test_passages_that_are_cut_anew_keep_the_vectors_of_equal_texts(index: Index) -> None:
     long = " ".join(row["answer"] for row in real_texts(40))

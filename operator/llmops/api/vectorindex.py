@@ -313,6 +313,13 @@ class IndexSettings(Model):
     """How to search."""
 
 
+class IndexBuild(Model):
+    """The Job that builds and measures."""
+
+    memory: Quantity = "4Gi"
+    """The most memory it may take; it asks for 256Mi. A build that needed more begins again when this is raised."""
+
+
 class Refresh(Model):
     """When to read the sources again."""
 
@@ -321,7 +328,8 @@ class Refresh(Model):
     on_source_change: bool = True
     """When a followed source changes."""
     delete_policy: Literal["OnCompleteListing", "Never"] = "OnCompleteListing"
-    """Remove passages whose document is gone only when the whole source could be listed, or never."""
+    """Remove passages whose document is gone only when the whole source could be listed, or never. Those of a source
+    that is taken out of spec.sources go either way."""
     max_delete_percent: Annotated[int, Field(ge=0, le=100)] = 30
     """Removing more than this share is not done but reported."""
 
@@ -478,6 +486,8 @@ class VectorIndexSpec(Model):
     """The index in the engine."""
     refresh: Refresh = Refresh()
     """When to read the sources again."""
+    build: IndexBuild = IndexBuild()
+    """The Job that builds and measures."""
     rollout: IndexRollout = IndexRollout()
     """How a new generation reaches queries."""
     query: QuerySettings = QuerySettings()

@@ -221,7 +221,8 @@ def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
                 "args": ["index", "--work", "/etc/llmops/work", "--mounted", MOUNTED, "--scratch", "/scratch",
                          "--report", report],
                 "env": [{"name": "OMP_NUM_THREADS", "value": "1"}, *credentials(index)],
-                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}},
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"},
+                              "limits": {"memory": index.spec.build.memory}},
                 "securityContext": RESTRICTED,
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "volumeMounts": [

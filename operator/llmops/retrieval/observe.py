@@ -72,6 +72,13 @@ class Run:
         return str(self._data.get(FAILURE) or ended.get("message") or "the Job failed")
 
     @property
+    def memory(self) -> str | None:
+        """The most that its Job may take."""
+        pod = (((self.job or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
+        limits = [(one.get("resources") or {}).get("limits") or {} for one in pod.get("containers") or []]
+        return str(limits[0]["memory"]) if limits and "memory" in limits[0] else None
+
+    @property
     def progress(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = json.loads(self._data.get(PROGRESS) or "{}")
         return found
@@ -104,6 +111,7 @@ class Seen:
     servers_ready: int = 0
     runs: tuple[Run, ...] = ()
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
+    out_of_memory: frozenset[str] = frozenset()  # Jobs with a pod that was ended as it took more than its limit
     trouble: str | None = None  # why a pod of ours does not start
     pinned: tuple[int, ...] = ()  # generations that releases name
     turns: Turns = field(default_factory=Turns)
@@ -149,7 +157,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
         questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
-        await _runs(index, cluster), _building(pods), _trouble(pods), _pinned(key, cluster), when,
+        await _runs(index, cluster), _building(pods), _out_of_memory(pods), _trouble(pods), _pinned(key, cluster), when,
         reranker_of(index, cluster), through_door(index, cluster),
     )  # fmt: skip
     if not when.due:
@@ -236,6 +244,16 @@ def _building(pods: list[Object]) -> frozenset[str]:
         for pod in pods
         if pod["metadata"]["labels"].get(PART) == BUILD
         and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    )
+
+
+def _out_of_memory(pods: list[Object]) -> frozenset[str]:
+    return frozenset(
+        str(pod["metadata"]["labels"].get("job-name"))
+        for pod in pods
+        if pod["metadata"]["labels"].get(PART) == BUILD
+        for one in (pod.get("status") or {}).get("containerStatuses") or []
+        if ((one.get("state") or {}).get("terminated") or {}).get("reason") == "OOMKilled"
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from llmops.api import Reason
+from llmops.api.quantities import quantity
 from llmops.kube.resources import Object
 from llmops.retrieval import children
 from llmops.retrieval.engines import ENGINES, unavailable
@@ -137,12 +138,26 @@ def _with_work(seen: Seen, work: Work) -> Plan:
     if run.outcome is not None:
         return _finished(seen, work, run, run.outcome)
     if run.failure is not None:
-        sentence = f"Job {children.job_name(seen.index, work)}: {run.failure}"
-        return Plan(State.FAILED, Reason.BUILD_FAILED, sentence, keep=_kept(seen, key), work=work, run=run)
+        return _failed(seen, work, run, run.failure)
     if run.ended:  # somebody deleted its outcome: the Job goes, and it is measured again
         return Plan(State.BUILDING, Reason.BUILDING, "measuring again: the outcome was deleted", work=work,
                     look_after=STOPPING)  # fmt: skip
     return _build(seen, work, run)
+
+
+def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
+    """For good; but one that had too little memory begins again where it may take another amount."""
+    name, keep = children.job_name(seen.index, work), _kept(seen, run.key)
+    if name not in seen.out_of_memory:
+        return Plan(State.FAILED, Reason.BUILD_FAILED, f"Job {name}: {failure}", keep=keep, work=work, run=run)
+    had, may = run.memory or seen.index.spec.build.memory, seen.index.spec.build.memory
+    if quantity(had) != quantity(may):
+        served = {seen.served.key} if seen.served else set()
+        told = f"begins again: it needed more memory than {had} and may take {may} now"
+        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_of(seen, served - {run.key}), work=work,
+                    look_after=STOPPING)  # fmt: skip
+    told = f"Job {name} needed more memory than its limit of {had}: raise spec.build.memory, and it goes on"
+    return Plan(State.FAILED, Reason.OUT_OF_MEMORY, told, keep=keep, work=work, run=run)
 
 
 def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:

@@ -40,6 +40,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"rollout": {"keepGenerations": 5}}, Nothing()),
         ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
         ({"embedding": {"batchSize": 8}}, Nothing()),
+        ({"build": {"memory": "8Gi"}}, Nothing()),
         ({"index": {"parameters": {"M": 16}}}, Nothing()),  # the default, written out
         ({"access": {"from": "All"}}, Nothing()),
     ],
@@ -171,6 +172,32 @@ def test_a_failed_job_says_why_in_its_own_words() -> None:
     wanted = plan(replace(index, runs=(Run(work_of(index).parts.key, job(index, "Failed"), results),)))
     assert wanted.state is State.FAILED
     assert wanted.sentence.endswith("row 3: not JSON")
+
+
+def out_of_memory(index: Seen, limit: str) -> Seen:
+    """Its Job failed for good, and a pod of it was OOMKilled."""
+    failed = job(index, "Failed")
+    pod = {"containers": [{"resources": {"limits": {"memory": limit}}}]}
+    failed = {**failed, "spec": {"template": {"spec": pod}}}
+    run = Run(work_of(index).parts.key, failed, None)
+    return replace(index, runs=(*index.runs, run), out_of_memory=frozenset({failed["metadata"]["name"]}))
+
+
+def test_a_build_without_enough_memory_says_what_to_set_and_goes_on_when_it_is_set(served: Seen) -> None:
+    change = {"index": {"parameters": {"M": 32}}}
+    wanted = plan(out_of_memory(seen(change, served.raw["status"], runs=served.runs), "4Gi"))
+    assert (wanted.state, wanted.reason) == (State.FAILED, "OutOfMemory")
+    assert "needed more memory than its limit of 4Gi: raise spec.build.memory" in wanted.sentence
+    raised = {**change, "build": {"memory": "8Gi"}}
+    more = out_of_memory(seen(raised, served.raw["status"], runs=served.runs), "4Gi")
+    again = plan(more)
+    assert again.state is State.BUILDING
+    assert {one["metadata"]["name"] for one in again.keep if one["kind"] == "Job"} == {
+        f"faq-index-{work_of(served).short}"
+    }
+    begins = begun(plan(seen(raised, served.raw["status"], runs=served.runs)))
+    (container,) = begins["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"memory": "8Gi"}
 
 
 def test_an_outcome_that_somebody_deleted_is_measured_again(served: Seen) -> None:

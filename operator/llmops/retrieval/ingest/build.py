@@ -175,8 +175,9 @@ class Making:
         """A source that suddenly lost most of its documents is more often an accident than meant."""
         before = self.store.documents(active.collection)
         unseen = {one: one.partition("/")[0] for one in before if not self.spool.has_document(one)}
-        never = self.wanted.never_delete
-        staying = {one for one, source in unseen.items() if self.reading.stays(one, source, never)}
+        # what a person took out of the spec goes, whatever spec.refresh.deletePolicy says of what vanished by itself
+        named, never = {one.name for one in self.wanted.sources}, self.wanted.never_delete
+        staying = {one for one, source in unseen.items() if source in named and self.reading.stays(one, source, never)}
         gone = unseen.keys() - staying
         most = self.wanted.max_delete_percent
         if before and len(gone) * 100 > most * len(before):
