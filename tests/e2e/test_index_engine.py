@@ -229,6 +229,8 @@ def test_ef_is_raised_until_the_recall_gate_passes(index: Index) -> None:
     tuned = index.build(auto_tune=True)
     assert (tuned.served, tuned.embedded, tuned.measured["annRecallAt10"]) == (True, 0, "1.000")
     assert int(tuned.measured["ef"]) > 11
+    assert [one["ef"] for one in tuned.curve] == [11 * 2**at for at in range(len(tuned.curve))]
+    assert tuned.curve[-1]["recall"] == "1.000"
 
 
 def test_most_documents_gone_is_an_accident_until_it_is_allowed(index: Index) -> None:
@@ -266,7 +268,7 @@ def test_another_model_behind_the_same_address_is_noticed_and_its_generation_fli
     question = "How do I change my email address?"
     with engine(milvus_lite, tmp_path / "data", index.engine_port), index.serving():
         with embedder(index.embedder_port):
-            assert index.build().served
+            assert index.build(gates=(ANN, {"type": "ScoreDrift", "max": "0.2"})).served
             until(lambda: index.found(question) == "faq/q001#0", 10)
         # as many numbers, elsewhere: no error would tell, only worse passages
         with embedder(index.embedder_port, pooling="cls"):
@@ -274,4 +276,10 @@ def test_another_model_behind_the_same_address_is_noticed_and_its_generation_fli
             assert index.search(question)[0] == 503
             built = index.build(embedding=replace(index.work.embedding, revision="r2"), copy_vectors=True)
             assert built.embedded == 100  # no vector of the other space was copied
+            assert not built.served  # this model's scores are others, and the gate says so
+            assert "ScoreDrift: the best scores of 100 stored passages have the median" in built.failed
+            eight = {"type": "Latency", "max": "10s", "concurrency": 8}
+            built = index.build(gates=(ANN, {"type": "ScoreDrift", "max": "100"}, eight))
+            assert (built.served, built.embedded) == (True, 0)
+            assert "p95 of 200 searches, 8 at a time" in built.gates[2].sentence
             until(lambda: index.search(question)[1].get("generation") == built.generation, 15)

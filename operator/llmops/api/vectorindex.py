@@ -10,7 +10,6 @@ from llmops.api.common import (
     Access,
     Column,
     Cron,
-    Duration,
     KubernetesObject,
     Model,
     Name,
@@ -348,11 +347,21 @@ class IndexGate(Model):
 
     RULES = (
         Rule(
-            "self.type == 'Latency' ? has(self.max) && !has(self.min) : has(self.min) && !has(self.max)",
-            "Latency needs max, such as 50ms; every other gate needs min",
+            "self.type in ['Latency', 'ScoreDrift'] ? has(self.max) && !has(self.min)"
+            " : has(self.min) && !has(self.max)",
+            'Latency needs max, such as 50ms, and ScoreDrift too, such as "0.2"; every other gate needs min',
         ),
         Rule(
-            "self.type in ['RowCount', 'Latency'] || !has(self.min) || type(self.min) == string &&"
+            "self.type != 'Latency' || !has(self.max) || self.max.matches('[a-z]$')",
+            "Latency is a time: write max with its unit, such as 50ms",
+        ),
+        Rule(
+            "self.type != 'ScoreDrift' || !has(self.max) || self.max.matches('[0-9]$')",
+            'ScoreDrift is a number: write max as a decimal in quotes, such as "0.2"',
+        ),
+        Rule("!has(self.concurrency) || self.type == 'Latency'", "concurrency belongs to Latency: remove it"),
+        Rule(
+            "self.type in ['RowCount', 'Latency', 'ScoreDrift'] || !has(self.min) || type(self.min) == string &&"
             " double(string(self.min)) <= 1.0",
             'recall is between 0 and 1: write min as a decimal in quotes, such as "0.95"',
         ),
@@ -362,17 +371,29 @@ class IndexGate(Model):
         ),
         Rule("(self.type == 'Retrieval') == has(self.evalJobRef)", "write evalJobRef if and only if type is Retrieval"),
     )
-    type: Literal["AnnRecall", "Retrieval", "Latency", "RowCount"]
+    type: Literal["AnnRecall", "Retrieval", "Latency", "RowCount", "ScoreDrift"]
     """AnnRecall: this index against exact search. Retrieval: recall on labelled questions. Latency: of a search.
-    RowCount: passages."""
+    RowCount: passages. ScoreDrift: how far the best scores lie from those of the served generation."""
     min: _NUMBER_OR_FRACTION | None = None
     """The least it may be."""
-    max: Duration | None = None
-    """The most it may be, for Latency."""
+    max: (
+        Annotated[
+            str,
+            Field(max_length=26),
+            matches(
+                "([0-9]{1,6}(ms|s|m|h|d))+|[0-9]{1,12}([.][0-9]{1,12})?",
+                'write a duration such as 50ms for Latency, a decimal in quotes such as "0.2" for ScoreDrift',
+            ),
+        ]
+        | None
+    ) = None
+    """The most it may be: a time for Latency, a population stability index for ScoreDrift."""
     at_k: Annotated[int, Field(ge=1, le=1000)] = 10
     """Recall among the first so many."""
     percentile: Annotated[int, Field(ge=1, le=100)] = 95
     """Which percentile, for Latency."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Searches at a time, for Latency; one if absent."""
     eval_job_ref: Ref | None = None
     """An EvalJob whose dataset has the questions and the passages that answer them."""
 
@@ -521,6 +542,17 @@ class Generation(Model):
     """Identities that failed their gates and are not built again by themselves."""
 
 
+class CurvePoint(Model):
+    """One way to search that was tried."""
+
+    ef: int
+    """How many candidates were looked at."""
+    recall: Annotated[str, Field(max_length=26)]
+    """Of the AnnRecall gate; of several the worst."""
+    p95: Annotated[str, Field(max_length=26)]
+    """Of a search, one at a time."""
+
+
 class EmbeddingStatus(Model):
     """The model the active generation was embedded with."""
 
@@ -547,6 +579,8 @@ class VectorIndexStatus(Status):
     """Passages in the active generation."""
     measured: Annotated[dict[str, int | Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
     """What was measured, such as annRecallAt10, retrievalRecallAt4, p95 and ef."""
+    curve: Annotated[list[CurvePoint], Field(max_length=20)] = []
+    """What autoTuneSearch tried with the generation that was measured last, and what each cost."""
     embedding: EmbeddingStatus | None = None
     """The model it was embedded with."""
     last_refresh: Annotated[str, Field(max_length=40)] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.api.quantities import seconds
@@ -11,21 +11,47 @@ from llmops.retrieval.outcome import GateResult
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far the best scores lie from those of the served generation; `why` where that cannot be told."""
+
+    of: str
+    many: int
+    apart: float = 0.0
+    then: float = 0.0  # medians
+    now: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One ef: the recall (of several AnnRecall gates the worst) and the time of a search."""
+
+    ef: int
+    recall: float
+    p95: float
+
+    def told(self) -> dict[str, str | int]:
+        """As in status.curve."""
+        return {"ef": self.ef, "recall": f"{self.recall:.3f}", "p95": _milliseconds(self.p95)}
+
+
+@dataclass(frozen=True)
 class Figures:
-    """What was measured of a generation; recalls by k, latencies in seconds, ascending."""
+    """What was measured of a generation; recalls by k, latencies in seconds, ascending, by searches at a time."""
 
     rows: int
     ann_recall: Mapping[int, float] = field(default_factory=dict)
     retrieval_recall: Mapping[int, float] = field(default_factory=dict)
     questions: int = 0
-    latencies: Sequence[float] = ()
+    latencies: Mapping[int, Sequence[float]] = field(default_factory=dict)
     ef: int | None = None
+    tried: Sequence[Tried] = ()  # with autoTuneSearch
+    index: str = ""  # its type and parameters, in words
+    drift: Drift | None = None
 
-    def percentile(self, percent: int) -> float | None:
+    def percentile(self, percent: int, at_a_time: int = 1) -> float | None:
         """A latency that so many percent of the searches stayed within."""
-        if not self.latencies:
-            return None
-        return self.latencies[max(0, -(-len(self.latencies) * percent // 100) - 1)]
+        return percentile(self.latencies.get(at_a_time, ()), percent)
 
     def told(self) -> dict[str, str | int]:
         """As in status.measured."""
@@ -39,6 +65,11 @@ class Figures:
         return told
 
 
+def percentile(ascending: Sequence[float], percent: int) -> float | None:
+    """What so many percent stay within."""
+    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)] if ascending else None
+
+
 def judge(gates: Sequence[Mapping[str, Any]], figures: Figures) -> tuple[GateResult, ...]:
     """Every gate's result, in the spec's order."""
     return tuple(_GATES[gate["type"]](gate, figures) for gate in gates)
@@ -49,7 +80,23 @@ def _ann_recall(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     k, least = gate.get("atK", 10), float(gate["min"])
     found = figures.ann_recall.get(k)
     at = f" with ef {figures.ef}" if figures.ef is not None else ""
-    return _at_least("AnnRecall", found, least, f"of the {k} nearest passages the index finds {{}}{at}")
+    result = _at_least("AnnRecall", found, least, f"of the {k} nearest passages the index finds {{}}{at}")
+    return result if result.passed or found is None else replace(result, sentence=result.sentence + _better(figures))
+
+
+def _better(figures: Figures) -> str:
+    """What would find more."""
+    if figures.index.startswith("IVF"):
+        return ": raise index.search.nprobe"
+    if figures.ef is None:
+        return ""
+    if not figures.tried:
+        return ": raise index.search.ef, or write rollout.autoTuneSearch: true"
+    most = "which looks at every passage" if figures.ef >= figures.rows else "the most that is tried"
+    return (
+        f": ef {figures.ef}, {most}, is not enough for {figures.index}: raise index.parameters.M and efConstruction, "
+        "or write index.type: FLAT"
+    )
 
 
 def _retrieval(gate: Mapping[str, Any], figures: Figures) -> GateResult:
@@ -69,13 +116,16 @@ def _at_least(name: str, found: float | None, least: float, told: str) -> GateRe
 
 
 def _latency(gate: Mapping[str, Any], figures: Figures) -> GateResult:
-    percent, most = gate.get("percentile", 95), seconds(gate["max"])
-    found = figures.percentile(percent)
+    """The engine's, through the query server's client: without the embedder's."""
+    percent, most, at_a_time = gate.get("percentile", 95), seconds(gate["max"]), gate.get("concurrency") or 1
+    found = figures.percentile(percent, at_a_time)
     if found is None:
         return GateResult("Latency", False, "Latency: nothing could be measured")
     passed = found <= most
     word = "at most" if passed else "more than the wanted"
-    return GateResult("Latency", passed, f"Latency: p{percent} is {_milliseconds(found)}, {word} {gate['max']}")
+    of = f"{len(figures.latencies[at_a_time])} searches, {'one' if at_a_time == 1 else at_a_time} at a time"
+    told = f"Latency: p{percent} of {of}, is {_milliseconds(found)}, {word} {gate['max']}"
+    return GateResult("Latency", passed, told)
 
 
 def _row_count(gate: Mapping[str, Any], figures: Figures) -> GateResult:
@@ -85,8 +135,32 @@ def _row_count(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     return GateResult("RowCount", passed, f"RowCount: {figures.rows} passages, {word} {least}")
 
 
+def _score_drift(gate: Mapping[str, Any], figures: Figures) -> GateResult:
+    """Another model or prefix may answer as well and yet score otherwise: minScore and poorBelow then mean something
+    else."""
+    found = figures.drift
+    if found is None:
+        return GateResult("ScoreDrift", False, "ScoreDrift: nothing could be measured")
+    if found.why:
+        return GateResult("ScoreDrift", True, f"ScoreDrift: nothing to compare: {found.why}")
+    most = float(gate["max"])
+    passed = found.apart <= most
+    told = (
+        f"ScoreDrift: the best scores of {found.many} {found.of} have the median {found.now:.3f} where the served "
+        f"generation's have {found.then:.3f}; they lie {found.apart:.2f} apart, "
+    )
+    more = "" if passed else ": look at minScore and query.poorBelow, then raise max"
+    return GateResult("ScoreDrift", passed, f"{told}{'at most' if passed else 'more than the wanted'} {most:g}{more}")
+
+
 def _milliseconds(duration: float) -> str:
     return f"{max(1, round(duration * 1000))}ms"
 
 
-_GATES = {"AnnRecall": _ann_recall, "Retrieval": _retrieval, "Latency": _latency, "RowCount": _row_count}
+_GATES = {
+    "AnnRecall": _ann_recall,
+    "Retrieval": _retrieval,
+    "Latency": _latency,
+    "RowCount": _row_count,
+    "ScoreDrift": _score_drift,
+}

@@ -42,6 +42,7 @@ class Outcome:
     skipped: int = 0  # how many of them in all
     carried: int = 0  # documents that were not seen and stay
     removed: int = 0  # documents that are gone
+    curve: tuple[Mapping[str, str | int], ...] = ()  # what was tried with autoTuneSearch
 
     def dumps(self) -> str:
         """As JSON."""
@@ -60,7 +61,7 @@ def loads(text: str) -> Outcome:
         raise ValueError(f"an outcome of a format other than {FORMAT}")
     try:
         gates = tuple(GateResult(**one) for one in raw.pop("gates"))
-        kept, problems = tuple(raw.pop("kept", ())), tuple(raw.pop("problems", ()))
-        return Outcome(gates=gates, kept=kept, problems=problems, **raw)
+        lists: dict[str, Any] = {name: tuple(raw.pop(name, ())) for name in ("kept", "problems", "curve")}
+        return Outcome(gates=gates, **lists, **raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an outcome that cannot be read: {error!r}") from None

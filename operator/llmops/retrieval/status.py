@@ -27,6 +27,8 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     if plan.outcome is not None and plan.outcome.served and plan.work is not None:
         kept = _served(seen, plan.outcome, plan.work)
         generation = _generation(plan.outcome, generation)
+    if plan.outcome is not None and plan.outcome.curve:
+        kept["curve"] = list(plan.outcome.curve)
     if plan.outcome is not None:
         generation["kept"] = list(plan.outcome.kept)[-100:]
     if plan.state is State.BUILDING and plan.run is not None and plan.work is not None:
@@ -51,7 +53,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     return told
 
 
-_KEPT = ("rows", "measured", "embedding", "lastRefresh", "unread", "memory")
+_KEPT = ("rows", "measured", "embedding", "lastRefresh", "unread", "memory", "curve")
 _PASSING = ("building", "buildingDigest", "rejected")
 
 

@@ -14,6 +14,7 @@ from llmops.evaluation.rows import Row
 from llmops.evaluation.runner import drift
 from llmops.evaluation.runner.answers import Answer, Answers
 from llmops.evaluation.verdict import Threshold, Verdict, judge
+from llmops.psi import psi
 
 SEED = "00ff" * 16
 TOPICS = {"returns": [1.0, 0.0, 0.0, 0.0], "delivery": [0.0, 1.0, 0.0, 0.0], "prices": [0.0, 0.0, 1.0, 0.0]}
@@ -74,7 +75,7 @@ def test_without_the_correction_chance_alone_would_look_like_drift():
         bins = profile["parts"]["question length"]
         values = np.array([[len(row.input)] for row in traffic(100, seed)[0]], dtype=float)
         counts = drift._counted(bins, values)
-        raw.append(float(drift.psi(np.array(bins["counts"])[None], counts[None])[0]))
+        raw.append(float(psi(np.array(bins["counts"])[None], counts[None])[0]))
         told.append(part.paired.delta)
     assert np.mean(raw) > 0.1
     assert np.mean(told) < np.mean(raw) / 2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from llmops.retrieval import space
-from llmops.retrieval.gates import Figures, judge
+from llmops.retrieval.gates import Drift, Figures, Tried, judge
 from llmops.retrieval.ingest.chunk import estimate, passages
 from llmops.retrieval.ingest.parse import Document
 from llmops.retrieval.server.app import Query, Refused, parse
@@ -28,14 +29,37 @@ TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40
         ({"type": "Retrieval", "atK": 4, "min": "0.87"}, False, "less than the wanted 0.87"),
         ({"type": "RowCount", "min": 100}, True, "100 passages"),
         ({"type": "RowCount", "min": 101}, False, "less than the wanted 101"),
-        ({"type": "Latency", "percentile": 50, "max": "20ms"}, True, "p50 is 20ms"),
-        ({"type": "Latency", "percentile": 95, "max": "30ms"}, False, "p95 is 40ms, more than the wanted 30ms"),
+        ({"type": "Latency", "percentile": 50, "max": "20ms"}, True, "p50 of 4 searches, one at a time, is 20ms"),
+        ({"type": "Latency", "percentile": 95, "max": "30ms"}, False, "is 40ms, more than the wanted 30ms"),
+        ({"type": "Latency", "concurrency": 8, "max": "60ms"}, True, "p95 of 2 searches, 8 at a time, is 60ms"),
+        ({"type": "Latency", "concurrency": 4, "max": "60ms"}, False, "nothing could be measured"),
+        ({"type": "ScoreDrift", "max": "0.2"}, True, "median 0.610 where the served generation's have 0.600"),
+        ({"type": "ScoreDrift", "max": "0.1"}, False, "0.12 apart, more than the wanted 0.1: look at minScore"),
     ],
 )
 def test_a_gate_says_what_was_measured_and_what_was_wanted(gate: dict[str, object], passed: bool, said: str) -> None:
-    figures = Figures(100, {10: 0.96}, {4: 0.86}, 100, [0.01, 0.02, 0.03, 0.04], 64)
+    figures = Figures(100, {10: 0.96}, {4: 0.86}, 100, {1: [0.01, 0.02, 0.03, 0.04], 8: [0.05, 0.06]}, 64)
+    figures = replace(figures, drift=Drift("questions", 100, 0.12, 0.6, 0.61))
     (result,) = judge([gate], figures)
     assert result.passed is passed
+    assert said in result.sentence
+
+
+TUNED = (Tried(64, 0.8, 0.01),)
+M4 = Figures(4000, {10: 0.93}, ef=4096, tried=TUNED, index="HNSW with M 4")
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        (M4, ": ef 4096, which looks at every passage, is not enough for HNSW with M 4: raise index.parameters.M and"),
+        (replace(M4, rows=10**6), ": ef 4096, the most that is tried, is not enough"),
+        (replace(M4, tried=()), "0.95: raise index.search.ef, or write rollout.autoTuneSearch: true"),
+        (replace(M4, ef=None, index="IVF_FLAT with nlist 128"), "0.95: raise index.search.nprobe"),
+    ],
+)
+def test_an_index_that_finds_too_little_says_what_would_find_more(figures: Figures, said: str) -> None:
+    (result,) = judge([{"type": "AnnRecall", "min": "0.95"}], figures)
     assert said in result.sentence
 
 

@@ -1,61 +1,127 @@
-"""What is measured is what will be served: questions by the mode's own way, and the time that it takes."""
+"""What is measured is what will be served: questions by the way that they will take, latency so many at a time, and
+the drift of best scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from llmops.retrieval.ingest import measure
-from llmops.retrieval.ingest.measure import Asked, figures
-from llmops.retrieval.stores.base import Page
+from llmops.retrieval.ingest.ask import Asking
+from llmops.retrieval.ingest.exact import Exact
+from llmops.retrieval.ingest.latency import enough, latencies
+from llmops.retrieval.ingest.measure import Asked as Labelled
+from llmops.retrieval.ingest.measure import _answered
+from llmops.retrieval.ingest.scores import PASSAGES, Scores, best, drift
+from llmops.retrieval.rank import Way
+from llmops.retrieval.stores.base import Asked, Found, Generation, Reader
 
-GATES = ({"type": "AnnRecall", "atK": 1, "min": "0.9"}, {"type": "Retrieval", "atK": 2, "min": "0.9"})
-
-
-class Clock:
-    """Stands still but for what is said to take time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
+ASKED = Asked((), 10)
 
 
-class Vectors:
-    """An exact store, of which a search takes 1 ms."""
+@dataclass
+class Engine:
+    """Answers each search when all that may come at a time have come, with its vector's first number as the score."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.rows = clock, np.eye(4, dtype=np.float32)
+    at_a_time: int = 1
+    now: int = 0
+    most: int = 0
+    searches: int = 0
 
-    def vectors(self, collection: str) -> Iterator[Page]:
-        yield Page(list("abcd"), list("abcd"), self.rows)
+    async def search(self, _: str, asked: Asked) -> list[Found]:
+        self.now += 1
+        self.searches += 1
+        self.most = max(self.most, self.now)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.now -= 1
+        return [Found("faq/a#0", "", "faq/a", float(asked.vector[0]), {})]
 
-    def search(
-        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        self.clock.now += 0.001
-        order = np.argsort(-(self.rows @ np.array(vector)), kind="stable")[:k]
-        return [("abcd"[one], "abcd"[one]) for one in order]
+    async def ask(self, _: str, vector: Sequence[float], k: int) -> list[Found]:
+        return await self.search("c", Asked(vector, k))
+
+    @property
+    def reader(self) -> Reader:
+        return cast("Reader", self)
 
 
-@pytest.mark.parametrize(("more", "p95"), [(False, "1ms"), (True, "250ms")])
-def test_recall_and_latency_are_of_the_way_that_questions_are_answered(
-    monkeypatch: pytest.MonkeyPatch, more: bool, p95: str
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(measure, "time", clock)
+@pytest.mark.parametrize(("percentile", "many"), [(50, 200), (95, 200), (99, 1000), (100, 2000)])
+def test_a_percentile_is_taken_of_so_many_searches_that_ten_were_slower(percentile: int, many: int) -> None:
+    assert enough(percentile) == many
 
-    def ask(
-        collection: str, question: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        clock.now += 0.25
-        return [("d#0", "faq/d"), ("c#0", "faq/c")][:k]
 
-    asked = Asked([("by words", ["d"]), ("by none", ["a", "c#0"])], [[1, 0, 0, 0]] * 2, ask, more)
-    found, _ = figures(Vectors(clock), "c", "Cosine", {}, GATES, asked, tune=False)  # type: ignore[arg-type]
-    assert found.retrieval_recall == {2: 0.75}
-    assert found.ann_recall == {1: 1.0}
-    assert found.told()["p95"] == p95
+async def test_searches_come_as_many_at_a_time_as_the_gate_says() -> None:
+    gates = [{"type": "Latency", "max": "1s", "concurrency": 8, "percentile": 99}, {"type": "Latency", "max": "1s"}]
+    for gate, most, searches in ((gates[0], 8, 1000), (gates[1], 1, 200)):
+        engine = Engine()
+        found = await latencies(engine.ask, [("a", (1.0,)), ("b", (2.0,))], [gate])
+        assert (engine.most, engine.searches) == (most, searches + 1)  # the first one connects and does not count
+        assert found[most] == sorted(found[most])
+        assert len(found[most]) == searches
+    assert (await latencies(Engine().ask, [("a", (1.0,))], gates)).keys() == {1, 8}
+    assert await latencies(Engine().ask, [], gates) == {}
+
+
+class ByWords:
+    """Finds the same two by nearness, and by words what the question names."""
+
+    async def search(self, _: str, asked: Asked) -> list[Found]:
+        found = [Found(f"{one}#0", "", f"faq/{one}", 0.5, {}) for one in (asked.words.split() or ["x", "y"])]
+        return found[: asked.top_k]
+
+
+@pytest.mark.parametrize(("mode", "recall"), [("Dense", 0.0), ("Keyword", 0.75), ("Hybrid", 0.75)])
+async def test_recall_is_of_the_way_that_questions_are_answered(mode: str, recall: float) -> None:
+    asking = Asking(cast("Reader", ByWords()), Way(mode), "c", "Cosine", {})
+    questions = [("d", ["d"]), ("a b", ["b#0", "c"])]
+    gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
+    asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
+    assert await _answered(asking, asked, gates) == {4: recall}
+
+
+def truth(near: Sequence[float], metric: str = "Cosine") -> Exact:
+    ids = [str(at) for at in range(len(near))]
+    return Exact(metric, len(near), ids, np.ones((len(near), 2), "f4"), np.array(near)[:, None])
+
+
+async def test_scores_are_of_the_questions_or_where_they_are_few_of_stored_passages() -> None:
+    questions = [(at / 100,) for at in range(60)]
+    assert (await best(Engine().reader, "c", ASKED, questions, "q", truth([]))).values[:3] == (0.0, 0.01, 0.02)
+    few = await best(Engine().reader, "c", ASKED, questions[:49], "q", truth([0.5, 0.25]))
+    assert few == Scores(PASSAGES, (0.5, 0.25))
+    assert (await best(Engine().reader, "c", ASKED, [], "", truth([-1.0], "L2"))).values == (0.5,)
+
+
+def served(scores: Scores | None) -> Generation:
+    return Generation("c", {"generation": 7, **({"scores": scores.told()} if scores else {})})
+
+
+def drawn(seed: int, mean: float, many: int = 200) -> Scores:
+    values: Any = np.random.default_rng(seed).normal(mean, 0.1, many)
+    return Scores("q", tuple(values.tolist()))
+
+
+def test_scores_that_only_chance_moves_do_not_drift_and_those_of_another_model_do() -> None:
+    same = drift(served(drawn(1, 0.6)), drawn(2, 0.6))
+    assert same.apart < 0.1
+    other = drift(served(drawn(1, 0.6)), drawn(2, 0.8))
+    assert other.apart > 0.5
+    assert (round(other.then, 1), round(other.now, 1)) == (0.6, 0.8)
+    assert drift(served(drawn(1, 0.6)), drawn(1, 0.6)).apart == 0.0
+
+
+@pytest.mark.parametrize(
+    ("generation", "now", "why"),
+    [
+        (None, drawn(1, 0.6), "nothing is served yet"),
+        (served(None), drawn(1, 0.6), "of generation 7 the scores of these questions are not known"),
+        (served(Scores("other", (0.1,) * 60)), drawn(1, 0.6), "of generation 7 the scores of these questions"),
+        (served(drawn(1, 0.6, 49)), drawn(1, 0.6), "49 questions are too few"),
+    ],
+)
+def test_where_nothing_can_be_compared_it_says_why(generation: Generation | None, now: Scores, why: str) -> None:
+    assert why in drift(generation, now).why

@@ -2,10 +2,8 @@
 
 Four things are looked at, each in bins: the length of questions and of answers (tenths of the first profile), refusals,
 and, where a service embeds, what is asked about (ten clusters of the first profile's questions). Their distance is the
-population stability index, PSI = sum((p - q) ln(p / q)), less what chance alone makes of it: two samples of n and m
-from the same source lie (B - 1)(1/n + 1/m) apart on average in B bins (Yurdakul and Naranjo 2020, Statistical
-properties of the population stability index). By custom below 0.1 is calm and above 0.25 is a change. The value is the
-greatest of the four, and its interval covers all of them at once (results.Apart). Pure but for numpy's seeded draws.
+population stability index less what chance alone makes of it (llmops/psi.py). The value is the greatest of the four,
+and its interval covers all of them at once (results.Apart). Pure but for numpy's seeded draws.
 
 A profile (JSON, in the results) is handed from run to run, so that every run is compared with the first one of the same
 target; another version of the target begins with a profile of its own.
@@ -17,27 +15,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmops.evaluation.results import LEVELS, Apart, Measured, MetricResult, Paired
 from llmops.evaluation.rows import Row
 from llmops.evaluation.runner import marks
 from llmops.evaluation.runner.answers import Answers
 from llmops.evaluation.runner.draws import DRAWS, short
+from llmops.psi import BINS, LEAST, Array, beyond_chance, chance, counted, psi, tenths
 
-LEAST = 50
-"""Rows, then and now: in ten bins, fewer say nothing."""
-BINS = 10
 PROJECTED = 64
 """Dimensions of an embedding that are kept: a random projection keeps distances to about a fifth (Johnson and
 Lindenstrauss 1984), and ten clusters' centres then fit the results."""
-EMPTY = 0.5
-"""Of a row in every bin, so that an empty one is no infinite distance."""
 ROUNDS = 25
 SAME = 1e-3
 """Of the cosine, that two questions lie apart and are yet the same: what rounding leaves."""
 
-Array = NDArray[np.float64]
 Profile = Mapping[str, Any]
 """{"rows": n, "parts": {name: {"counts": [...], "edges": [...] or "centres": [[...]]}}}"""
 Vectors = Mapping[str, Sequence[float]]
@@ -101,8 +93,8 @@ def _profile(rows: int, now: Mapping[str, Array]) -> Profile:
                 continue
             bins: dict[str, Any] = {"centres": [[round(float(one), 4) for one in line] for line in centres(values)]}
         else:
-            edges = [0.5] if name == "refusals" else sorted(set(np.quantile(values, np.arange(1, BINS) / BINS)))
-            bins = {"edges": [float(edge) for edge in edges]}
+            edges = [0.5] if name == "refusals" else tenths(values)
+            bins = {"edges": edges}
         parts[name] = {**bins, "counts": [int(one) for one in _counted(bins, values)]}
     return {"rows": rows, "parts": parts}
 
@@ -112,28 +104,16 @@ def _counted(bins: Mapping[str, Any], values: Array) -> Array:
     if "centres" in bins:
         places = (values @ np.array(bins["centres"]).T).argmax(axis=1)  # of length 1 all: the nearest
         return np.bincount(places, minlength=len(bins["centres"])).astype(np.float64)
-    places = np.searchsorted(bins["edges"], values[:, 0], side="left")
-    return np.bincount(places, minlength=len(bins["edges"]) + 1).astype(np.float64)
+    return counted(bins["edges"], values[:, 0])
 
 
 def _distance(then: Array, now: Array, seed: str) -> Paired:
     """Less what chance makes of it; a draw of both samples has chance in it once more."""
-    chance = (len(then) - 1) * (1 / then.sum() + 1 / now.sum())
     random = np.random.default_rng(int(seed[:16] or "0", 16))
     drawn = [random.multinomial(int(one.sum()), one / one.sum(), size=DRAWS).astype(np.float64) for one in (then, now)]
-    found = psi(drawn[0], drawn[1]) - 2 * chance
-    value = max(0.0, float(psi(then[None], now[None])[0]) - chance)
+    found = psi(drawn[0], drawn[1]) - 2 * chance(then, now)
+    value = beyond_chance(then, now)
     return Paired(int(now.sum()), None, short(value), tuple(short(q) for q in np.quantile(found, LEVELS)))
-
-
-def psi(then: Array, now: Array) -> Array:
-    """Of counts in bins, a pair of samples a line."""
-    p, q = (
-        (one + EMPTY) / (one.sum(axis=1, keepdims=True) + EMPTY * one.shape[1])
-        for one in (now, then)
-    )  # fmt: skip
-    found: Array = ((p - q) * np.log(p / q)).sum(axis=1)
-    return found
 
 
 def centres(values: Array) -> Array:

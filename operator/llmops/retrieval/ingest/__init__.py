@@ -7,7 +7,9 @@
     embed.py      texts -> vectors, batches that adapt to what the service takes
     ask.py        asks a generation as the query server will, for the labelled questions
     exact.py      exact search over a sample, in one pass
-    measure.py    recall against exact search, recall on labelled questions, latency
+    latency.py    how long searches take, so many at a time
+    scores.py     best scores, and how far they lie from those of the served generation
+    measure.py    all that the gates ask for
     report.py     progress, outcome and failure into the Job's one ConfigMap
     main.py       the process
 

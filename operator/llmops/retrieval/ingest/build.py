@@ -17,7 +17,6 @@ import aiohttp
 from llmops.retrieval import gates
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.ingest import chunk, read
-from llmops.retrieval.ingest.ask import Ask, asking
 from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import PATIENCE, embed
 from llmops.retrieval.ingest.read import Reading
@@ -32,7 +31,7 @@ from llmops.web import Passing, Wrong
 
 if TYPE_CHECKING:
     from llmops.retrieval.ingest.places import Listing
-    from llmops.retrieval.stores.base import Generation, Store
+    from llmops.retrieval.stores.base import Generation, Reader, Store
 
 LETTING_GO = 5.0  # seconds for query servers to leave a collection before it is dropped
 TELL_EVERY = 2.0  # seconds between two words of progress
@@ -59,8 +58,11 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
             asked = [wanted.embedding.query_prefix + question for question, _ in questions]
             vectors = await _vectors(embedder, asked, wanted.embedding.batch_size)
             reranker = Reranker(session, wanted.rerank) if wanted.rerank else None
-            async with asking(open_reader(engine), wanted, Way(wanted.mode, reranker)) as ask:
-                measured = await asyncio.to_thread(_measured, wanted, built, questions, vectors, store, ask)
+            reader = open_reader(engine)
+            try:
+                measured = await _measured(made, built, questions, vectors, reader, Way(wanted.mode, reranker))
+            finally:
+                await reader.close()
     return _decide(made, built, measured, time.monotonic() - started)
 
 
@@ -282,6 +284,8 @@ class Measured:
     told: Mapping[str, str | int]
     results: tuple[GateResult, ...]
     search: Mapping[str, int]
+    curve: tuple[Mapping[str, str | int], ...] = ()
+    scores: Mapping[str, Any] | None = None
 
 
 def measured_before(made: Making, built: Generation) -> Measured | None:
@@ -290,18 +294,20 @@ def measured_before(made: Making, built: Generation) -> Measured | None:
     served = made.active is not None and made.active.collection == built.collection
     if not served or not old or built.told.get("asked") != made.wanted.parts.search:
         return None
-    return Measured(old, tuple(GateResult(**one) for one in built.told["results"]), built.told["search"])
+    results = tuple(GateResult(**one) for one in built.told["results"])
+    return Measured(old, results, built.told["search"], tuple(built.told.get("curve") or ()), built.told.get("scores"))
 
 
-def _measured(
-    wanted: Work, built: Generation, questions: Questions, vectors: list[list[float]], store: Store, ask: Ask
+async def _measured(
+    made: Making, built: Generation, questions: Questions, vectors: list[list[float]], reader: Reader, way: Way
 ) -> Measured:
     from llmops.retrieval.ingest.measure import Asked, figures
 
-    asked = Asked(questions, vectors, ask, more=wanted.keyword or wanted.rerank is not None)
-    name, gates_ = built.collection, wanted.gates
-    found, search = figures(store, name, wanted.metric, wanted.search, gates_, asked, wanted.auto_tune)
-    return Measured(found.told(), gates.judge(gates_, found), search)
+    asked = Asked(questions, vectors, reader, way)
+    found = await figures(made.store, built, made.active, made.wanted, asked)
+    curve = tuple(one.told() for one in found.figures.tried)
+    results = gates.judge(made.wanted.gates, found.figures)
+    return Measured(found.figures.told(), results, found.search, curve, found.scores.told() if found.scores else None)
 
 
 def _decide(made: Making, built: Generation, measured: Measured, seconds: float) -> Outcome:
@@ -315,7 +321,8 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
             built, key=wanted.parts.key, search=dict(measured.search), metric=wanted.metric, served=now.timestamp(),
             embedding=asdict(wanted.embedding), mode=wanted.mode,
             rerank=asdict(wanted.rerank) if wanted.rerank else None, asked=wanted.parts.search,
-            measured=dict(measured.told), results=[asdict(one) for one in results],
+            measured=dict(measured.told), results=[asdict(one) for one in results], curve=[*measured.curve],
+            scores=measured.scores,
         )  # fmt: skip
         store.point(built)
     kept = _prune(store, built, wanted, moved=served and before is not None)
@@ -327,6 +334,7 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
         previous=before.collection if before and before.collection != built.collection else None,
         at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
         problems=tuple(reading.problems), skipped=reading.skipped, carried=made.carried, removed=made.removed,
+        curve=measured.curve,
     )  # fmt: skip
 
 

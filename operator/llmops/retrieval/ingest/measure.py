@@ -1,22 +1,28 @@
-"""What a generation is worth: its index against exact search, labelled questions, and how long a search takes."""
+"""What a generation is worth: its index against exact search, labelled questions, how long a search takes, and how far
+its scores are from those that are served."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmops.retrieval.gates import Figures
+from llmops.retrieval.gates import Figures, Tried, percentile
+from llmops.retrieval.ingest.ask import Asking
 from llmops.retrieval.ingest.exact import Exact, exact
+from llmops.retrieval.ingest.latency import latencies
+from llmops.retrieval.ingest.scores import Scores, best, drift
 from llmops.retrieval.stores.base import PAGE
-from llmops.retrieval.work import Questions
+from llmops.retrieval.stores.base import Asked as Question
+from llmops.retrieval.work import Questions, Work
 
 if TYPE_CHECKING:
-    from llmops.retrieval.ingest.ask import Ask
-    from llmops.retrieval.stores.base import Store
+    from llmops.retrieval.rank import Way
+    from llmops.retrieval.stores.base import Generation, Reader, Store
 
 MOST_EF = 4096
 
@@ -27,39 +33,75 @@ class Asked:
 
     questions: Questions
     vectors: Sequence[Sequence[float]]
-    ask: Ask
-    more: bool = False  # than one search of vectors: then what a question takes is what users wait for
+    reader: Reader
+    way: Way
 
 
-def figures(
+@dataclass(frozen=True)
+class Measured:
+    """The figures, the search parameters that they hold for, and what the next generation is compared with."""
+
+    figures: Figures
+    search: Mapping[str, int]
+    scores: Scores | None = None
+
+
+async def figures(store: Store, built: Generation, served: Generation | None, wanted: Work, asked: Asked) -> Measured:
+    """Everything that the gates ask for."""
+    name, gates = built.collection, wanted.gates
+    found, search, truth = await asyncio.to_thread(
+        _found, store, name, wanted.metric, wanted.search, gates, wanted.auto_tune
+    )
+    asking = Asking(asked.reader, asked.way, name, wanted.metric, search)
+    found = replace(
+        found, questions=len(asked.questions), index=_index(wanted),
+        retrieval_recall=await _answered(asking, asked, gates),
+        latencies={**found.latencies, **await latencies(asking.ask, _often(asked, truth), gates)},
+    )  # fmt: skip
+    if not any(gate["type"] == "ScoreDrift" for gate in gates):
+        return Measured(found, search)
+    question = Question((), 10, search=search, metric=wanted.metric)
+    scores = await best(asked.reader, name, question, asked.vectors, wanted.questions_sha256, truth)
+    return Measured(replace(found, drift=drift(served, scores)), search, scores)
+
+
+def _often(asked: Asked, truth: Exact) -> list[tuple[str, Sequence[float]]]:
+    """What is asked to see how long it takes: the labelled questions, or stored vectors where there are none."""
+    if not asked.questions:
+        return [("", vector) for vector in truth.vectors.tolist()]
+    return [(question, vector) for (question, _), vector in zip(asked.questions, asked.vectors, strict=True)]
+
+
+def _index(wanted: Work) -> str:
+    parameters = " and ".join(f"{name} {value}" for name, value in sorted(wanted.parameters.items()))
+    return f"{wanted.index_type} with {parameters}" if parameters else wanted.index_type
+
+
+def _found(
     store: Store, collection: str, metric: str, search: Mapping[str, int], gates: Sequence[Mapping[str, Any]],
-    asked: Asked, tune: bool,
-) -> tuple[Figures, dict[str, int]]:  # fmt: skip
-    """The measurements, and the search parameters they hold for: with `tune`, ef is raised until AnnRecall passes."""
+    tune: bool,
+) -> tuple[Figures, dict[str, int], Exact]:  # fmt: skip
+    """The recalls, and the search parameters they hold for: with `tune`, ef is raised until AnnRecall passes."""
     by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates if gate["type"] == "AnnRecall"} or {10: 0.0}
     truth = exact(store, collection, metric, max(by_k))
-    wanted, rows = dict(search), truth.rows
+    wanted, rows, tried = dict(search), truth.rows, list[Tried]()
     while True:
-        recall, latencies = _ann(store, collection, truth, wanted, sorted(by_k))
+        recall, took = _ann(store, collection, truth, wanted, sorted(by_k))
+        if "ef" in wanted and recall:
+            tried.append(Tried(wanted["ef"], min(recall.values()), percentile(sorted(took), 95) or 0.0))
         enough = all(recall[k] >= least for k, least in by_k.items() if k in recall)
         if enough or not tune or wanted.get("ef", MOST_EF) >= min(MOST_EF, rows * 2):
             break
         wanted["ef"] = wanted["ef"] * 2
-    at_k = {gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"}
-    answered, took = {}, []
-    for k in sorted(at_k) if asked.questions else ():
-        answered[k], seconds = _answered(collection, asked, wanted, k)
-        took += seconds
-    latencies = took if asked.more and took else latencies
-    told = Figures(rows, recall, answered, len(asked.questions), sorted(latencies), wanted.get("ef"))
-    return told, wanted
+    told = Figures(rows, recall, ef=wanted.get("ef"), latencies={1: sorted(took)}, tried=tried if tune else ())
+    return told, wanted, truth
 
 
 def _ann(
     store: Store, collection: str, truth: Exact, search: Mapping[str, int], ks: Sequence[int]
 ) -> tuple[dict[int, float], list[float]]:
     """Recall by k over stored vectors (never random ones: their neighbours are all equally far), and latencies."""
-    recall, latencies = {}, []
+    recall, took = {}, []
     for k in ks if truth.ids else ():
         # one more than k, as the vector itself is there too; ef below that is refused by the engine
         widened = {**search, "ef": max(search["ef"], k + 1)} if "ef" in search else search
@@ -67,10 +109,10 @@ def _ann(
         for name, vector in zip(truth.ids, truth.vectors, strict=True):
             started = time.perf_counter()
             near = store.search(collection, vector.tolist(), k + 1, widened)
-            latencies.append(time.perf_counter() - started)
+            took.append(time.perf_counter() - started)
             found.append([one for one in dict.fromkeys(one for one, _ in near) if one != name][:k])
         recall[k] = _recall(store, collection, truth, k, found)
-    return recall, latencies
+    return recall, took
 
 
 def _recall(store: Store, collection: str, truth: Exact, k: int, found: Sequence[Sequence[str]]) -> float:
@@ -82,13 +124,15 @@ def _recall(store: Store, collection: str, truth: Exact, k: int, found: Sequence
     return sum(shares) / len(shares)
 
 
-def _answered(collection: str, asked: Asked, search: Mapping[str, int], k: int) -> tuple[float, list[float]]:
-    """The share of what answers a question that is among its first k passages, over all questions; and latencies."""
-    shares, took = [], []
-    for (question, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
-        started = time.perf_counter()
-        found = asked.ask(collection, question, vector, k, search)
-        took.append(time.perf_counter() - started)
-        named = {name for one, document in found for name in (one, document, document.split("/", 1)[-1])}
-        shares.append(len(named & set(relevant)) / len(set(relevant)))
-    return sum(shares) / len(shares), took
+async def _answered(asking: Asking, asked: Asked, gates: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """By k: the share of what answers a question that is among its first k passages, over all questions."""
+    at_k = {gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"} if asked.questions else set()
+    recall = {}
+    for k in sorted(at_k):
+        shares = []
+        for (question, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
+            found = [one.found for one in await asking.ask(question, vector, k)]
+            named = {name for one in found for name in (one.id, one.document, one.document.split("/", 1)[-1])}
+            shares.append(len(named & set(relevant)) / len(set(relevant)))
+        recall[k] = sum(shares) / len(shares)
+    return recall
