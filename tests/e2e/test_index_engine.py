@@ -233,6 +233,19 @@ def test_ef_is_raised_until_the_recall_gate_passes(index: Index) -> None:
     assert tuned.curve[-1]["recall"] == "1.000"
 
 
+def test_more_than_may_be_embedded_unasked_waits_and_costs_nothing_until_it_is_approved(index: Index) -> None:
+    index.questions = []
+    code, out = index.run(ask_above={"passages": 99})
+    waits = json.loads((out / "waiting.json").read_text())
+    assert (code, waits["passages"], (out / "outcome.json").exists()) == (0, 100, False)
+    words = sum(len(row["answer"].split()) for row in ROWS)
+    assert words < waits["tokens"] < 2 * words  # by the model's own tokens
+    first = index.build(ask_above={})
+    assert (first.served, first.embedded, first.pace > 0) == (True, 100, False)
+    index.documents([*ROWS, {"id": "new", "answer": "Snow shoes are rented out for nine euros a day."}])
+    assert index.build(ask_above={"passages": 1}, copy_vectors=True).embedded == 1  # the others are copied
+
+
 def test_most_documents_gone_is_an_accident_until_it_is_allowed(index: Index) -> None:
     index.questions = []
     assert index.build().served

@@ -13,7 +13,8 @@ import pytest
 from tests.e2e.operate import operating
 from tests.unit.gateway.world import KEY, World
 
-from llmops.api import Settings
+from llmops.api import Settings, VectorIndex
+from llmops.desk.change import annotate
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, POD, PVC, SERVICE, VECTOR_INDEX
@@ -179,6 +180,16 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": taken_back})
     await until(lambda: ready(world, namespace), 20)
     assert status(world, namespace)["generation"]["active"] == grown
+
+    # more than may be embedded unasked waits with its number, and begins again when it is approved
+    asking = {"rollout": {"approveAbove": {"passages": 1}}, "embedding": {"documentPrefix": "passage: "}}
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": asking})
+    await until(lambda: status(world, namespace).get("phase") == "AwaitingApproval")
+    assert said(world, namespace, "Stalled")[1].startswith("101 passages to embed (about ")
+    assert (await search(world, namespace, QUESTION))["generation"] == grown
+    await annotate(VectorIndex, namespace, "faq", "approve")
+    await until(lambda: ready(world, namespace))
+    assert "101 of 101 passages were embedded" in said(world, namespace, "Built")[1]
 
     # the engine's pod is lost: what it comes back with is loaded again without anybody's help
     (pod,) = [one for one in world.list(POD, namespace) if one["metadata"]["labels"].get("llmops.dev/part") == "engine"

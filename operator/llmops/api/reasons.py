@@ -146,7 +146,7 @@ class Reason(_Told):
     )
     NO_EVIDENCE = "NoEvidence", "No user came; silence is neither success nor failure."
     GATEWAYS_BEHIND = "GatewaysBehind", "A gateway does not serve what the status says yet."
-    AWAITING_APPROVAL = "AwaitingApproval", "The step is done, and waits for the annotation llmops.dev/approve."
+    AWAITING_APPROVAL = "AwaitingApproval", "It waits for the annotation llmops.dev/approve; the message says for what."
     NOTHING_TO_COMPARE = "NothingToCompare", "At 100% nothing would count as too much: a person has to decide."
     STABLE_UNKNOWN = "StableUnknown", "The status was lost, and the Revisions' labels do not tell which one is stable."
     APPROVED = "Approved", "A person approved the next step."

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from llmops.api.common import (
     Access,
+    Amount,
     Column,
     Cron,
     KubernetesObject,
@@ -398,6 +399,16 @@ class IndexGate(Model):
     """An EvalJob whose dataset has the questions and the passages that answer them."""
 
 
+class ApproveAbove(Model):
+    """More than this is not embedded before a person has approved it."""
+
+    RULES = (Rule("has(self.passages) || has(self.cost)", 'write passages, such as 50000, or cost, such as "5.00"'),)
+    passages: Annotated[int, Field(ge=0)] | None = None
+    """Passages that need a new vector."""
+    cost: Amount | None = None
+    """What their tokens cost, by the embedding service's spec.pricing and in its currency."""
+
+
 class IndexRollout(Model):
     """How a new generation reaches queries."""
 
@@ -405,6 +416,8 @@ class IndexRollout(Model):
     """All must pass."""
     auto_tune_search: bool = False
     """Raise search.ef until the recall gate passes, or say that it cannot."""
+    approve_above: ApproveAbove | None = None
+    """Wait for the annotation llmops.dev/approve before more than this is embedded anew."""
     keep_generations: Annotated[int, Field(ge=1, le=10)] = 2
     """Generations kept, the active one included; the one before is there for instant rollback."""
 

@@ -84,6 +84,8 @@ async def annotate(kind: type[KubernetesObject], namespace: str, name: str, verb
 def spoken_of(one: Object, verb: str) -> tuple[str, str]:
     """The annotation and its value: digest, attempt and (for an approval) step, so that a stale one does nothing."""
     status = one.get("status") or {}
+    if verb == "approve" and status.get("phase") == "AwaitingApproval":  # an index, before it embeds
+        return names.APPROVE, status["generation"]["buildingDigest"]
     candidate = status.get("candidate") or {}
     if verb == "retry":
         rejected = max(status.get("rejected") or [{}], key=lambda one: str(one.get("at", "")))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from llmops.api import Settings, VectorIndex, names
+from llmops.api import Settings, VectorIndex, names, short
+from llmops.api.common import Pricing
 from llmops.control import Key
 from llmops.control.turns import Turns, turns
 from llmops.kube.cluster import Cluster
@@ -27,15 +28,17 @@ from llmops.retrieval import outcome
 from llmops.retrieval.children import BUILD, WORK_KEY, server_name
 from llmops.retrieval.engines import ENGINES, database, place, unavailable
 from llmops.retrieval.engines.waits import Waits
+from llmops.retrieval.estimate import Estimate, limits
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing, questions_of
-from llmops.retrieval.services import embedder_of, reranker_of, through_door
+from llmops.retrieval.services import embedder_of, pricing_of, reranker_of, through_door
 from llmops.retrieval.sources import sources_of
 from llmops.retrieval.work import (
     FAILURE,
     OUTCOME,
     PROGRESS,
+    WAITING,
     EmbeddingWork,
     Parts,
     Questions,
@@ -70,6 +73,12 @@ class Run:
         if ended is None or ended["type"] != "Failed":
             return None
         return str(self._data.get(FAILURE) or ended.get("message") or "the Job failed")
+
+    @property
+    def waiting(self) -> Estimate | None:
+        """What it would have had to embed, and did not, as nobody had approved it."""
+        text = self._data.get(WAITING)
+        return Estimate(**json.loads(text)) if text and self.outcome is None else None
 
     @property
     def memory(self) -> str | None:
@@ -112,6 +121,7 @@ class Seen:
     runs: tuple[Run, ...] = ()
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
     out_of_memory: frozenset[str] = frozenset()  # Jobs with a pod that was ended as it took more than its limit
+    pricing: Pricing | None = None  # the embedding service's
     trouble: str | None = None  # why a pod of ours does not start
     pinned: tuple[int, ...] = ()  # generations that releases name
     turns: Turns = field(default_factory=Turns)
@@ -157,14 +167,14 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
         questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
-        await _runs(index, cluster), _building(pods), _out_of_memory(pods), _trouble(pods), _pinned(key, cluster), when,
-        reranker_of(index, cluster), through_door(index, cluster),
+        await _runs(index, cluster), _building(pods), _out_of_memory(pods), pricing_of(index, cluster), _trouble(pods),
+        _pinned(key, cluster), when, reranker_of(index, cluster), through_door(index, cluster),
     )  # fmt: skip
     if not when.due:
         return seen
     work = seen.work
     run = seen.run(work.parts.key) if work else None
-    still = run is not None and run.job is not None and not run.ended
+    still = run is not None and run.job is not None and (not run.ended or run.waiting is not None)
     return replace(seen, turns=when.skip() if still else when.begin())
 
 
@@ -172,7 +182,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
     index, spec = seen.index, seen.index.spec
     engine = ENGINES[spec.engine.type, spec.engine.mode]
     asked = json.dumps(questions, ensure_ascii=False).encode()
-    return Work(
+    work = Work(
         index=names.qualified(index.metadata.namespace, index.metadata.name),
         alias=alias_of(index.metadata.namespace, index.metadata.name),
         engine=engine.address(index, seen.settings),
@@ -198,6 +208,16 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         mode=spec.query.mode,
         rerank=reranker,
     )
+    return replace(work, ask_above=_ask_above(seen, work.parts.key))
+
+
+def _ask_above(seen: Seen, key: str) -> dict[str, int]:
+    """Nothing, where this very work was approved."""
+    asked = seen.index.spec.rollout.approve_above
+    approved = (seen.raw["metadata"].get("annotations") or {}).get(names.APPROVE)
+    if asked is None or approved in (key, short(key)):
+        return {}
+    return limits(asked.passages, asked.cost, seen.pricing)
 
 
 def _look(seen: Seen, source: SourceWork) -> str:

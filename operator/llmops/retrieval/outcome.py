@@ -42,6 +42,7 @@ class Outcome:
     skipped: int = 0  # how many of them in all
     carried: int = 0  # documents that were not seen and stay
     removed: int = 0  # documents that are gone
+    pace: float = 0.0  # passages embedded a second; 0 where there were too few to tell
     curve: tuple[Mapping[str, str | int], ...] = ()  # what was tried with autoTuneSearch
 
     def dumps(self) -> str:

@@ -15,6 +15,7 @@ from llmops.kube.resources import Object
 from llmops.retrieval import children
 from llmops.retrieval.engines import ENGINES, unavailable
 from llmops.retrieval.engines.waits import STARTING, Waits
+from llmops.retrieval.estimate import Estimate
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.referred import Missing
@@ -62,6 +63,7 @@ class State(StrEnum):
     WAITING = "Waiting"
     STARTING = "Starting"
     BUILDING = "Building"
+    AWAITING_APPROVAL = "AwaitingApproval"
     SERVED = "Served"
     REJECTED = "Rejected"
     FAILED = "Failed"
@@ -105,11 +107,17 @@ def _decide(seen: Seen) -> Plan:
         if isinstance(one, Missing):
             reason = Reason.REFERENCE_NOT_READY if one.exists else Reason.REFERENCE_MISSING
             return Plan(State.WAITING, reason, one.sentence, keep=_all(seen), look_after=later or LOOK_AT_RUNNING)
+    asked = seen.index.spec.rollout.approve_above
+    if asked and asked.cost and seen.pricing is None:
+        service = f"{seen.index.metadata.namespace}/{seen.index.spec.embedding.service_ref.name}"
+        told = f"approveAbove.cost needs prices: write spec.pricing in LLMService {service}, or approveAbove.passages"
+        return Plan(State.WAITING, Reason.INVALID_SPEC, f"spec.rollout.{told}", keep=_all(seen), look_after=later)
     work = seen.work
     assert work is not None  # each of its parts was asked for above
     if not seen.index.spec.refresh.on_source_change:
         work = _with_old_sources(seen, work)
-    return replace(_with_work(seen, work), look_after=later) if _settled(seen, work) else _with_work(seen, work)
+    wanted = _with_work(seen, work)
+    return replace(wanted, look_after=wanted.look_after or later) if _settled(seen, work) else wanted
 
 
 def _with_old_sources(seen: Seen, work: Work) -> Work:
@@ -123,7 +131,7 @@ def _with_old_sources(seen: Seen, work: Work) -> Work:
 
 def _settled(seen: Seen, work: Work) -> bool:
     run = seen.run(work.parts.key)
-    return run is not None and (run.outcome is not None or run.failure is not None)
+    return run is not None and any(one is not None for one in (run.outcome, run.failure, run.waiting))
 
 
 def _with_work(seen: Seen, work: Work) -> Plan:
@@ -139,10 +147,29 @@ def _with_work(seen: Seen, work: Work) -> Plan:
         return _finished(seen, work, run, run.outcome)
     if run.failure is not None:
         return _failed(seen, work, run, run.failure)
+    if run.waiting is not None and run.ended:
+        return _waiting(seen, work, run, run.waiting)
     if run.ended:  # somebody deleted its outcome: the Job goes, and it is measured again
         return Plan(State.BUILDING, Reason.BUILDING, "measuring again: the outcome was deleted", work=work,
                     look_after=STOPPING)  # fmt: skip
     return _build(seen, work, run)
+
+
+def _waiting(seen: Seen, work: Work, run: Run, estimate: Estimate) -> Plan:
+    """A Job has read the sources and counted; it begins again when it is approved, or when the limits are raised."""
+    if not estimate.above(work.ask_above):
+        return Plan(State.BUILDING, Reason.BUILDING, "approved: it begins", keep=_without(seen, run), work=work,
+                    look_after=STOPPING)  # fmt: skip
+    told = (
+        f"{_estimated(seen, estimate)}, more than spec.rollout.approveAbove allows: approve with llmops.dev/approve: "
+        f"{work.short}, or raise it"
+    )
+    return Plan(State.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL, told, keep=_kept(seen, run.key), work=work, run=run)
+
+
+def _estimated(seen: Seen, estimate: Estimate) -> str:
+    memory = (seen.index.status.memory if seen.index.status else None) or {}
+    return estimate.told(float(memory.get("pace") or 0), seen.pricing)
 
 
 def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
@@ -152,9 +179,8 @@ def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
         return Plan(State.FAILED, Reason.BUILD_FAILED, f"Job {name}: {failure}", keep=keep, work=work, run=run)
     had, may = run.memory or seen.index.spec.build.memory, seen.index.spec.build.memory
     if quantity(had) != quantity(may):
-        served = {seen.served.key} if seen.served else set()
         told = f"begins again: it needed more memory than {had} and may take {may} now"
-        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_of(seen, served - {run.key}), work=work,
+        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_without(seen, run), work=work,
                     look_after=STOPPING)  # fmt: skip
     told = f"Job {name} needed more memory than its limit of {had}: raise spec.build.memory, and it goes on"
     return Plan(State.FAILED, Reason.OUT_OF_MEMORY, told, keep=keep, work=work, run=run)
@@ -211,7 +237,8 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
         return seen.trouble
     if run.progress.get("stage") == "Embedding":
         told = run.progress
-        return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}"
+        new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
+        return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}{new}"
     if run.progress.get("stage") == "Measuring":
         return f"measuring generation {run.progress['generation']}"
     if isinstance(action, Rebuild):
@@ -234,6 +261,11 @@ def _kept(seen: Seen, wanted: str) -> tuple[Object, ...]:
     """What the wanted work and the served one left."""
     served = seen.served
     return _of(seen, {wanted, served.key if served else wanted})
+
+
+def _without(seen: Seen, run: Run) -> tuple[Object, ...]:
+    """What the served work left: this run is begun again."""
+    return _of(seen, ({seen.served.key} if seen.served else set()) - {run.key})
 
 
 def _all(seen: Seen) -> tuple[Object, ...]:

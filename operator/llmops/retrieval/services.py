@@ -4,6 +4,7 @@ namespace, with the identity of what runs behind it."""
 from __future__ import annotations
 
 from llmops.api import LLMService, VectorIndex, names
+from llmops.api.common import Pricing
 from llmops.api.quantities import seconds
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import LLM_SERVICE
@@ -22,6 +23,12 @@ def embedder_of(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing
     if isinstance(found, Missing):
         return found
     return EmbeddingWork(*found, spec.query_prefix, spec.document_prefix, spec.batch_size)
+
+
+def pricing_of(index: VectorIndex, cluster: Cluster) -> Pricing | None:
+    """What its embedder's tokens cost."""
+    raw = cluster.get(LLM_SERVICE, index.metadata.namespace, index.spec.embedding.service_ref.name)
+    return LLMService.model_validate(raw).spec.pricing if raw else None
 
 
 def through_door(index: VectorIndex, cluster: Cluster) -> bool:

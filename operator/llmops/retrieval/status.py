@@ -15,7 +15,9 @@ from llmops.retrieval.plan import Plan, State, engine_told
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, Work, alias_of
 
-STUCK = frozenset({State.UNSUPPORTED, State.BAD_SOURCES, State.REJECTED, State.FAILED})
+STUCK = frozenset(
+    {State.UNSUPPORTED, State.BAD_SOURCES, State.REJECTED, State.FAILED, State.AWAITING_APPROVAL}
+)  # until a person does something
 
 
 def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         kept["curve"] = list(plan.outcome.curve)
     if plan.outcome is not None:
         generation["kept"] = list(plan.outcome.kept)[-100:]
-    if plan.state is State.BUILDING and plan.run is not None and plan.work is not None:
+    if plan.state in (State.BUILDING, State.AWAITING_APPROVAL) and plan.run is not None and plan.work is not None:
         building = plan.run.progress.get("generation")
         generation |= {"buildingDigest": plan.run.key, **({"building": building} if building else {})}
     if plan.state is State.REJECTED and plan.run is not None:
@@ -58,6 +60,8 @@ _PASSING = ("building", "buildingDigest", "rejected")
 
 
 def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
+    before = (seen.index.status.memory if seen.index.status else None) or {}
+    pace = outcome.pace or before.get("pace")  # of the last build that embedded enough to tell
     return {
         "rows": outcome.rows,
         "measured": dict(outcome.measured),
@@ -73,6 +77,7 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
             "revision": work.embedding.revision,
             **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
+            **({"pace": pace} if pace else {}),
         },
     }
 

@@ -16,6 +16,7 @@ QUESTIONS_FILE = "questions.jsonl"
 OUTCOME = "outcome.json"
 PROGRESS = "progress.json"
 FAILURE = "failure.txt"
+WAITING = "waiting.json"
 CONFIG_ERROR = 3  # exit status of a Job whose work is wrong: no retry helps
 
 
@@ -125,6 +126,7 @@ class Work:
     database: str = ""
     mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
     rerank: RerankWork | None = None
+    ask_above: Mapping[str, int] = field(default_factory=dict)  # passages, tokens: more are not embedded unapproved
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from tests.unit.retrieval.conftest import finished, job, seen, work_of
 
+from llmops.api.common import Pricing
+from llmops.desk.change import spoken_of
 from llmops.retrieval.engines.waits import STARTING
+from llmops.retrieval.estimate import Estimate
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.status import status
-from llmops.retrieval.work import FAILURE, alias_of, loads
+from llmops.retrieval.work import FAILURE, WAITING, Work, alias_of, loads
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,6 +42,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"query": {"rerank": {"serviceRef": {"name": "reranker"}}}}, MeasureAgain()),
         ({"refresh": {"deletePolicy": "Never"}}, Nothing()),
         ({"rollout": {"keepGenerations": 5}}, Nothing()),
+        ({"rollout": {"approveAbove": {"passages": 5}}}, Nothing()),
         ({"refresh": {"maxDeletePercent": 90}}, Nothing()),
         ({"embedding": {"batchSize": 8}}, Nothing()),
         ({"build": {"memory": "8Gi"}}, Nothing()),
@@ -79,6 +84,12 @@ def kinds(wanted: Plan) -> list[str]:
 def begun(wanted: Plan) -> Any:
     (found,) = [one for one in wanted.children if one["kind"] == "Job"]
     return found
+
+
+def given(wanted: Plan) -> Work:
+    """The work that is handed to the Job."""
+    (found,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and "data" in one]
+    return loads(found["data"]["work.json"])
 
 
 def test_the_first_build_begins_once_the_engine_answers() -> None:
@@ -172,6 +183,67 @@ def test_a_failed_job_says_why_in_its_own_words() -> None:
     wanted = plan(replace(index, runs=(Run(work_of(index).parts.key, job(index, "Failed"), results),)))
     assert wanted.state is State.FAILED
     assert wanted.sentence.endswith("row 3: not JSON")
+
+
+ASKING = {"index": {"parameters": {"M": 32}}, "rollout": {"approveAbove": {"passages": 100, "cost": "0.10"}}}
+PRICES = Pricing(input_per_million_tokens="0.50")
+
+
+def waiting(index: Seen, passages: int, tokens: int = 0) -> Seen:
+    """Its Job counted, and ended without embedding."""
+    data = {WAITING: json.dumps({"passages": passages, "tokens": tokens})}
+    results = {"kind": "ConfigMap", "metadata": {"name": f"faq-index-{work_of(index).short}"}, "data": data}
+    run = Run(work_of(index).parts.key, job(index, "Complete"), results)
+    return replace(index, runs=(*index.runs, run))
+
+
+def test_what_is_asked_before_it_is_embedded_waits_with_its_cost_while_the_old_one_serves(served: Seen) -> None:
+    index = waiting(seen(ASKING, served.raw["status"], runs=served.runs, pricing=PRICES), 5000, 400_000)
+    wanted = plan(index)
+    told = status(index, wanted, NOW)
+    assert (wanted.state, wanted.reason) == (State.AWAITING_APPROVAL, "AwaitingApproval")
+    assert "5,000 passages to embed (about 400,000 tokens, about 0.20 USD), more than" in message(told, "Stalled")
+    assert f"llmops.dev/approve: {work_of(index).short}, or raise it; generation 1 goes on" in message(told, "Stalled")
+    assert (condition(told, "Ready"), condition(told, "Available")) == ("False", "True")
+    assert told["generation"]["buildingDigest"] == work_of(index).parts.key
+    assert spoken_of({"status": told}, "approve") == ("llmops.dev/approve", work_of(index).parts.key)
+    assert "Job" not in kinds(wanted)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_approved_by_its_digest_the_job_begins_again_and_asks_no_more(served: Seen, whole: bool) -> None:
+    index = waiting(seen(ASKING, served.raw["status"], runs=served.runs, pricing=PRICES), 5000)
+    key = work_of(index).parts.key if whole else work_of(index).short
+    approved = {**index.raw, "metadata": {**index.raw["metadata"], "annotations": {"llmops.dev/approve": key}}}
+    first = plan(replace(index, raw=approved))
+    assert (first.state, first.look_after) == (State.BUILDING, 1.0)
+    assert {one["metadata"]["name"] for one in first.keep if one["kind"] == "Job"} == {
+        f"faq-index-{work_of(served).short}"
+    }
+    assert given(plan(replace(index, raw=approved, runs=served.runs))).ask_above == {}
+    of_another = {**approved, "metadata": {**approved["metadata"], "annotations": {"llmops.dev/approve": "x" * 10}}}
+    assert plan(replace(index, raw=of_another)).state is State.AWAITING_APPROVAL
+
+
+def test_the_job_is_told_what_it_may_embed_unasked_and_no_digest_changes_by_it(served: Seen) -> None:
+    asking = seen(ASKING, served.raw["status"], runs=served.runs, pricing=PRICES)
+    assert given(plan(asking)).ask_above == {"passages": 100, "tokens": 200_000}
+    without = seen({"index": ASKING["index"]}, served.raw["status"])
+    assert work_of(asking).parts == work_of(without).parts
+    assert "write spec.pricing in LLMService shop/minilm" in plan(replace(asking, pricing=None)).sentence
+
+
+def test_raised_limits_begin_it_too() -> None:
+    assert plan(waiting(seen({"rollout": {"approveAbove": {"passages": 99}}}), 100)).state is State.AWAITING_APPROVAL
+    assert plan(waiting(seen({"rollout": {"approveAbove": {"passages": 100}}}), 100)).state is State.BUILDING
+
+
+def test_the_time_is_told_by_the_pace_of_the_last_build_that_embedded_much() -> None:
+    estimate = Estimate(9000, 10_000_000)
+    assert estimate.told(50.0, PRICES) == (
+        "9,000 passages to embed (about 10,000,000 tokens, about 5.00 USD, about 3 min as fast as the last time)"
+    )
+    assert estimate.told(0, None) == "9,000 passages to embed (about 10,000,000 tokens)"
 
 
 def out_of_memory(index: Seen, limit: str) -> Seen:

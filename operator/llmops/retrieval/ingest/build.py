@@ -16,6 +16,7 @@ import aiohttp
 
 from llmops.retrieval import gates
 from llmops.retrieval.embedder import Embedder
+from llmops.retrieval.estimate import Estimate
 from llmops.retrieval.ingest import chunk, read
 from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import PATIENCE, embed
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from llmops.retrieval.stores.base import Generation, Reader, Store
 
 LETTING_GO = 5.0  # seconds for query servers to leave a collection before it is dropped
+COUNTED = 100  # texts of which the tokens are counted; those of the others are told from their length
 TELL_EVERY = 2.0  # seconds between two words of progress
 
 
@@ -89,18 +91,30 @@ async def _vectors(embedder: Embedder, texts: Sequence[str], batch_size: int) ->
     return [one for one in found if not isinstance(one, str)]
 
 
+class Unapproved(Exception):
+    """More is to be embedded than may be before a person has said so."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        super().__init__(f"{estimate.passages} passages wait to be embedded")
+        self.estimate = estimate
+
+
 class Progress:
     """Only shown: a build never fails of it, and it is not told more often than anybody looks."""
 
     def __init__(self, report: Report) -> None:
         self._report, self._told = report, 0.0
 
-    async def tell(self, stage: str, generation: int, done: int, total: int, now: bool = False) -> None:
+    async def tell(
+        self, stage: str, generation: int, done: int, total: int, now: bool = False, estimate: Estimate | None = None
+    ) -> None:
         moment = time.monotonic()
         if not now and moment - self._told < TELL_EVERY:
             return
         self._told = moment
         told: dict[str, Any] = {"stage": stage, "generation": generation, "done": done, "total": total}
+        if estimate is not None:
+            told["estimate"] = asdict(estimate)
         try:
             await self._report.write(PROGRESS, json.dumps(told))
         except Exception as problem:  # noqa: BLE001 - progress is a courtesy
@@ -123,9 +137,11 @@ class Making:
     embedded: int = 0
     carried: int = 0
     removed: int = 0
+    pace: float = 0.0
 
     def __post_init__(self) -> None:
         self.reading = Reading()
+        self.count: chunk.Count = chunk.estimate
         self.versions = {name: one.version for name, one in self.listings.items()}
 
     @property
@@ -149,7 +165,10 @@ class Making:
         generation, again = self._begun()
         if self.wanted.copy_vectors:
             self._remember()
-        await self._fill(generation, again)
+        estimate = self._estimate()
+        if estimate.above(self.wanted.ask_above):
+            raise Unapproved(estimate)  # what is there of this generation is gone on with when it is approved
+        await self._fill(generation, again, estimate)
         self._check(generation)
         self.rows = len(self.spool)
         return self.store.tell(
@@ -161,8 +180,8 @@ class Making:
         """Every passage into the spool: of what can be read, and of what stays though it was not seen."""
         wanted, documents = self.wanted, read.documents(self.wanted, self.listings, self.reading)
         embedding = wanted.embedding
-        count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
-        self.spool.add(chunk.passages(documents, wanted.chunking, count), wanted.deduplicate)
+        self.count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
+        self.spool.add(chunk.passages(documents, wanted.chunking, self.count), wanted.deduplicate)
         for source in self.reading.again:  # what is asked for next time is not what there is
             self.versions[source] += f" but not all, at {time.time():.0f}"
         if self.active is not None:
@@ -233,9 +252,17 @@ class Making:
         for page in self.store.vectors(active.collection):
             self.spool.remember(dict(zip(page.hashes, page.vectors, strict=True)))
 
-    async def _fill(self, generation: Generation, again: bool) -> None:
+    def _estimate(self) -> Estimate:
+        """Tokens by those of a hundred of the texts."""
+        passages, size = self.spool.unknown()
+        some = self.spool.some_unknown(COUNTED)
+        tokens = sum(self.count(self.wanted.embedding.document_prefix + one) for one in some)
+        return Estimate(passages, round(tokens * size / max(1, sum(map(len, some)))))
+
+    async def _fill(self, generation: Generation, again: bool, estimate: Estimate) -> None:
         """While a batch is written the next is embedded. One writer at a time: Milvus Lite loses rows of two."""
         writing: asyncio.Task[None] | None = None
+        started = time.monotonic()
         done, total = self.spool.count_stored(), len(self.spool)
         for batch in self.spool.missing():
             passages, vectors = await self._embedded(batch)
@@ -244,9 +271,11 @@ class Making:
             insert = self.store.insert
             writing = asyncio.create_task(asyncio.to_thread(insert, generation.collection, passages, vectors, again))
             done += len(batch)
-            await self.progress.tell("Embedding", generation.number, done, total, now=done <= BATCH)
+            await self.progress.tell("Embedding", generation.number, done, total, done <= BATCH, estimate)
         if writing is not None:
             await writing
+        if self.embedded >= BATCH:  # fewer say little of how long many take
+            self.pace = round(self.embedded / (time.monotonic() - started), 3)
 
     async def _embedded(self, batch: list[Passage]) -> tuple[list[Passage], list[list[float]]]:
         known = self.spool.known(one.hash for one in batch)
@@ -334,7 +363,7 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
         previous=before.collection if before and before.collection != built.collection else None,
         at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
         problems=tuple(reading.problems), skipped=reading.skipped, carried=made.carried, removed=made.removed,
-        curve=measured.curve,
+        curve=measured.curve, pace=made.pace,
     )  # fmt: skip
 
 

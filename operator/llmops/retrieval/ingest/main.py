@@ -1,6 +1,7 @@
 """`llmops index`: one generation from its work to its outcome; the story itself is build.py.
 
-Exit status 0: the outcome is written, served or not. CONFIG_ERROR: the work itself is wrong (a source that is not
+Exit status 0: the outcome is written, served or not; or how much would have to be embedded, where that waits to be
+approved. CONFIG_ERROR: the work itself is wrong (a source that is not
 there, nothing to embed) and no retry helps. Anything else: try again.
 """
 
@@ -10,14 +11,15 @@ import argparse
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from llmops.retrieval import work
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.ingest.build import build
+from llmops.retrieval.ingest.build import Unapproved, build
 from llmops.retrieval.ingest.report import Folder, InConfigMap, Report
 from llmops.retrieval.stores.base import NotAllowed, StoreError, Unfit
-from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, Questions
+from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, WAITING, Questions
 from llmops.web import Passing, Wrong
 
 
@@ -41,6 +43,9 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
             (row["question"], row["documents"]) for row in map(json.loads, _lines(folder / work.QUESTIONS_FILE))
         ]
         await report.write(OUTCOME, (await build(wanted, questions, mounted, scratch, report)).dumps())
+    except Unapproved as waits:
+        print(waits, file=sys.stderr)
+        await report.write(WAITING, json.dumps(asdict(waits.estimate)))
     except Wrong as wrong:
         return await _failed(report, str(wrong))
     except (NotEmbedded, Passing, StoreError) as problem:

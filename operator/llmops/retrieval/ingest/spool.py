@@ -22,6 +22,7 @@ CREATE INDEX by_document ON passages (document);
 CREATE TABLE vectors (hash TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID;
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
 """
+UNKNOWN = "passages WHERE stored = 0 AND NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.hash = passages.hash)"
 STRIDE = 512
 BATCH = 128  # embedded and written at once: what a kill can cost
 
@@ -77,6 +78,18 @@ class Spool:
         marks = ",".join("?" * len(asked))
         rows = self._db.execute(f"SELECT hash, vector FROM vectors WHERE hash IN ({marks})", asked)
         return {hash_: numpy.frombuffer(vector, "<f4").tolist() for hash_, vector in rows}
+
+    def unknown(self) -> tuple[int, int]:
+        """How many texts have no vector yet, and how many characters those have."""
+        each = f"SELECT max(length(text)) AS size FROM {UNKNOWN} GROUP BY hash"
+        many, size = self._db.execute(f"SELECT count(*), coalesce(sum(size), 0) FROM ({each})").fetchone()
+        return int(many), int(size)
+
+    def some_unknown(self, many: int) -> list[str]:
+        """Some of these texts, evenly."""
+        step = max(1, self.unknown()[0] // many)
+        rows = self._db.execute(f"SELECT text FROM {UNKNOWN} AND n % ? = 0 ORDER BY n LIMIT ?", (step, many))
+        return [text for (text,) in rows]
 
     def stored(self, rows: Iterable[tuple[str, str]]) -> int:
         """Marks (id, hash) pairs that the engine has; how many it has that are not wanted, or twice."""
