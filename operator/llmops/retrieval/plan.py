@@ -145,6 +145,9 @@ def _with_work(seen: Seen, work: Work) -> Plan:
                     look_after=STOPPING)  # fmt: skip
     if run.outcome is not None:
         return _finished(seen, work, run, run.outcome)
+    if _starved(seen, work, run):
+        told = f"begins again: it needed more memory than {run.memory}"
+        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_without(seen, run), work=work, look_after=STOPPING)
     if run.failure is not None:
         return _failed(seen, work, run, run.failure)
     if run.waiting is not None and run.ended:
@@ -173,17 +176,21 @@ def _estimated(seen: Seen, estimate: Estimate) -> str:
 
 
 def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
-    """For good; but one that had too little memory begins again where it may take another amount."""
     name, keep = children.job_name(seen.index, work), _kept(seen, run.key)
     if name not in seen.out_of_memory:
         return Plan(State.FAILED, Reason.BUILD_FAILED, f"Job {name}: {failure}", keep=keep, work=work, run=run)
-    had, may = run.memory or seen.index.spec.build.memory, seen.index.spec.build.memory
-    if quantity(had) != quantity(may):
-        told = f"begins again: it needed more memory than {had} and may take {may} now"
-        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_without(seen, run), work=work,
-                    look_after=STOPPING)  # fmt: skip
-    told = f"Job {name} needed more memory than its limit of {had}: raise spec.build.memory, and it goes on"
+    told = f"Job {name} needed more memory than {run.memory}: raise spec.build.memory, and it goes on"
     return Plan(State.FAILED, Reason.OUT_OF_MEMORY, told, keep=keep, work=work, run=run)
+
+
+def _starved(seen: Seen, work: Work, run: Run) -> bool:
+    """Whether its Job ran out of memory and may have another amount by now: then it begins again, where it was."""
+    may = seen.index.spec.build.memory
+    return (
+        children.job_name(seen.index, work) in seen.out_of_memory
+        and run.memory is not None
+        and quantity(run.memory) != quantity(may)
+    )
 
 
 def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
@@ -235,6 +242,8 @@ def not_installed(wanted: Plan, waits: Waits) -> Plan:
 def _told(seen: Seen, action: Action, run: Run) -> str:
     if seen.trouble:
         return seen.trouble
+    if run.job is not None and run.job["metadata"]["name"] in seen.out_of_memory:
+        return f"it needed more memory than {run.memory} and is tried again: raise spec.build.memory"
     if run.progress.get("stage") == "Embedding":
         told = run.progress
         new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
