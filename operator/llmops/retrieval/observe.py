@@ -246,7 +246,7 @@ async def _runs(index: VectorIndex, cluster: Cluster) -> tuple[Run, ...]:
     runs = []
     for key in sorted({*jobs, *results}):
         run = Run(key, jobs.get(key), results.get(key))
-        if run.ended and run.outcome is None and run.results is not None:
+        if run.ended and run.outcome is None and run.waiting is None and run.results is not None:
             # the Job's end may reach the cache before the outcome that was written before it
             run = Run(key, run.job, await cluster.fresh(CONFIG_MAP, namespace, run.results["metadata"]["name"]))
         runs.append(run)
