@@ -248,7 +248,7 @@ def _drafting(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _positive(text: str) -> int:
-    if not 1 <= int(text) <= 1000:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError("write a number from 1 to 1000")
     return int(text)
 

@@ -78,7 +78,8 @@ def asked(passage: Object, model: str) -> Object:
 
 def read(answer: str) -> str:
     """The question in it: its first line with words, without what models put around it."""
-    lines = (BEFORE.sub("", line.strip(AROUND)).strip(AROUND) for line in answer.rpartition("</think>")[2].splitlines())
+    said = answer.rpartition("</think>")[2].partition("<think>")[0]  # some do not come to the end of thinking
+    lines = (BEFORE.sub("", line.strip(AROUND)).strip(AROUND) for line in said.splitlines())
     return next((line for line in lines if re.search(r"\w", line)), "")
 
 

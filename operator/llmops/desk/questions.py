@@ -35,6 +35,8 @@ class Made:
     dropped: Counter[str] = field(default_factory=Counter)
     tried: int = 0
     refused: str = ""
+    stopped: str = ""
+    """Why no more was asked."""
     known: set[str] = field(default_factory=set)
 
     def take(self, passage: Object, answer: str | Refused) -> None:
@@ -70,18 +72,27 @@ def questions(index: Index, model: Model, count: int, seed: int, check: bool, ou
 async def _make(index: Index, model: Model, count: int, seed: int, check: bool) -> Made:
     made = Made()
     async with model:
-        async for passages in _drawn(index, count, seed):
-            answers = await asyncio.gather(*(_asked(model, one) for one in passages))
-            for passage, answer in zip(passages, answers, strict=True):
-                if len(made.drafts) < count:
-                    made.take(passage, answer)
-            if len(made.drafts) >= count:
-                break
+        try:
+            await _ask(index, model, count, seed, made)
+        except Unknown as problem:  # such as a key's limit: what there is was paid for
+            if not made.drafts:
+                raise
+            made.stopped = str(problem)
     if check:
         for few in _few(len(made.drafts)):
             made.drafts[few] = await asyncio.gather(*(_ranked(index, one) for one in made.drafts[few]))
         made.drafts = draft.ordered(made.drafts)
     return made
+
+
+async def _ask(index: Index, model: Model, count: int, seed: int, made: Made) -> None:
+    async for passages in _drawn(index, count, seed):
+        answers = await asyncio.gather(*(_asked(model, one) for one in passages))
+        for passage, answer in zip(passages, answers, strict=True):
+            if len(made.drafts) < count:
+                made.take(passage, answer)
+        if len(made.drafts) >= count:
+            return
 
 
 def _few(number: int) -> Iterator[slice]:
@@ -123,6 +134,8 @@ def told(made: Made, check: bool) -> str:
     lines = [f"{len(made.drafts)} questions of {made.tried} passages" + (f"; left out: {dropped}" if dropped else "")]
     if made.refused:
         lines.append(f"the model said: {made.refused}")
+    if made.stopped:
+        lines.append(f"stopped early: {made.stopped}")
     if check and made.drafts:
         lost = sum(one.rank is None for one in made.drafts)
         lines.append(f"{lost} do not find their own passage among the first {DEEP}: they come first")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -15,7 +15,8 @@ from llmops import cli
 from llmops.desk.draft import LONGEST, PAGE, Drafted, asked, ordered, read, shuffled, why_not, windows
 from llmops.desk.model import Model, Refused
 from llmops.desk.objects import Unknown
-from llmops.desk.questions import Made, told
+from llmops.desk.questions import Made, questions, told
+from llmops.desk.reach import Index
 from llmops.retrieval.referred import _question
 
 TEXT = "Snow shoes are rented out for nine euros a day. Bring a document that says who you are."
@@ -33,6 +34,7 @@ def passage(number: int = 1, text: str = TEXT) -> dict[str, Any]:
         ("1. **What do snow shoes cost?**", "What do snow shoes cost?"),
         ("Question: What do snow shoes cost?", "What do snow shoes cost?"),
         ("<think>A user may\nask this.</think>\nWhat do snow shoes cost?", "What do snow shoes cost?"),
+        ("<think>A user may ask this, or that, or", ""),
         ("雪靴多少钱？", "雪靴多少钱？"),
         ("…\n---", ""),
         ("", ""),
@@ -166,7 +168,48 @@ async def test_without_a_door_the_services_own_pods_are_asked_through_the_api_se
                 await model.ask(asked(passage(), model.whole))
 
 
-def test_a_count_that_is_none_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+class Ends:
+    """A model that answers so many times, and then has no more to say to this key."""
+
+    def __init__(self, answers: int) -> None:
+        self.whole, self._left = "shop/support", answers
+
+    async def __aenter__(self) -> Ends:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def ask(self, body: dict[str, Any]) -> str:
+        self._left -= 1
+        if self._left < 0:
+            raise Unknown("GatewayKey shop/app has limits.requestsPerMinute 4: wait")
+        return f"Question {'abcdefgh'[self._left]}?"
+
+
+class Passages:
+    """An index of thirty."""
+
+    async def get(self, path: str, **query: object) -> dict[str, Any]:
+        return {"rows": 30, "passages": [passage(number, f"Text {number}.") for number in range(30)]}
+
+
+def test_what_was_made_before_a_limit_was_met_is_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def ask(answers: int, out: Path) -> int:
+        return questions(cast("Index", Passages()), cast("Model", Ends(answers)), 10, 0, False, str(out))
+
+    assert ask(6, tmp_path / "some") == 0
+    assert len((tmp_path / "some").read_text().splitlines()) == 4
+    assert "stopped early: GatewayKey shop/app has limits.requestsPerMinute 4: wait" in capsys.readouterr().err
+    with pytest.raises(Unknown):
+        ask(0, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(Unknown, match="is there already"):
+        ask(6, tmp_path / "some")
+
+
+@pytest.mark.parametrize("count", ["0", "many", "1001"])
+def test_a_count_that_is_none_is_a_sentence(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["questions", "faq", "--service", "support", "--count", "0"])
+        cli.main(["questions", "faq", "--service", "support", "--count", count])
     assert "write a number from 1 to 1000" in capsys.readouterr().err
