@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.unit.retrieval.conftest import seen, work_of
 
 from llmops.retrieval.embedder import Embedder
-from llmops.retrieval.ingest.build import Making, Progress, Unapproved
 from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.ingest.making import Making, Progress, Unapproved
 from llmops.retrieval.ingest.places import Listing
 from llmops.retrieval.ingest.places.listing import File
 from llmops.retrieval.ingest.report import Folder
@@ -68,7 +68,7 @@ class Counting:
 
     embedded: list[str] = field(default_factory=list)
 
-    async def embed(self, texts: Sequence[str], _: float = 0.0) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], _: float = 0.0, __: str = "document") -> list[list[float]]:
         self.embedded += texts
         return [[1.0, 0.0] for _ in texts]
 

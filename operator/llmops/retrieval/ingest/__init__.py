@@ -1,6 +1,7 @@
 """The index Job's side, `llmops index`: one generation built and measured; the alias moves if every gate passed.
 
-    build.py      the story: look, read what changed, chunk, embed, write, measure, decide
+    build.py      the story: look, make what changed, measure it, decide
+    making.py     a generation while it is made: read, cut, taken over, embedded, written, checked
     read.py       what the sources have today: places/ lists and reads them, parse.py makes documents of the bytes
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens
     spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded

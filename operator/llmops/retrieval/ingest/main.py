@@ -16,7 +16,8 @@ from pathlib import Path
 
 from llmops.retrieval import work
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.ingest.build import Unapproved, build
+from llmops.retrieval.ingest.build import build
+from llmops.retrieval.ingest.making import Unapproved
 from llmops.retrieval.ingest.report import Folder, InConfigMap, Report
 from llmops.retrieval.stores.base import NotAllowed, StoreError, Unfit
 from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, WAITING, Questions
