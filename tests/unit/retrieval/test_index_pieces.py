@@ -13,7 +13,7 @@ from llmops.retrieval import space
 from llmops.retrieval.gates import Drift, Figures, Tried, judge
 from llmops.retrieval.ingest.chunk import estimate, passages
 from llmops.retrieval.ingest.parse import Document
-from llmops.retrieval.server.app import Query, Refused, parse
+from llmops.retrieval.server.query import Query, Refused, parse
 from llmops.retrieval.space import PROBES, Space
 
 TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40

@@ -2,6 +2,7 @@
 
     live.py   follows the alias: which collection, embedder and search parameters are served now, flipped together
     app.py    POST /search, /poor, /healthz, /readyz, /metrics; raw ASGI
+    query.py  what is asked for, checked
     passages.py  GET /passages: a page of what is served
     permissions.py   who may see which passage
     widen.py  a filtered search that comes short looks at more

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,11 +16,12 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.rank import DENSE, MODES, Answer, Placed, answer
+from llmops.retrieval.rank import DENSE, Answer, Placed, answer
 from llmops.retrieval.server import passages, permissions, widen
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
+from llmops.retrieval.server.query import Query, Refused, parse
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Asked, FilterWrong, Reader, StoreError
 from llmops.telemetry import metrics
@@ -29,38 +29,11 @@ from llmops.telemetry import metrics
 log = logging.getLogger(__name__)
 
 MAX_BODY = 256 * 1024
-MAX_TOP_K = 100
 SECONDS = 10.0
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class Refused(Exception):
-    """An answer that is not passages."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Query:
-    """A checked request."""
-
-    text: str
-    top_k: int = 4
-    filter: str = ""
-    min_score: float | None = None
-    generation: int | None = None
-    """The one to search; None: the active one."""
-    remember: bool = True
-    """Whether it is a user's: where it finds nothing good, it is kept for people to read."""
-    mode: str | None = None
-    """By what to find passages; None: as the index is set."""
-    groups: frozenset[str] = frozenset()
-    """Those of who asks."""
 
 
 class App:
@@ -208,39 +181,6 @@ def _shown(placed: Placed) -> dict[str, Any]:
     if placed.relevance is not None:
         passage["relevance"] = placed.relevance
     return passage
-
-
-def parse(body: bytes) -> Query:
-    """The request, or Refused with what to write."""
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Refused(400, 'the body is not JSON: send {"text": "…", "topK": 4}') from None
-    if not isinstance(given, dict) or not isinstance(given.get("text"), str) or not given["text"].strip():
-        raise Refused(400, 'text is missing: send {"text": "…", "topK": 4}')
-    top_k, filter_, least = given.get("topK", 4), given.get("filter") or "", given.get("minScore")
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
-        raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
-    generation = given.get("generation")
-    if generation is not None and (isinstance(generation, bool) or not isinstance(generation, int) or generation < 1):
-        raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
-    if not isinstance(filter_, str) or len(filter_) > 4096:
-        raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
-    remember = given.get("remember", True)
-    if not isinstance(remember, bool):
-        raise Refused(400, "remember must be true or false")
-    mode = given.get("mode")
-    if mode is not None and mode not in MODES:
-        raise Refused(400, f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, or absent for the index's own")
-    try:
-        groups = permissions.groups(given)
-    except ValueError as problem:
-        raise Refused(400, str(problem)) from None
-    if least is not None:
-        with contextlib.suppress(TypeError, ValueError):
-            return Query(given["text"], top_k, filter_, float(least), generation, remember, mode, groups)
-        raise Refused(400, "minScore must be a number")
-    return Query(given["text"], top_k, filter_, None, generation, remember, mode, groups)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -1,0 +1,79 @@
+"""What is asked for, checked: the body of POST /search, or a sentence that says what to write."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from llmops.retrieval.rank import MODES
+from llmops.retrieval.server import permissions
+
+MAX_TOP_K = 100
+
+
+class Refused(Exception):
+    """An answer that is not passages."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checked request."""
+
+    text: str
+    top_k: int = 4
+    filter: str = ""
+    min_score: float | None = None
+    generation: int | None = None
+    """The one to search; None: the active one."""
+    remember: bool = True
+    """Whether it is a user's: where it finds nothing good, it is kept for people to read."""
+    mode: str | None = None
+    """By what to find passages; None: as the index is set."""
+    groups: frozenset[str] = frozenset()
+    """Those of who asks."""
+
+
+def parse(body: bytes) -> Query:
+    """The request, or Refused with what to write."""
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(400, 'the body is not JSON: send {"text": "…", "topK": 4}') from None
+    if not isinstance(given, dict) or not isinstance(given.get("text"), str) or not given["text"].strip():
+        raise Refused(400, 'text is missing: send {"text": "…", "topK": 4}')
+    top_k, filter_, generation = given.get("topK", 4), given.get("filter") or "", given.get("generation")
+    if not _whole(top_k) or not 1 <= top_k <= MAX_TOP_K:
+        raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
+    if generation is not None and (not _whole(generation) or generation < 1):
+        raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
+    if not isinstance(filter_, str) or len(filter_) > 4096:
+        raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    remember, mode = given.get("remember", True), given.get("mode")
+    if not isinstance(remember, bool):
+        raise Refused(400, "remember must be true or false")
+    if mode is not None and mode not in MODES:
+        raise Refused(400, f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, or absent for the index's own")
+    try:
+        groups = permissions.groups(given)
+    except ValueError as problem:
+        raise Refused(400, str(problem)) from None
+    return Query(given["text"], top_k, filter_, _least(given.get("minScore")), generation, remember, mode, groups)
+
+
+def _whole(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
+
+
+def _least(given: Any) -> float | None:
+    if given is None:
+        return None
+    with contextlib.suppress(TypeError, ValueError):
+        return float(given)
+    raise Refused(400, "minScore must be a number")
