@@ -4,7 +4,7 @@ any pod: `python embedding_api.py PORT`.
 
 `/v2/embed` is Cohere's (a purpose must be told, at most 96 texts), `/v1/embeddings` OpenAI's (what it does not know is
 refused), `/v1beta/models/NAME:batchEmbedContents` Gemini's (at most 100). GET /told says what was asked; PUT /told
-{next: [statuses that the coming requests get], noise: …} changes what happens.
+{next: [statuses that the coming requests get], noise: …, model: …} changes what happens.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ WOBBLE = 1e-4
 Object = dict[str, Any]
 
 
-def words(text: str) -> list[float]:
+def words(text: str, model: str = "") -> list[float]:
     """The sum of the directions of its longer words, of length one."""
     total = [0.0] * WIDTH
     for word in re.findall(r"\w{4,}", text.lower()):
-        seed = hashlib.sha256(word.rstrip("s").encode()).digest()
+        seed = hashlib.sha256((word.rstrip("s") + model).encode()).digest()
         for at, number in enumerate(random.Random(seed).choices((-1.0, 1.0), k=WIDTH)):
             total[at] += number
     length = math.sqrt(sum(number * number for number in total)) or 1.0
@@ -57,13 +57,14 @@ class Api(ThreadingHTTPServer):
         self.next: list[int] = []
         self.after: str | None = "1"
         self.noise = WOBBLE
+        self.model = ""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def vectors(self, texts: list[str]) -> list[list[float]]:
-        return [[number + random.gauss(0.0, self.noise) for number in words(one)] for one in texts]
+        return [[number + random.gauss(0.0, self.noise) for number in words(one, self.model)] for one in texts]
 
     def purposes(self) -> set[str]:
         return {str(one["purpose"]) for one in self.asked}

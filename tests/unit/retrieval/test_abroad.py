@@ -25,6 +25,7 @@ from llmops.retrieval.ingest.report import Folder
 from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import Rebuild, cheapest, plan
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.server.live import Live
 from llmops.retrieval.space import SAME, Space
 from llmops.retrieval.status import status
 from llmops.retrieval.work import CONFIG_ERROR, FAILURE, EmbeddingWork, loads
@@ -401,3 +402,56 @@ def test_somebody_s_api_is_looked_at_seldom() -> None:
     assert Embedder(session, "http://x", "m", "Cohere").check_every == door.CHECK_EVERY == 600
     assert Embedder(session, "http://x", "m").check_every == 10
     assert asdict(EmbeddingWork("u", "m", "r"))["provider"] == ""
+
+
+class Aliased:
+    """An engine in which an alias points to one of the generations that are told of."""
+
+    def __init__(self) -> None:
+        self.active, self.generations = "", dict[str, Object]()
+
+    async def points_to(self, alias: str) -> str:
+        return self.active
+
+    async def told(self, collection: str) -> Object:
+        return self.generations[collection]
+
+    async def load(self, collection: str) -> None:
+        """They are."""
+
+
+async def test_a_generation_that_cannot_be_flipped_to_is_not_asked_about_each_second(
+    place: Place, session: aiohttp.ClientSession
+) -> None:
+    work, somebody, there = place.offer("Cohere"), place.somebody, Aliased()
+
+    async def built(number: int) -> None:
+        """A generation, by the model of today, and the alias on it."""
+        space = (await embedder_of(session, work).space("")).dumps()
+        there.active = f"faq__g{number}_x"
+        there.generations[there.active] = {"generation": number, "space": space, "embedding": asdict(work)}
+
+    reader: Any = there
+    live = Live(reader, session, "faq")
+    await built(1)
+    somebody.asked.clear()
+    for _ in range(3):
+        await live.look()
+    assert live.served is not None
+    assert (live.served.generation, live.why_not, len(somebody.asked)) == (1, None, 1)
+
+    somebody.model = "another"
+    await built(2)
+    somebody.model = ""
+    somebody.asked.clear()
+    for _ in range(3):
+        await live.look()
+    assert (live.served.generation, live.why_not, len(somebody.asked)) == (1, None, 1)
+    assert "generation 2 is not served: shop/vectors no longer embeds as it did" in str(live.problem)
+
+    somebody.next = [429]
+    there.active, somebody.asked = "faq__g3_x", []
+    there.generations["faq__g3_x"] = {**there.generations["faq__g1_x"], "generation": 3}
+    for _ in range(3):
+        await live.look()
+    assert (live.served.generation, "answered 429" in str(live.problem), somebody.asked) == (1, True, [])
