@@ -1,4 +1,4 @@
-"""Embedding through somebody else's API, the operator's side: who is asked, and as whom its index's pods do it. Pure.
+"""Embedding through somebody else's API, the operator's side: who is asked, and as whom an index's pods do it.
 
 Such a service has no address of its own, and its credential is in the gateways only. So the index's Job and query
 server ask the door, and show it their service account's token, as an EvalJob's pods do: a token with the door's

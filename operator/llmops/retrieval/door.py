@@ -20,8 +20,6 @@ PURPOSES: dict[str, dict[Purpose, Object]] = {
     "Gemini": {"document": {"input_type": "search_document"}, "query": {"input_type": "search_query"}},
 }  # fmt: skip
 """Fields of a request that say what it is for; OpenAI's own API has none, and refuses what it does not know."""
-
-
 CHECK_EVERY = 600.0
 """Seconds between two looks at where such a model puts the probes: each is paid for."""
 

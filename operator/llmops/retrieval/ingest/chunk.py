@@ -122,10 +122,10 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 def estimate(text: str) -> int:
     """For servers that cannot be asked, as of somebody's API: four Latin letters a token, two Greek or Cyrillic, one
     of any other script, and each mark one; more than most tokenizers make."""
-    return sum(map(_pieces, _PIECE.findall(text)))
+    return sum(map(_tokens_of, _PIECE.findall(text)))
 
 
-def _pieces(word: str) -> int:
+def _tokens_of(word: str) -> int:
     if word.isascii():
         return -(-len(word) // 4)
     return -(-sum(1 if letter < "\u0250" else 2 if letter < "\u0530" else 4 for letter in word) // 4)
