@@ -14,9 +14,10 @@ the engine, and the alias is the one point of commitment; both outlive a restart
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmops.retrieval import space
 from llmops.retrieval.space import Space
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from llmops.retrieval.ingest.chunk import Passage
+
+Client = TypeVar("Client")
 
 TEXT_BYTES = 65_000  # what is kept of a passage's text: Milvus takes no more in a field
 PAGE = 500
@@ -232,6 +235,9 @@ class Store(Protocol):
     def drop(self, generation: Generation) -> None:
         """Remove it; StillServed where the alias points to it."""
 
+    def close(self) -> None:
+        """Let go of connections."""
+
 
 class Reader(Protocol):
     """One engine, as the query server asks it. Every method may raise Away or NotAllowed."""
@@ -269,3 +275,15 @@ def kept_text(text: str) -> str:
 def nearness(squared: float) -> float:
     """A score for a squared L2 distance."""
     return round(1 / (1 + squared), 6)
+
+
+def patiently(connect: Callable[[], Client], patience: float) -> Client:
+    """Again while it is away: it may have just been started."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return connect()
+        except Away:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(1.0)

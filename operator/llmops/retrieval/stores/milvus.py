@@ -4,7 +4,6 @@ properties of its collection (descriptions do not survive a restart of Milvus Li
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,9 +31,11 @@ from llmops.retrieval.stores.base import (
     Row,
     StillServed,
     StoreError,
+    Unfit,
     Where,
     kept_text,
     nearness,
+    patiently,
 )
 from llmops.retrieval.words import words
 
@@ -45,8 +46,8 @@ PROPERTY = "llmops"
 METRICS = {"Cosine": "COSINE", "L2": "L2", "IP": "IP"}
 NO_ALIAS = frozenset({100, 1600})
 """The engine's codes where an alias is not there: Lite's, and Milvus's."""
-NOT_READ = frozenset({6, 1100})
-"""For an expression that cannot be read: Lite's, and Milvus's."""
+NOT_TAKEN = frozenset({6, 1100})
+"""For an expression or a parameter that it does not take: Lite's, and Milvus's."""
 FIELDS = ["text", "document", "metadata"]
 
 
@@ -55,8 +56,8 @@ def error(problem: MilvusException, filtered: bool = False) -> StoreError:
     cause = problem.__cause__  # where no connection came about, only gRPC's own error says why
     refused = isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAUTHENTICATED
     code, said = problem.code, str(cause.details() if refused else problem.message or problem)
-    if filtered and (code in NOT_READ or "cannot parse expression" in said):
-        return FilterWrong(said)
+    if code in NOT_TAKEN or "cannot parse expression" in said:
+        return FilterWrong(said) if filtered else Unfit(f"Milvus does not take it: {said}")
     if refused or "auth check failure" in said or "missing authorization" in said:
         return NotAllowed(f"Milvus does not take the username, password or token: {said}")
     return Away(said)
@@ -70,6 +71,22 @@ def _in_our_words(filtered: bool = False) -> Iterator[None]:
         raise error(problem, filtered) from None
 
 
+class _Told:
+    """Milvus's client (or an iterator of it), whose every no is in our words."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._inner, name)
+
+        def told(*given: Any, **named: Any) -> Any:
+            with _in_our_words():
+                return call(*given, **named)
+
+        return told
+
+
 def _login(where: Where) -> dict[str, Any]:
     login = {"token": where.token, "user": where.username, "password": where.password, "db_name": where.database}
     return {"uri": where.uri, **{name: value for name, value in login.items() if value}}
@@ -81,7 +98,7 @@ class MilvusStore:
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix = alias, prefix
         self._worded: dict[str, bool] = {}  # collections, by whether their passages are found by words too
-        self.client = _connected(where, patience)
+        self.client = patiently(lambda: _connected(where), patience)
 
     def generations(self) -> list[Generation]:
         found = [self._generation(name) for name in self.client.list_collections() if name.startswith(self.prefix)]
@@ -174,9 +191,9 @@ class MilvusStore:
 
     def _pages(self, collection: str, *fields: str) -> Iterator[list[dict[str, Any]]]:
         self.count(collection)  # an iterator of Milvus 2.3 sees what was there when it last caught up: this makes it
-        pages = self.client.query_iterator(
+        pages = _Told(self.client.query_iterator(
             collection, batch_size=PAGE, output_fields=list(fields), consistency_level="Strong"
-        )
+        ))  # fmt: skip
         try:
             while page := pages.next():
                 yield page
@@ -227,17 +244,13 @@ class MilvusStore:
             raise StillServed(f"{generation.collection} is what queries see")
         self.client.drop_collection(generation.collection)
 
+    def close(self) -> None:
+        self.client.close()
 
-def _connected(where: Where, patience: float) -> MilvusClient:
-    end = time.monotonic() + patience
-    while True:
-        try:
-            return MilvusClient(**_login(where), timeout=30)
-        except MilvusException as problem:
-            told = error(problem)
-            if isinstance(told, NotAllowed) or time.monotonic() >= end:
-                raise told from None
-        time.sleep(1.0)
+
+def _connected(where: Where) -> Any:
+    with _in_our_words():
+        return _Told(MilvusClient(**_login(where), timeout=30))
 
 
 class MilvusReader:
