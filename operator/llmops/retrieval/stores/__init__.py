@@ -6,7 +6,9 @@ An engine's client library is imported only when that engine is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
 
 from llmops.retrieval.stores.base import STARTING, Reader, Store, Where
 
@@ -22,13 +24,15 @@ def where(type_: str, uri: str, database: str = "", environ: Mapping[str, str] =
 
 def open_store(one: Where, alias: str, prefix: str, patience: float = STARTING) -> Store:
     """For the Job: waits for an engine that is starting. Away, NotAllowed."""
-    from llmops.retrieval.stores.milvus import MilvusStore
-
-    return MilvusStore(one, alias, prefix, patience)
+    store: Callable[[Where, str, str, float], Store] = _client(one.type, "Store")
+    return store(one, alias, prefix, patience)
 
 
 def open_reader(one: Where) -> Reader:
     """For the query server: connects when it is first asked."""
-    from llmops.retrieval.stores.milvus import MilvusReader
+    reader: Callable[[Where], Reader] = _client(one.type, "Reader")
+    return reader(one)
 
-    return MilvusReader(one)
+
+def _client(type_: str, kind: str) -> Any:
+    return getattr(import_module(f"llmops.retrieval.stores.{type_.lower()}"), f"{type_}{kind}")

@@ -1,0 +1,70 @@
+"""A filter's tree as Qdrant's conditions. Pure.
+
+Qdrant asks lists by their elements: `metadata["tags"] == "new"` is true of a list that has "new" too, where other
+engines want json_contains.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from llmops.retrieval.stores.base import FilterWrong
+from llmops.retrieval.stores.filters import Test, Tree, parse
+
+Condition = dict[str, Any]
+
+RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
+
+
+def conditions(text: str) -> Condition:
+    """As Qdrant's `filter`; FilterWrong where it has no such condition."""
+    return {"must": [_condition(parse(text))]}
+
+
+def _condition(tree: Tree) -> Condition:
+    if not isinstance(tree, Test):
+        return {"must" if tree.word == "and" else "should": [_condition(one) for one in tree.parts]}
+    key, exists = _key(tree.path), {"must_not": [{"is_empty": {"key": _key(tree.path)}}]}
+    if tree.is_ == "exists":
+        return exists
+    if tree.is_ == "missing":
+        return {"is_empty": {"key": key}}
+    if tree.is_ in POSITIVE:  # a passage without the key is left out of the opposite too
+        return {"must": [exists], "must_not": [_positive(key, POSITIVE[tree.is_], tree.value)]}
+    return _positive(key, tree.is_, tree.value)
+
+
+def _positive(key: str, is_: str, value: Any) -> Condition:
+    if is_ == "like":
+        return {"key": key, "match": _like(value)} if value.strip("%") else {"must_not": [{"is_empty": {"key": key}}]}
+    if is_ == "in":
+        # an empty `should` would keep everything
+        return {"should": [_equal(key, one) for one in value]} if value else {"has_id": []}
+    if is_ in RANGES:
+        if isinstance(value, str):
+            raise FilterWrong("Qdrant compares only numbers with <, <=, > and >=: write ==, in or like for a text")
+        return {"key": key, "range": {RANGES[is_]: value}}
+    return _equal(key, value)
+
+
+def _equal(key: str, value: Any) -> Condition:
+    if isinstance(value, str | bool):
+        return {"key": key, "match": {"value": value}}
+    return {"key": key, "range": {"gte": value, "lte": value}}  # 1 is 1.0, which a match does not know
+
+
+def _like(pattern: str) -> Condition:
+    """Qdrant knows what a text is, begins with, and has in it."""
+    found = re.fullmatch(r"(%*)((?:\\.|[^%_\\])*)(%*)", pattern, re.DOTALL)
+    if found is None or (found[1] and not found[3]):
+        raise FilterWrong('Qdrant knows like "a%" and like "%a%" only')
+    text = re.sub(r"\\(.)", r"\1", found[2], flags=re.DOTALL)
+    return {"substring" if found[1] else "prefix" if found[3] else "value": text}
+
+
+def _key(path: tuple[str, ...]) -> str:
+    if any(mark in name for name in path for mark in '"\\'):
+        raise FilterWrong("Qdrant reads no key of metadata with a quote or a backslash in it")
+    return ".".join([path[0], *(f'"{name}"' for name in path[1:])])

@@ -1,0 +1,95 @@
+"""Filters as trees, and what each engine is asked for them; test_stores.py has what they find."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmops.retrieval.stores.base import Asked, FilterWrong
+from llmops.retrieval.stores.conditions import conditions
+from llmops.retrieval.stores.filters import Test, Together, Tree, parse
+from llmops.retrieval.stores.statements import search
+
+A, B, C = (Test(("source",), "==", one) for one in "abc")
+YEAR = ("metadata", "year")
+
+
+@pytest.mark.parametrize(
+    ("written", "tree"),
+    [
+        ("source == 'a'", A),
+        ('source=="a" or source == "b" and source == "c"', Together("or", (A, Together("and", (B, C))), 2)),
+        ('(source == "a" || source == "b") && source == "c"', Together("and", (Together("or", (A, B)), C), 2)),
+        ("NOT source == 'a' AND source == 'b'", Together("and", (Test(("source",), "!=", "a"), B))),
+        ("not (source == 'a' or not source == 'b')", Together("and", (Test(("source",), "!=", "a"), B))),
+        ('!(metadata["year"] >= 2024)', Test(YEAR, "<", 2024)),
+        ('metadata["year"] == -1.5e2', Test(YEAR, "==", -150.0)),
+        ('metadata["a"]["b c"] != true', Test(("metadata", "a", "b c"), "!=", True)),
+        ("document  not   in [\"a\", 'b']", Test(("document",), "not in", ("a", "b"))),
+        ("document in []", Test(("document",), "in", ())),
+        ('text like "a\\"\\\\%"', Test(("text",), "like", 'a"\\%')),
+        ('not exists metadata["year"]', Test(YEAR, "missing")),
+        ('json_contains(metadata["year"], 1)', Test(YEAR, "contains", 1)),
+        (
+            'not json_contains_any(metadata["year"], ["a", "b"])',
+            Together("and", (Test(YEAR, "lacks", "a"), Test(YEAR, "lacks", "b"))),
+        ),
+        ("not " * 2000 + "source == 'a'", A),
+        ("(" * 2000 + "source == 'a'" + ")" * 2000, A),
+    ],
+)
+def test_a_filter_is_read(written: str, tree: Tree) -> None:
+    assert parse(written) == tree
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("", "cannot be read to its end (fields are id, document"),
+        ("bad (((", "cannot be read from here on: bad ((("),
+        ("nonsense == 'a'", "cannot be read from here on: nonsense"),
+        ("sources == 'a'", "cannot be read from here on: sources"),
+        ("source ==", "cannot be read"),
+        ("source == 'a' source", "cannot be read from here on: source"),
+        ("source == 'a'; DROP TABLE x", "cannot be read from here on: ; DROP"),
+        ("source == 1", "source is compared with a text here: write it in quotes"),
+        ('metadata["a"] like 1', "write it in quotes"),
+        ('metadata["a"] < true', "neither less nor more"),
+        ("metadata == 1", "cannot be read"),
+        ("source == '\\q'", "\\q means nothing in a text"),
+        ('metadata["a"] == 1e999', "too large a number"),
+        ('json_contains(source, "a")', 'write json_contains(metadata["tags"], "a")'),
+        ("source == 'a' and (source == 'b' or (" * 30 + "source == 'c'" + "))" * 30, "write it flatter"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_told_what_to_write(written: str, sentence: str) -> None:
+    with pytest.raises(FilterWrong) as told:
+        parse(written)
+    assert sentence in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("document > 'a'", "compares only numbers"),
+        ("document like '%a'", 'like "a%" and like "%a%" only'),
+        ("document like 'a_b%'", 'like "a%" and like "%a%" only'),
+        ('metadata["a\\"b"] == 1', "no key of metadata with a quote"),
+    ],
+)
+def test_what_qdrant_has_no_condition_for_is_said(written: str, sentence: str) -> None:
+    with pytest.raises(FilterWrong) as told:
+        conditions(written)
+    assert sentence in str(told.value)
+
+
+def test_nothing_that_a_user_wrote_is_part_of_a_statement() -> None:
+    evil = "x' OR 1=1 --"
+    written = (
+        f'source == "{evil}" or metadata["{evil}"]["%s"] in ["{evil}"] or document like "{evil}" '
+        f'or metadata["a"] < "{evil}" or json_contains(metadata["{evil}"], "{evil}")'
+    )
+    statement, given = search("faq__g1", Asked([1.0], 3, written))
+    assert isinstance(statement, object)
+    text = statement if isinstance(statement, str) else statement.as_string(None)
+    assert "OR 1=1" not in text
+    assert text.count("%s") == len(given)
