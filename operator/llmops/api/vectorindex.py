@@ -45,7 +45,7 @@ class ExternalEngine(Model):
     ]
     """Its address."""
     credentials_secret_ref: SecretRef | None = None
-    """A Secret with its token, or its username and password."""
+    """A Secret with its token (for Qdrant, its API key), or its username and password."""
     database: Annotated[str, Field(max_length=63)] | None = None
     """The database in it."""
 
@@ -118,8 +118,22 @@ class VectorEngine(Model):
             "a cluster keeps its vectors in a bucket: write cluster: {storage: ...} instead of storage",
         ),
         Rule(
-            "self.type == 'Milvus' || self.mode in ['Standalone', 'External']",
-            "Qdrant and PgVector know the modes Standalone and External: write one of them",
+            "self.type == 'Milvus' || self.mode == 'External'",
+            "Qdrant and PgVector are used where they run already: write mode: External and external: {uri: ...}",
+        ),
+        Rule(
+            "self.type != 'PgVector' || !has(self.external) || self.external.uri.matches('^postgres(ql)?://')",
+            "write PostgreSQL's address, such as postgresql://db.example.org:5432/shop?sslmode=require",
+        ),
+        Rule(
+            "self.type != 'Qdrant' || !has(self.external) || self.external.uri.matches('^https?://')"
+            " && !has(self.external.database)",
+            "write Qdrant's HTTP address, such as http://qdrant.data:6333, and no database: it has none",
+        ),
+        Rule(
+            "self.type == 'Milvus' || !has(self.external)"
+            " || !self.external.uri.matches('//[^/]*:[^/]*@|[?&]password=')",
+            "a password in the address is seen by everybody: put it into the Secret of credentialsSecretRef",
         ),
     )
     type: Literal["Milvus", "Qdrant", "PgVector"] = "Milvus"
@@ -490,6 +504,11 @@ class VectorIndexSpec(Model):
         Rule(
             "!(has(self.engine) && self.engine.type == 'Qdrant' && has(self.index) && self.index.type != 'HNSW')",
             "Qdrant knows HNSW only: write index.type: HNSW",
+        ),
+        Rule(
+            "!(has(self.engine) && self.engine.type == 'PgVector' && has(self.index) && has(self.index.search)"
+            " && has(self.index.search.ef) && self.index.search.ef > 1000)",
+            "PgVector looks at 1000 candidates at most: write index.search.ef of at most 1000",
         ),
         Rule(
             "self.sources.all(a, self.sources.exists_one(b, b.name == a.name))",

