@@ -37,11 +37,24 @@ def test_milvus_standalone_is_one_pod_that_nobody_but_its_index_reaches() -> Non
     assert work_of(seen({"engine": STANDALONE})).engine == "http://faq-index-milvus.shop.svc.cluster.local:19530"
 
 
-def test_of_an_external_engine_nothing_is_made() -> None:
-    assert set(pods(ELSEWHERE)) == {"faq-index", "job"}
-    index = seen({"engine": ELSEWHERE})
+@pytest.mark.parametrize(
+    ("type_", "uri"),
+    [
+        ("Milvus", "http://milvus.data:19530"),
+        ("PgVector", "postgresql://db.data:5432/shop?sslmode=require"),
+        ("Qdrant", "https://qdrant.data:6333"),
+    ],
+)
+def test_of_an_external_engine_nothing_is_made(type_: str, uri: str) -> None:
+    engine = {"type": type_, "mode": "External", "external": {**EXTERNAL, "uri": uri}}
+    assert set(pods(engine)) == {"faq-index", "job"}
+    index = seen({"engine": engine})
     assert not [one for one in plan(index).children if one["kind"] == "PersistentVolumeClaim"]
-    assert (work_of(index).engine, work_of(index).database) == (EXTERNAL["uri"], "shop")
+    work = work_of(index)
+    assert (work.engine_type, work.engine, work.database) == (type_, uri, "shop")
+    assert work.prefix == f"{work.alias}__g"  # others may be in there
+    (container,) = pods(engine)["faq-index"]["containers"]
+    assert container["args"][3:9] == ["--engine", uri, "--engine-type", type_, "--database", "shop"]
 
 
 @pytest.mark.parametrize("pod", ["faq-index", "job"])

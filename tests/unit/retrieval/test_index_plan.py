@@ -333,6 +333,10 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
     ("change", "said"),
     [
         ({"engine": {"mode": "Cluster"}}, "engine Milvus in mode Cluster needs spec.engine.cluster: write its storage"),
+        (
+            {"engine": {"type": "Qdrant", "mode": "Standalone"}},
+            "engine Qdrant in mode Standalone is not available yet: write spec.engine.mode External",
+        ),
         ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )

@@ -72,8 +72,10 @@ def _in_our_words(filtered: bool = False) -> Iterator[None]:
 
 def _login(where: Where) -> dict[str, Any]:
     login = {"user": where.username, "password": where.password or where.token, "dbname": where.database}
-    # no prepared statements: between us and the database there may be a pooler
-    fixed = {"conninfo": where.uri, "autocommit": True, "prepare_threshold": None, "connect_timeout": 5}
+    fixed = {
+        "conninfo": where.uri, "autocommit": True, "connect_timeout": 5, "tcp_user_timeout": 30_000,
+        "prepare_threshold": None,  # between us and the database there may be a pooler, which knows no statements
+    }  # fmt: skip
     return {**fixed, **{name: value for name, value in login.items() if value}}
 
 
@@ -220,8 +222,8 @@ class PgVectorReader:
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
-        """One that nobody else uses. Where anything goes wrong on it, it is not used again; where it was lost, neither
-        are the idle ones: the server was restarted."""
+        """One that nobody else uses. Where anything goes wrong on it, it is not used again; where it was lost or does
+        not answer, neither are the idle ones: the server was restarted, or is behind a network that is cut."""
         try:
             async with asyncio.timeout(seconds), self._places:
                 one = self._idle.pop() if self._idle else await psycopg.AsyncConnection.connect(**_login(self._where))
@@ -232,6 +234,7 @@ class PgVectorReader:
                     raise
                 self._idle.append(one)
         except TimeoutError:
+            await self.close()
             raise Away(f"PostgreSQL did not answer within {seconds:g} s") from None
         except psycopg.OperationalError:
             await self.close()
