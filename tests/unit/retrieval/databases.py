@@ -126,7 +126,8 @@ def postgres(folder: Path, login: bool = False, host: str = "127.0.0.1") -> Data
     subprocess.run([*as_nobody, *init], check=True, stdout=subprocess.DEVNULL)
     with (folder / "data/pg_hba.conf").open("a") as rules:
         rules.write(f"host all all all {method}\n")
-    command = [*as_nobody, program / "postgres", "-D", folder / "data", "-p", str(port), "-h", host, "-k", ""]
+    early = ["-c", "hnsw.max_scan_tuples=100"]  # so that scans of small tables give up as those of large ones do
+    command = [*as_nobody, program / "postgres", "-D", folder / "data", "-p", str(port), "-h", host, "-k", "", *early]
     return Database(
         "postgres",
         Where("PgVector", f"postgresql://{host}:{port}/postgres", username=who, password=password),

@@ -224,6 +224,8 @@ FILTERS: list[tuple[str, str, tuple[str, ...]]] = [  # what it says, the passage
     ("source != 'b' and document in ['a/1', 'a/4', 'c']", "14", ()),
     ("document not in ['a/1', 'a/2']", "0345", ()),
     ("source == 'nobody'", "", ()),
+    ("document in []", "", ()),
+    ("document not in []", "012345", ()),
     ('id == "a/0#0" or (metadata["page"] == 2)', "01", ()),
     ("not (document == 'a/1' or source != 'a')", "02345", ()),
     ("!(document == 'a/1') && source == 'a'", "02345", ()),
