@@ -57,6 +57,9 @@ class Database:
             self.process.wait()
 
 
+Maker = Callable[..., Database]
+
+
 @contextmanager
 def running(one: Database) -> Iterator[Database]:
     try:

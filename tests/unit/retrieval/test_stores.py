@@ -4,7 +4,7 @@ Milvus, which takes minutes, is in tests/e2e/test_milvus_store.py."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -38,7 +38,7 @@ from llmops.retrieval.stores.base import (
     Unfit,
 )
 
-ENGINES: dict[str, Callable[..., Database]] = {
+ENGINES: dict[str, databases.Maker] = {
     "milvus-lite": databases.milvus_lite,
     "postgres": databases.postgres,
     "qdrant": databases.qdrant,
@@ -381,7 +381,9 @@ async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, 
     await reader.load(made.collection)
     nearest = vectors(3000) @ vectors(3000)[0] / np.linalg.norm(vectors(3000), axis=1)
     farthest = int(np.argmin(nearest))
-    filter_ = f'metadata["page"] >= {farthest} and metadata["page"] <= {farthest}'  # a planner cannot tell that it is rare
+    filter_ = (
+        f'metadata["page"] >= {farthest} and metadata["page"] <= {farthest}'  # a planner cannot tell that it is rare
+    )
     asked = Asked(vectors(3000)[0].tolist(), 3, filter_, {"ef": 16})
     assert [one.id for one in await reader.search(made.collection, asked)] == [passages(3000)[farthest].id]
     store.drop(made)
