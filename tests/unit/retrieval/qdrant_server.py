@@ -187,12 +187,20 @@ class Server(ThreadingHTTPServer):
         return {"operation_id": 0, "status": "completed"}
 
     def index(self, name: str, body: dict[str, Any]) -> Any:
-        schema = {"keyword": edge.PayloadSchemaType.Keyword}[body["field_schema"]]
+        schema = getattr(edge.PayloadSchemaType, body["field_schema"].title())
         self.collection(name).shard.update(edge.UpdateOperation.create_field_index(body["field_name"], schema))
         return {"operation_id": 0, "status": "completed"}
 
+    def retrieve(self, name: str, body: dict[str, Any]) -> Any:
+        points = self.collection(name).shard.retrieve(
+            body["ids"], edge.PayloadSelector.Include(body["with_payload"]), body["with_vector"]
+        )
+        return [{"id": str(one.id), "payload": one.payload, "vector": one.vector} for one in points]
+
     def scroll(self, name: str, body: dict[str, Any]) -> Any:
-        points, offset = self.collection(name).shard.scroll(edge.ScrollRequest(
+        one = self.collection(name)
+        points, offset = one.shard.scroll(edge.ScrollRequest(
+            filter=one.filter(body["filter"]) if body.get("filter") else None,
             offset=body.get("offset"), limit=body.get("limit", 10), with_vector=body.get("with_vector", False),
             with_payload=edge.PayloadSelector.Include(body["with_payload"]),
         ))  # fmt: skip
@@ -227,6 +235,7 @@ OF_A_COLLECTION: dict[tuple[str, str], Route] = {
     ("DELETE", ""): (None, Server.delete),
     ("PUT", "index"): (models.CreateFieldIndex, Server.index),
     ("PUT", "points"): (models.PointsList, Server.upsert),
+    ("POST", "points"): (models.PointRequest, Server.retrieve),
     ("POST", "points/scroll"): (models.ScrollRequest, Server.scroll),
     ("POST", "points/count"): (models.CountRequest, Server.count),
     ("POST", "points/query"): (models.QueryRequest, Server.query),

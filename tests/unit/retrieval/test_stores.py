@@ -18,8 +18,7 @@ from tests.unit.retrieval.databases import Database, free_port
 
 from llmops.desk.draft import windows
 from llmops.retrieval.ingest.chunk import Passage
-from llmops.retrieval.ingest.measure import Asked as Labelled
-from llmops.retrieval.ingest.measure import figures
+from llmops.retrieval.ingest.measure import _found
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import (
     PAGE,
@@ -370,7 +369,7 @@ def test_what_is_measured_is_found_through_the_index(store: Store, database: Dat
 
 
 def _recall(store: Store, collection: str, search: dict[str, int]) -> float:
-    return figures(store, collection, "L2", search, [], Labelled([], []), tune=False)[0].ann_recall[10]
+    return _found(store, collection, "L2", search, [], tune=False)[0].ann_recall[10]
 
 
 async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, database: Database) -> None:

@@ -9,18 +9,30 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from llmops.retrieval.stores.base import FilterWrong
+from llmops.retrieval.stores.base import FilterWrong, Restriction
 from llmops.retrieval.stores.filters import Test, Tree, parse
 
 Condition = dict[str, Any]
 
+HAS = "has"
+"""Of a point's payload: the names of its metadata that are not null."""
 RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
 
 
-def conditions(text: str) -> Condition:
+def conditions(text: str, only: Restriction | None = None) -> Condition:
     """As Qdrant's `filter`; FilterWrong where it has no such condition."""
-    return {"must": [_condition(parse(text))]}
+    asked = [_condition(parse(text))] if text else []
+    return {"must": [*([_may_be_found(only)] if only else []), *asked]}
+
+
+def _may_be_found(only: Restriction) -> Condition:
+    """As `Restriction.admits` says."""
+    key = _key(("metadata", only.field))
+    named = {"key": key, "match": {"any": [*only.names]}}
+    # not is_empty: an empty list is empty too, and yet names nobody
+    nothing = {"must_not": [{"key": HAS, "match": {"value": only.field}}]}
+    return {"should": [named, nothing]} if only.missing else {"must": [named]}
 
 
 def _condition(tree: Tree) -> Condition:

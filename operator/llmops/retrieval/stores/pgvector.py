@@ -32,6 +32,7 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
+from llmops.retrieval.stores.base import Row as Hashed
 
 if TYPE_CHECKING:
     from llmops.retrieval.ingest.chunk import Passage
@@ -99,6 +100,8 @@ class PgVectorStore:
         return next((Generation(*row) for row in self._ask(statements.ACTIVE, self.alias)), None)
 
     def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
+        if index.keyword:
+            raise Unfit("PgVector finds by nearness only: write spec.query.mode Dense")
         made = {"type": index.type, "metric": index.metric, "parameters": dict(index.parameters)}
         index_of_it = statements.index(collection, made, dimensions)
         with _in_our_words(), self._connection.transaction():
@@ -126,6 +129,10 @@ class PgVectorStore:
         for page in self._pages(collection, "id", "hash", "vector::real[]"):
             ids, hashes, vectors = zip(*page, strict=True)
             yield Page(list(ids), list(hashes), np.array(vectors, np.float32))
+
+    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        rows = self._ask(statements.of_ids(collection), [*ids])
+        return {id_: np.array(vector, np.float32) for id_, vector in rows}
 
     def documents(self, collection: str) -> set[str]:
         return {document for page in self._pages(collection, "id", "document") for _, document in page}
@@ -278,10 +285,16 @@ class PgVectorReader:
             async with self._connection(asked.seconds) as one, one.transaction():
                 await one.execute(statements.SETTINGS, statements.settings(asked))
                 rows = await (await one.execute(statement, given)).fetchall()
-                if asked.filter and len(rows) < asked.top_k:  # the scan of the index may have given up
+                # the scan of the index may have given up
+                if (asked.filter or asked.only) and len(rows) < asked.top_k:
                     await one.execute(statements.EXACTLY)
                     rows = await (await one.execute(statement, given)).fetchall()
         return [_found(row, asked.metric) for row in _nearest_first(rows)]
+
+    async def page(self, collection: str, low: str, high: str, limit: int) -> list[Hashed]:
+        with _in_our_words():
+            rows = await self._ask(statements.of_hashes(collection), low, high, high, limit)
+        return [Hashed(*row) for row in rows]
 
     async def close(self) -> None:
         while self._idle:

@@ -28,6 +28,7 @@ from llmops.retrieval.stores.base import (
     NoAlias,
     NotAllowed,
     Page,
+    Row,
     StillServed,
     StoreError,
     Unfit,
@@ -36,7 +37,7 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
-from llmops.retrieval.stores.conditions import conditions
+from llmops.retrieval.stores.conditions import HAS, conditions
 
 if TYPE_CHECKING:
     from llmops.retrieval.ingest.chunk import Passage
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
 PROPERTY = "llmops"
 METRICS = {"Cosine": "Cosine", "L2": "Euclid", "IP": "Dot"}
 PARAMETERS = {"M": "m", "efConstruction": "ef_construct"}
-FILTERED = ("id", "document", "source")  # a server in strict mode takes no filter over what has no index
+FILTERED = {"id": "keyword", "document": "keyword", "source": "keyword", HAS: "keyword", "place": "integer"}
+"""A server in strict mode takes no filter over what has no index."""
+DIGITS = 12  # of a hash that are its place: a text cannot be asked for by a range
 FIELDS = ["id", "text", "document", "metadata"]
+OF_ROWS = ["id", "text", "document", "hash"]
 BODY = 8 << 20  # bytes of one request; a server takes 32 MiB unless told otherwise
 STILL = 3  # looks at an index that has not changed
 
@@ -89,8 +93,8 @@ ALIASES: Request = ("GET", "/aliases", None)
 
 def _query(collection: str, asked: Asked) -> Request:
     body: dict[str, Any] = {"query": list(asked.vector), "limit": asked.top_k, "with_payload": FIELDS}
-    if asked.filter:
-        body["filter"] = conditions(asked.filter)
+    if asked.filter or asked.only:
+        body["filter"] = conditions(asked.filter, asked.only)
     if "ef" in asked.search:
         body["params"] = {"hnsw_ef": max(asked.search["ef"], asked.top_k)}
     return "POST", _of(collection, "/points/query"), body
@@ -148,6 +152,8 @@ class QdrantStore:
         return Generation(collection, _told(self._ask(_info(collection))))
 
     def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
+        if index.keyword:
+            raise Unfit("Qdrant finds by nearness only here: write spec.query.mode Dense")
         if index.type != "HNSW":
             raise Unfit(f"Qdrant has no index {index.type}: write index.type HNSW")
         if strange := sorted(index.parameters.keys() - PARAMETERS.keys()):
@@ -158,8 +164,8 @@ class QdrantStore:
             "metadata": _metadata(told),
         }
         self._ask(("PUT", _of(collection), body))
-        for field in FILTERED:
-            self._ask(("PUT", _of(collection, "/index?wait=true"), {"field_name": field, "field_schema": "keyword"}))
+        for field, kind in FILTERED.items():
+            self._ask(("PUT", _of(collection, "/index?wait=true"), {"field_name": field, "field_schema": kind}))
         return Generation(collection, told)
 
     def insert(
@@ -182,6 +188,15 @@ class QdrantStore:
                 [point["payload"]["hash"] for point in page],
                 np.array([point["vector"] for point in page], np.float32),
             )
+
+    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        for at in range(0, len(ids), PAGE):
+            some = [_number(one) for one in ids[at : at + PAGE]]
+            asked = {"ids": some, "with_payload": ["id"], "with_vector": True}
+            points = self._ask(("POST", _of(collection, "/points"), asked))
+            found |= {point["payload"]["id"]: np.array(point["vector"], np.float32) for point in points}
+        return found
 
     def documents(self, collection: str) -> set[str]:
         return {point["payload"]["document"] for page in self._pages(collection, "document") for point in page}
@@ -259,11 +274,21 @@ def _headers(where: Where) -> dict[str, str]:
     return {"content-type": "application/json", **({"api-key": where.token} if where.token else {})}
 
 
+def _number(id_: str) -> str:
+    """Of a point, by its passage's id."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, id_))
+
+
+def _place(hash_: str) -> int:
+    return int(hash_[:DIGITS].ljust(DIGITS, "0"), 16)
+
+
 def _point(one: Passage, vector: Sequence[float]) -> bytes:
     return orjson.dumps({
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, one.id)), "vector": [*map(float, vector)],
+        "id": _number(one.id), "vector": [*map(float, vector)],
         "payload": {"id": one.id, "document": one.document, "source": one.source, "hash": one.hash,
-                    "text": kept_text(one.text), "metadata": dict(one.metadata)},
+                    "text": kept_text(one.text), "metadata": dict(one.metadata), "place": _place(one.hash),
+                    HAS: [name for name, value in one.metadata.items() if value is not None]},
     })  # fmt: skip
 
 
@@ -324,6 +349,13 @@ class QdrantReader:
     async def search(self, collection: str, asked: Asked) -> list[Found]:
         found = await self._ask(_query(collection, asked), asked.seconds, bool(asked.filter))
         return [_found(point, asked.metric) for point in found["points"]]
+
+    async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
+        within = {"gte": _place(low), **({"lte": _place(high)} if high else {})}
+        body = {"filter": {"must": [{"key": "place", "range": within}]}, "limit": limit, "with_payload": OF_ROWS}
+        found = await self._ask(("POST", _of(collection, "/points/scroll"), body))
+        rows = [Row(*(point["payload"][name] for name in OF_ROWS)) for point in found["points"]]
+        return [one for one in rows if low <= one.hash and (not high or one.hash < high)]
 
     async def close(self) -> None:
         if self._session is not None:

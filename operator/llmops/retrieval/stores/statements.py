@@ -11,7 +11,7 @@ import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from llmops.retrieval.stores.base import PAGE, Asked, Unfit, kept_text
+from llmops.retrieval.stores.base import PAGE, Asked, Restriction, Unfit, kept_text
 from llmops.retrieval.stores.filters import Test, Tree, parse
 
 if TYPE_CHECKING:
@@ -130,6 +130,18 @@ def page(collection: str, *fields: str) -> Statement:
     )
 
 
+def of_ids(collection: str) -> Statement:
+    """Vectors of these."""
+    return sql.SQL("SELECT id, vector::real[] FROM {} WHERE id = ANY(%s)").format(_named(collection))
+
+
+def of_hashes(collection: str) -> Statement:
+    """Some rows with a hash from one and below another, which may be empty."""
+    return sql.SQL(
+        "SELECT id, text, document, hash FROM {} WHERE hash >= %s AND (%s = '' OR hash < %s) ORDER BY hash LIMIT %s"
+    ).format(_named(collection))
+
+
 def count(collection: str) -> Statement:
     return sql.SQL("SELECT count(*) FROM {}").format(_named(collection))
 
@@ -144,6 +156,9 @@ def drop(collection: str) -> Statement:
 
 def search(collection: str, asked: Asked) -> tuple[Statement, list[Any]]:
     kept, given = _where(parse(asked.filter)) if asked.filter else ("TRUE", [])
+    if asked.only is not None:
+        may, names = _may_be_found(asked.only)
+        kept, given = f"({may}) AND ({kept})", [*names, *given]
     statement = sql.SQL(
         "SELECT id, vector {} %s::vector AS distance, document, text, metadata FROM {} WHERE {} "
         "ORDER BY distance LIMIT %s"
@@ -216,3 +231,11 @@ def _of_metadata(test: Test) -> tuple[str, list[Any]]:
         return f"CASE jsonb_typeof({KEY}) WHEN 'string' THEN {text} END", [path, path, _clean(value)]
     number = f"metadata #> %s {COMPARED[is_]}"
     return f"CASE jsonb_typeof({KEY}) WHEN 'number' THEN {number} END", [path, path, jsonb(value)]
+
+
+def _may_be_found(only: Restriction) -> tuple[str, list[Any]]:
+    """As `Restriction.admits` says. `?|` alone would take an object's keys for names too."""
+    path, names = [_clean(only.field)], [*map(_clean, only.names)]
+    kinds = "WHEN 'array' THEN metadata #> %s ?| %s WHEN 'string' THEN metadata #>> %s = ANY(%s) ELSE FALSE"
+    may = f"CASE WHEN {KEY} IS NULL THEN %s ELSE CASE jsonb_typeof({KEY}) {kinds} END END"
+    return may, [path, only.missing, path, path, names, path, names]
