@@ -181,6 +181,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
 def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: RerankWork | None) -> Work:
     index, spec = seen.index, seen.index.spec
     engine = ENGINES[spec.engine.type, spec.engine.mode]
+    rule = spec.query.permissions
     asked = json.dumps(questions, ensure_ascii=False).encode()
     work = Work(
         index=names.qualified(index.metadata.namespace, index.metadata.name),
@@ -207,6 +208,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         place=place(index),
         mode=spec.query.mode,
         rerank=reranker,
+        seen_by=rule.field if rule and spec.engine.mode == "Lite" else "",
     )
     return replace(work, ask_above=_ask_above(seen, work.parts.key))
 

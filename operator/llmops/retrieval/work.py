@@ -127,6 +127,7 @@ class Work:
     mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
     rerank: RerankWork | None = None
     ask_above: Mapping[str, int] = field(default_factory=dict)  # passages, tokens: more are not embedded unapproved
+    seen_by: str = ""  # the metadata field that is to stand in a column too, where permissions are searched by one
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property
@@ -148,7 +149,7 @@ class Work:
             }),
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
             index=digest({
-                "type": self.index_type, "parameters": self.parameters, "place": self.place,
+                "type": self.index_type, "parameters": self.parameters, "place": self.place, "seen_by": self.seen_by,
                 "keyword": self.keyword or None,
             }),
             search=digest({

@@ -48,6 +48,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"build": {"memory": "8Gi"}}, Nothing()),
         ({"index": {"parameters": {"M": 16}}}, Nothing()),  # the default, written out
         ({"access": {"from": "All"}}, Nothing()),
+        ({"query": {"permissions": {"field": "groups"}}}, Rebuild(copy_vectors=True)),  # Lite wants them in a column
     ],
 )
 def test_a_change_costs_the_cheapest_safe_action(change: dict[str, Any], action: object) -> None:
@@ -69,6 +70,32 @@ def test_a_changed_document_copies_the_vectors_of_the_others() -> None:
     before = seen()
     after = replace(before, sources=(replace(before.sources[0], sha256="b" * 64),))
     assert cheapest(work_of(before).parts, work_of(after).parts) == Rebuild(copy_vectors=True)
+
+
+def test_permissions_cost_nothing_but_another_query_server_where_the_engine_reads_json_fast() -> None:
+    engine = {"engine": {"mode": "External", "external": {"uri": "http://milvus:19530"}}}
+    permissions = {"query": {"permissions": {"field": "groups", "missing": "Allow"}}}
+    before, after = seen(engine), seen({**engine, **permissions})
+    assert cheapest(work_of(before).parts, work_of(after).parts) == Nothing()
+    assert asked_with(after)[-2:] == ["--permissions=groups", "--permissions-missing=Allow"]
+    assert asked_with(before) == asked_with(after)[:-2]
+
+
+def asked_with(one: Seen) -> list[str]:
+    """The query server's arguments."""
+    (server,) = [child for child in plan(one).children if child["kind"] == "Deployment"]
+    args: list[str] = server["spec"]["template"]["spec"]["containers"][0]["args"]
+    return args
+
+
+def test_a_sources_metadata_is_read_again_with_it_and_without_it_is_the_work_it_was() -> None:
+    metadata = {"sources": [{"name": "faq", "configMapRef": {"name": "shop-faq"}, "metadata": {"groups": ["staff"]}}]}
+    source = seen(metadata).index.spec.sources[0]
+    before, after = work_of(seen()), work_of(seen())
+    after = replace(after, sources=(replace(after.sources[0], metadata=source.metadata),))
+    assert cheapest(before.parts, after.parts) == Rebuild(copy_vectors=True)
+    assert loads(after.dumps()) == after
+    assert before.parts.collection == "bb27cd5129d64d865a22088636cab82a552ed242770924e80abe2ee1a8c00eb8"  # of old
 
 
 def test_another_revision_behind_the_same_service_embeds_everything_again() -> None:

@@ -1,5 +1,6 @@
 """Who may see which document: the query server's own ASGI application over a real Milvus Lite, asked by people who try
-to get at what is not theirs."""
+to get at what is not theirs. Generation 1 is of a time before permissions, with groups in its JSON only; 2 has a
+column."""
 
 from __future__ import annotations
 
@@ -17,16 +18,24 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.retrieval import databases
+from tests.unit.retrieval.conftest import seen as seen_index
+from tests.unit.retrieval.conftest import work_of
+from tests.unit.retrieval.databases import Database
 
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.ingest.making import Making
+from llmops.retrieval.ingest.spool import Spool
 from llmops.retrieval.rank import Placed
+from llmops.retrieval.server import widen
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions, seen
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.stores import fence, open_reader, open_store
 from llmops.retrieval.stores.base import Asked, FilterWrong, Found, Index, Reader, Restriction
+from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, seen_by
+from llmops.retrieval.work import SourceWork
 from llmops.telemetry import metrics
 
 WIDTH = 16
@@ -35,6 +44,7 @@ GROUPS: dict[str, Any] = {
     "public": ["*"], "public2": "*", "staff": ["staff"], "staff2": "staff", "both": ["support", "staff"],
     "support": ["support"], "longer": ["staff-only"], "longer2": "staffroom", "part": "taff", "empty": [],
     "null": None, "nested": [["staff"]], "named": {"staff": True}, "number": 1, "other": ["bank/staff"],
+    "under": "a_b", "wild": "axb", "tilde": "a~b", "odd": "x|odd|y", "odd2": ["%", "_", "|odd|"], "long": ["z" * 200],
 }  # fmt: skip
 DOCUMENTS = {**{f"s/{name}": {"groups": one, "n": at} for at, (name, one) in enumerate(GROUPS.items())}, "s/absent": {}}
 """By their names, with their metadata."""
@@ -100,13 +110,15 @@ async def begin(where: Any) -> tuple[aiohttp.ClientSession, web.AppRunner, Reade
     space = await Embedder(session, url, "shop/tiny").space("")
     store = open_store(where, "shop_faq", "faq__g", patience=10)
     embedding = {"url": url, "model": "shop/tiny", "document_prefix": "", "query_prefix": ""}
-    told = {"generation": 1, "complete": True, "space": space.dumps(), "embedding": embedding, "search": {"ef": 100},
+    told = {"complete": True, "served": 1.0, "space": space.dumps(), "embedding": embedding, "search": {"ef": 100},
             "rows": len(DOCUMENTS)}  # fmt: skip
-    made = store.create("faq__g1_x", WIDTH, Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100}), told)
     passages = [Passage(f"{name}#0", name, "s", f"text of {name}", one) for name, one in DOCUMENTS.items()]
-    store.insert(made.collection, passages, [vector(one.text) for one in passages])
-    store.settle(made.collection)
-    store.point(made)
+    for number, more in ((1, {}), (2, {"seen_by": "groups"})):
+        index = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100})
+        made = store.create(f"faq__g{number}_x", WIDTH, index, {**told, **more, "generation": number})
+        store.insert(made.collection, passages, [vector(one.text) for one in passages])
+        store.settle(made.collection)
+        store.point(made)
     reader = open_reader(where)
     live = Live(reader, session, "shop_faq")
     await live.look()
@@ -114,14 +126,19 @@ async def begin(where: Any) -> tuple[aiohttp.ClientSession, web.AppRunner, Reade
 
 
 @pytest.fixture(scope="module")
-def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def one_server(database: Database) -> Iterator[Server]:
     loop = asyncio.new_event_loop()
-    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as database:
-        session, runner, reader, live = loop.run_until_complete(begin(database.where))
-        assert live.why_not is None
-        yield Server(loop, reader, live)
-        for end in (reader.close(), session.close(), runner.cleanup()):
-            loop.run_until_complete(end)
+    session, runner, reader, live = loop.run_until_complete(begin(database.where))
+    assert live.why_not is None
+    yield Server(loop, reader, live)
+    for end in (reader.close(), session.close(), runner.cleanup()):
+        loop.run_until_complete(end)
     loop.close()
 
 
@@ -152,27 +169,50 @@ def test_without_permissions_everybody_finds_everything_whoever_they_say_they_ar
         (("Staff",), EVERYBODYS),
         (("staff-only",), EVERYBODYS | {"s/longer"}),
         (("nobody",), EVERYBODYS),
+        (("a_b",), EVERYBODYS | {"s/under"}),
+        (("axb", "a.b", "a-b"), EVERYBODYS | {"s/wild"}),
+        (("odd",), EVERYBODYS),
     ],
 )
 def test_members_find_what_names_one_of_their_groups_and_what_is_everybodys(
     server: Server, groups: tuple[str, ...], found: set[str]
 ) -> None:
     before = withheld()
-    assert server.found(*groups) == found
-    assert server.found(*groups, filter="source == 's'") == found
-    assert server.found(*groups, filter="source == 'elsewhere'") == set()
+    for generation in (1, 2):
+        assert server.found(*groups, generation=generation) == found
+        assert server.found(*groups, generation=generation, filter="source == 's'") == found
+        assert server.found(*groups, generation=generation, filter="source == 'elsewhere'") == set()
     assert withheld() == before  # the engine's own doing
     assert server.post({"text": "x", "caller": {"groups": list(groups)}})[1]["groups"] == sorted(groups)
 
 
+def test_who_may_see_one_document_in_a_hundred_finds_the_nearest_of_those(server: Server, database: Database) -> None:
+    store = open_store(database.where, "shop_many", "many__g", patience=10)
+    index, told = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100}), {"seen_by": "groups"}
+    made = store.create("many__g1_x", WIDTH, index, told)
+    vectors = np.random.default_rng(3).normal(size=(3000, WIDTH)).astype(np.float32)
+    mine = [at for at in range(3000) if at % 100 == 0]
+    passages = [Passage(f"s/{at}#0", f"s/{at}", "s", f"{at}", {"groups": ["few" if at in mine else "many"]})
+                for at in range(3000)]  # fmt: skip
+    store.insert(made.collection, passages, vectors.tolist())
+    store.settle(made.collection)
+    only = Restriction("groups", frozenset({"few"}), column=True)
+    scores = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) @ vectors[7]
+    best = sorted(mine, key=lambda at: -scores[at])[:10]
+    asked = Asked(vectors[7].tolist(), 10, search={"ef": 32}, only=only)
+    found = [one.document for one in server.run(widen.search(server.reader, 3000, made.collection, asked))]
+    assert found == [f"s/{at}" for at in best]
+
+
 def test_documents_that_say_nothing_are_nobodys_unless_the_index_says_otherwise(server: Server) -> None:
-    server.rule = Permissions("groups", missing=True)
-    assert server.found() - EVERYBODYS == {"s/absent", "s/null"}
-    assert server.found(STAFF) - STAFFS == {"s/absent", "s/null"}
-    server.rule = Permissions("department")
-    assert server.found(STAFF) == set()
-    server.rule = Permissions("department", missing=True)
-    assert server.found() == set(DOCUMENTS)
+    for generation in (1, 2):
+        server.rule = Permissions("groups", missing=True)
+        assert server.found(generation=generation) - EVERYBODYS == {"s/absent", "s/null"}
+        assert server.found(STAFF, generation=generation) - STAFFS == {"s/absent", "s/null"}
+        server.rule = Permissions("department")
+        assert server.found(STAFF, generation=generation) == set()
+        server.rule = Permissions("department", missing=True)
+        assert server.found(generation=generation) == set(DOCUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +290,13 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.parametrize("column", [False, True])
 @TRIES
 @given(filter_=EXPRESSIONS)
-def test_of_what_a_filter_finds_alone_exactly_that_is_found_that_may_be_seen(server: Server, filter_: str) -> None:
-    only = Restriction("groups", frozenset({STAFF}))
+def test_of_what_a_filter_finds_alone_exactly_that_is_found_that_may_be_seen(
+    server: Server, filter_: str, column: bool
+) -> None:
+    only = Restriction("groups", frozenset({STAFF}), column=column)
     may = {name for name, one in DOCUMENTS.items() if only.admits(one)}
     assert may == STAFFS
     assert server.engine(filter_, only) == server.engine(filter_) & may
@@ -293,6 +336,30 @@ def test_what_an_engine_finds_against_its_orders_is_withheld_and_counted() -> No
     assert {one.found.document for one in seen(found, only)} == STAFFS
     assert withheld() - before == len(DOCUMENTS) - len(STAFFS)
     assert seen(found, None) == found
+
+
+def test_a_column_of_more_names_than_fit_has_whole_names_only() -> None:
+    assert seen_by(["a_b", "*", "staff"]) == "|a~b|*|staff|"
+    assert (seen_by(None), seen_by([]), seen_by(["%", 5])) == ("", "|", "|")
+    whole = seen_by([f"{n:0100}" for n in range(1000)])
+    assert len(whole) <= SEEN_BY_BYTES
+    assert {len(one) for one in whole[1:-1].split("|")} == {100}
+
+
+def test_a_document_that_could_not_be_read_again_is_seen_by_whom_the_spec_says_now(database: Database) -> None:
+    store = open_store(database.where, "shop_kept", "kept__g", patience=10)
+    active = store.create("kept__g1_x", WIDTH, Index("HNSW", "Cosine"), {})
+    old = [Passage(f"{one}/1#0", f"{one}/1", one, one, {"groups": ["*"], "n": 1}) for one in ("manual", "faq")]
+    store.insert(active.collection, old, [vector(one.text) for one in old])
+    sources = (SourceWork("manual", "Auto", "id", "text", metadata={"groups": ["staff"]}),
+               SourceWork("faq", "Auto", "id", "text"))  # fmt: skip
+    work = replace(work_of(seen_index()), sources=sources, never_delete=True)
+    made = Making(work, {}, None, None, store, active, Spool(":memory:"), None)  # type: ignore[arg-type]
+    made._carry(active)
+    [batch] = made.spool.missing()
+    assert {one.id: one.metadata for one in batch} == {
+        "manual/1#0": {"groups": ["staff"], "n": 1}, "faq/1#0": {"groups": ["*"], "n": 1},
+    }  # fmt: skip
 
 
 def test_a_list_that_is_written_as_a_text_is_one_strange_name() -> None:

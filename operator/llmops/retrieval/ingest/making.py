@@ -176,8 +176,8 @@ class Making:
         number = max((one.number for one in there), default=0) + 1
         told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
         wanted = self.wanted
-        if wanted.keyword:
-            told["keyword"] = True
+        told |= {"keyword": True} if wanted.keyword else {}
+        told |= {"seen_by": wanted.seen_by} if wanted.seen_by else {}
         index = Index(wanted.index_type, wanted.metric, wanted.parameters, wanted.keyword)
         name = f"{wanted.prefix}{number}_{identity[:8]}"
         return self.store.create(name, self.space.dimensions, index, told), False

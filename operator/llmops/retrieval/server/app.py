@@ -143,7 +143,7 @@ class App:
 
     async def _passages(self, served: Served, query: Query, vector: list[float]) -> Answer:
         told = served.told
-        only = self._rule.of(query.groups) if self._rule else None
+        only = self._rule.of(query.groups, told) if self._rule else None
         metric = str(told.get("metric", "Cosine"))
         asked = Asked(vector, query.top_k, query.filter, told.get("search") or {}, metric, SECONDS, only=only)
         way = replace(served.way, mode=query.mode or served.way.mode)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmops.retrieval.rank import Placed
 from llmops.retrieval.stores.base import Restriction
@@ -31,9 +32,9 @@ class Permissions:
     field: str
     missing: bool = False
 
-    def of(self, groups: frozenset[str]) -> Restriction:
-        """What members of these groups may find."""
-        return Restriction(self.field, groups, self.missing)
+    def of(self, groups: frozenset[str], told: Mapping[str, Any]) -> Restriction:
+        """What members of these groups may find in the generation that this is told of."""
+        return Restriction(self.field, groups, self.missing, column=told.get("seen_by") == self.field)
 
 
 def groups(body: dict[str, object]) -> frozenset[str]:

@@ -33,7 +33,7 @@ PATIENCE = 2.0
 
 async def search(reader: Reader, rows: int, collection: str, asked: Asked) -> list[Found]:
     """Of a collection with so many rows; raises what `reader.search` does."""
-    began, wanted = time.monotonic(), first(asked)
+    began, wanted = time.monotonic(), first(asked, rows)
     found = await reader.search(collection, wanted)
     while (more := wider(wanted, len(found), rows)) is not None and time.monotonic() - began < SECONDS:
         wanted = more
@@ -45,22 +45,26 @@ async def search(reader: Reader, rows: int, collection: str, asked: Asked) -> li
     return found[: asked.top_k]
 
 
-def first(asked: Asked) -> Asked:
-    """How it is asked at first."""
+def first(asked: Asked, rows: int) -> Asked:
+    """How it is asked at first; within permissions, which hold for all of a caller's searches, wider at once."""
     if not _starves(asked) or not MOST.keys() & asked.search.keys():
         return asked
-    return replace(asked, top_k=max(asked.top_k, min(MARGIN * asked.top_k, ROOM)))
+    search = _more(asked, rows) if asked.only else asked.search
+    return replace(asked, top_k=max(asked.top_k, min(MARGIN * asked.top_k, ROOM)), search=search)
 
 
 def wider(asked: Asked, found: int, rows: int) -> Asked | None:
     """What is asked next; None where enough was found, or everything was looked at."""
     if not _starves(asked) or found >= asked.top_k:
         return None
+    more = _more(asked, rows)
+    return None if more == asked.search else replace(asked, search=more)
+
+
+def _more(asked: Asked, rows: int) -> dict[str, int]:
+    """Candidates; never fewer than before."""
     at = {name: value for name, value in asked.search.items() if name in MOST}
-    more = {name: min(TIMES * value, MOST[name], rows) for name, value in at.items()}
-    if all(more[name] <= value for name, value in at.items()):
-        return None
-    return replace(asked, search={**asked.search, **more})
+    return {**asked.search, **{name: max(value, min(TIMES * value, MOST[name], rows)) for name, value in at.items()}}
 
 
 def _starves(asked: Asked) -> bool:

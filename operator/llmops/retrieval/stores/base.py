@@ -130,6 +130,7 @@ class Restriction:
     field: str
     groups: frozenset[str] = frozenset()
     missing: bool = False  # whether passages without the field are everybody's
+    column: bool = False  # whether the generation has the groups in a column of their own too (`seen_by`)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from llmops.retrieval.stores import fence, keyword
+from llmops.retrieval.stores import keyword
 from llmops.retrieval.stores.base import (
     PAGE,
     STARTING,
@@ -27,7 +27,6 @@ from llmops.retrieval.stores.base import (
     NoAlias,
     NotAllowed,
     Page,
-    Restriction,
     Row,
     StillServed,
     StoreError,
@@ -37,6 +36,7 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
+from llmops.retrieval.stores.restricted import SEEN_BY, SEEN_BY_BYTES, expression, seen_by
 from llmops.retrieval.words import words
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class MilvusStore:
         schema.add_field("source", DataType.VARCHAR, max_length=255)
         schema.add_field("hash", DataType.VARCHAR, max_length=64)
         schema.add_field("metadata", DataType.JSON)
+        if told.get(SEEN_BY):
+            schema.add_field(SEEN_BY, DataType.VARCHAR, max_length=2 * SEEN_BY_BYTES)
         wanted = self.client.prepare_index_params()
         self._worded[collection] = index.keyword
         if index.keyword:
@@ -137,10 +139,12 @@ class MilvusStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
+        field = self._generation(collection).told.get(SEEN_BY)
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
                 "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
+                **({SEEN_BY: seen_by(one.metadata.get(field))} if field else {}),
             }
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
@@ -317,21 +321,6 @@ class MilvusReader:
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def expression(asked: Asked) -> str:
-    """What Milvus is asked to filter by: the user's filter, within what may be found at all."""
-    if asked.only is None:
-        return asked.filter
-    may = _may_be_found(asked.only)
-    return f"({may}) and ({fence.whole(asked.filter)})" if asked.filter.strip() else may
-
-
-def _may_be_found(only: Restriction) -> str:
-    """`==` and not `in`, which Milvus Lite does not know for a part of JSON."""
-    field, names = f'metadata["{only.field}"]', [json.dumps(name) for name in only.names]
-    ways = [f"json_contains_any({field}, [{', '.join(names)}])", *(f"{field} == {name}" for name in names)]
-    return " or ".join(ways + [f"not exists {field}"] * only.missing)
 
 
 def _score(one: Any, metric: str) -> float:

@@ -1,0 +1,49 @@
+"""What Milvus is asked to filter by: the user's filter, within what the caller may see. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llmops.retrieval.stores import fence
+from llmops.retrieval.stores.base import Asked, Restriction
+
+SEEN_BY = "seen_by"
+"""The column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row, with the vectors, which
+takes 0.8 s of 6000 rows. The same is told of a generation that has it: the metadata field that it was filled from."""
+SEEN_BY_BYTES = 16_000
+
+
+def expression(asked: Asked) -> str:
+    """What Milvus is asked to filter by: the user's filter, within what may be found at all."""
+    if asked.only is None:
+        return asked.filter
+    may = _may_be_found(asked.only)
+    return f"({may}) and ({fence.whole(asked.filter)})" if asked.filter.strip() else may
+
+
+def seen_by(given: Any) -> str:
+    """|staff|support|; empty where nothing is said. Names that no group can have are left out, and what LIKE takes for
+    any letter stands as another sign."""
+    if given is None:
+        return ""
+    listed = given if isinstance(given, list) else [given]
+    names = [one for one in listed if isinstance(one, str) and re.fullmatch(r"\*|[-A-Za-z0-9_./]{1,127}", one)]
+    whole = "|".join(["", *names, ""])[:SEEN_BY_BYTES]
+    return whole[: whole.rindex("|") + 1].replace("_", "~") or "|"
+
+
+def _may_be_found(only: Restriction) -> str:
+    """In Milvus's words."""
+    if only.column:
+        ways = [f'{SEEN_BY} like "%{seen_by([name])}%"' for name in only.names]
+        return " or ".join(ways + [f'{SEEN_BY} == ""'] * only.missing)
+    return _in_json(only)
+
+
+def _in_json(only: Restriction) -> str:
+    """`==` and not `in`, which Milvus Lite does not know for a part of JSON."""
+    field, names = f'metadata["{only.field}"]', [json.dumps(name) for name in only.names]
+    ways = [f"json_contains_any({field}, [{', '.join(names)}])", *(f"{field} == {name}" for name in names)]
+    return " or ".join(ways + [f"not exists {field}"] * only.missing)
