@@ -14,6 +14,7 @@ from llmops.api.common import (
     Cron,
     Currency,
     Duration,
+    Group,
     KubernetesObject,
     Model,
     Name,
@@ -183,6 +184,9 @@ class EvalJobSpec(Model):
     """When to run again, in UTC, though nothing changed. Changed inputs are measured at once, with it or without."""
     baseline: Target | None = None
     """What to compare with, on the same rows."""
+    groups: Annotated[list[Group], Field(max_length=64)] = []
+    """As a member of these groups prompts find documents of an index with query.permissions; without them, only what
+    is everybody's. Whoever reads the results reads what was found."""
     dataset: Dataset | None = None
     """The questions."""
     metrics: Annotated[list[Metric], Field(max_length=32)] = []

@@ -88,8 +88,8 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
         return None
     job = EvalJob.model_validate(raw)
     fields = read_as(job)
-    target = _resolved(job.spec.target, key, cluster, fields)
-    baseline = _resolved(job.spec.baseline, key, cluster, fields)
+    target = _resolved(job.spec.target, job.spec, key, cluster, fields)
+    baseline = _resolved(job.spec.baseline, job.spec, key, cluster, fields)
     dataset = await _dataset(job.spec, fields, key.namespace, cluster, _needs(target, baseline))
     panel = {
         metric.name: resolve(
@@ -178,10 +178,13 @@ def _typed(metric: Metric, seen: Seen) -> Typed:
     return Typed(metric.name, metric.type or "", settings, found.arm if isinstance(found, Resolved) else None)
 
 
-def _resolved(target: Target | None, key: Key, cluster: Cluster, fields: Fields) -> Resolved | Missing | None:
+def _resolved(
+    target: Target | None, spec: EvalJobSpec, key: Key, cluster: Cluster, fields: Fields
+) -> Resolved | Missing | None:
     if target is None:
         return None
-    return resolve(target.wire(), key.namespace, cluster, cluster.settings.gateway_url, fields.input)
+    found = resolve(target.wire(), key.namespace, cluster, cluster.settings.gateway_url, fields.input)
+    return found if isinstance(found, Missing) else found.seeing(spec.groups)
 
 
 def _needs(*arms: Resolved | Missing | None) -> tuple[str, ...]:

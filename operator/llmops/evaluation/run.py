@@ -45,7 +45,7 @@ class Arm:
     url: str
     model: str
     identity: str
-    prompt: Mapping[str, str] | None = None
+    prompt: Mapping[str, Any] | None = None
     variables: tuple[str, ...] = ()
     input_variable: str | None = None
     token: bool = False

@@ -44,6 +44,14 @@ class Resolved:
     arm: Arm
     needs: tuple[str, ...] = ()
 
+    def seeing(self, groups: Sequence[str]) -> Resolved:
+        """The same as members of these groups meet it; only prompts find documents."""
+        if not groups or self.arm.prompt is None:
+            return self
+        listed = sorted(groups)
+        identity = digest({"arm": self.arm.identity, "groups": listed})
+        return replace(self, arm=replace(self.arm, prompt={**self.arm.prompt, "groups": listed}, identity=identity))
+
 
 def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str = "input") -> Resolved | Missing:
     """The arm for a spec's `target` or `baseline` (as on the wire); `url` is the gateway's."""

@@ -3,8 +3,8 @@
 They are the key's, which an admin wrote (GatewayKey.spec.groups). Whoever holds it may name fewer in a request, for the
 person it asks for (`prompt: {id, groups: [...]}`), and never more. A key of another namespace speaks for that namespace
 only: its group staff is called `thatnamespace/staff`, so no other tenant's admin can make somebody one of our staff. A
-service account has none; an evaluation of the release's own namespace those that it names, as its people may read all
-that is in their namespace anyway.
+service account has none; an evaluation of the release's own namespace those that it names
+(EvalJob.spec.groups), as its people may read all that is in their namespace anyway.
 """
 
 from __future__ import annotations

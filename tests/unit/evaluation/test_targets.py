@@ -184,6 +184,17 @@ def test_a_new_model_or_a_new_index_generation_is_another_target():
     assert len({identity("support-llm-1", 1), identity("support-llm-2", 1), identity("support-llm-1", 2)}) == 3
 
 
+def test_a_prompt_that_is_measured_as_a_member_of_groups_is_another_target_and_sends_them():
+    objects = {"promptreleases": [release(stable={"digest": GOOD})], "revisions": [revision(), SERVICE_REVISION]}
+    plain = found({"promptRef": {"name": "answer"}}, **objects, **SERVICE)
+    assert plain.seeing(()) == plain
+    seeing = plain.seeing(("staff", "board"))
+    assert seeing.arm.prompt == {**plain.arm.prompt, "groups": ["board", "staff"]}
+    assert seeing.arm.identity == plain.seeing(("board", "staff")).arm.identity != plain.arm.identity
+    served = found({"serviceRef": {"name": "support"}}, revisions=[SERVICE_REVISION], **SERVICE)
+    assert served.seeing(("staff",)) == served
+
+
 def test_an_arm_knows_what_its_tokens_cost_or_why_nobody_does():
     priced = service()
     priced["spec"]["pricing"] = {"inputPerMillionTokens": "0.20", "outputPerMillionTokens": "1.5", "currency": "EUR"}

@@ -86,7 +86,7 @@ def chosen(run: Run, source: Source, content: bytes) -> tuple[bytes, str]:
 
 
 def _version(run: Run) -> str:
-    return (run.target.prompt or {}).get("version", "")
+    return str((run.target.prompt or {}).get("version", ""))
 
 
 def sample(known: Iterable[Asked], size: int, seed: str) -> list[Asked]:
