@@ -114,11 +114,15 @@ class Index:
         self.documents(ROWS)
 
     def documents(self, rows: list[dict[str, str]]) -> None:
-        text = "".join(json.dumps({"id": row["id"], "text": row["answer"]}) + "\n" for row in rows)
-        (self.folder / "mounted/sources/faq").mkdir(parents=True, exist_ok=True)
-        (self.folder / "mounted/sources/faq/qa.jsonl").write_text(text)
-        source = SourceWork("faq", "Auto", "id", "text", content_sha256({"qa.jsonl": text}))
-        self.work = replace(self.work, sources=(source,))
+        self.work = replace(self.work, sources=(self.texts("faq", rows),))
+
+    def texts(self, name: str, rows: list[dict[str, Any]], **metadata: list[str]) -> SourceWork:
+        """A ConfigMap of rows: their answers, and whose they are."""
+        kept = [{"id": row["id"], "text": row["answer"], "groups": row.get("groups")} for row in rows]
+        text = "".join(json.dumps({key: value for key, value in row.items() if value}) + "\n" for row in kept)
+        (self.folder / "mounted/sources" / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "mounted/sources" / name / "qa.jsonl").write_text(text)
+        return SourceWork(name, "Auto", "id", "text", content_sha256({"qa.jsonl": text}), metadata=metadata)
 
     def build(self, **change: Any) -> Outcome:
         """`llmops index`, to its outcome."""

@@ -197,3 +197,30 @@ def test_a_page_of_passages_is_bounded_and_what_is_wrong_with_it_is_a_sentence(s
             get(f"{url}?{wrong}")
         with refused.value:
             assert refused.value.code == 400
+
+
+def test_people_find_as_members_of_groups_what_those_may_see_and_as_nobody_what_is_everybodys(
+    tmp_path: Path, milvus_lite: Path
+) -> None:
+    one, (open_, board, hidden, *handbook) = Index(tmp_path, free_port(), free_port()), ROWS
+    one.questions, one.more = [], ("--permissions=groups",)
+    rows = [{**open_, "groups": "*"}, {**board, "groups": ["board", "staff"]}, hidden]
+    sources = one.texts("faq", rows), one.texts("handbook", handbook, groups=["staff"])
+    with engine(milvus_lite, tmp_path / "data", one.engine_port), embedder(one.embedder_port):
+        assert one.build(sources=sources, seen_by="groups", gates=()).rows == len(ROWS)
+        with one.serving():
+            until(lambda: one.search("anything")[0] == 200, 20)
+
+            def found(*words: str) -> tuple[str, set[str]]:
+                _, out, _ = typed(one, "search", "faq", open_["question"], "--top", "100", "--json", *words)
+                answer = json.loads(out)
+                return answer["groups"], {passage["source"] for passage in answer["passages"]}
+
+            assert found() == ([], {f"faq/{open_['id']}"})
+            assert found("--as-group", "board") == (["board"], {f"faq/{open_['id']}", f"faq/{board['id']}"})
+            groups, everything = found("--as-group", "staff", "--as-group", "board", "--filter", "id != 'x'")
+            assert (groups, len(everything), f"faq/{hidden['id']}" in everything) == (["board", "staff"], 99, False)
+            code, _, said = typed(one, "search", "faq", "x", "--as-group", "board", "--filter", "1 == 1) or (1 == 1")
+            assert (code, "closes what was not opened" in said) == (2, True)
+            code, out, _ = typed(one, "search", "faq", open_["question"], "--top", "3")
+            assert (code, out.splitlines()[0]) == (0, "shop/faq, generation 1, as nobody (--as-group NAME)")
