@@ -106,13 +106,12 @@ Scale = Annotated[
     Field(min_length=2, max_length=2),
     Rule("self.size() != 2 || self[0] < self[1]", "write the scale as [lowest, highest], such as [1, 5]"),
 ]
+GROUP_FORM = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+MOST_GROUPS = 64
 Group = Annotated[
     str,
     Field(min_length=1, max_length=63),
-    matches(
-        "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?",
-        "write a group's name in letters, digits, -, _ and ., such as staff",
-    ),
+    matches(GROUP_FORM, "write a group's name in letters, digits, -, _ and ., such as staff"),
 ]
 """People who may see the same documents."""
 Similarity = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from llmops.api.common import (
+    MOST_GROUPS,
     NAME_FORM,
     Amount,
     Column,
@@ -184,7 +185,7 @@ class EvalJobSpec(Model):
     """When to run again, in UTC, though nothing changed. Changed inputs are measured at once, with it or without."""
     baseline: Target | None = None
     """What to compare with, on the same rows."""
-    groups: Annotated[list[Group], Field(max_length=64)] = []
+    groups: Annotated[list[Group], Field(max_length=MOST_GROUPS)] = []
     """As a member of these groups prompts find documents of an index with query.permissions; without them, only what
     is everybody's. Whoever reads the results reads what was found."""
     dataset: Dataset | None = None

@@ -7,7 +7,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from llmops.api.common import Budget, Column, Group, KubernetesObject, Model, Preserved, Rule, Status, matches
+from llmops.api.common import (
+    MOST_GROUPS,
+    Budget,
+    Column,
+    Group,
+    KubernetesObject,
+    Model,
+    Preserved,
+    Rule,
+    Status,
+    matches,
+)
 
 
 class KeyHash(Model):
@@ -67,7 +78,7 @@ class GatewayKeySpec(Model):
         Field(max_length=64),
     ] = ["*", "prompt:*"]
     """What it opens: models, or prompts after prompt:, of this namespace or as namespace/name; * is all of them."""
-    groups: Annotated[list[Group], Field(max_length=64)] = []
+    groups: Annotated[list[Group], Field(max_length=MOST_GROUPS)] = []
     """The groups its holder belongs to: what of an index with query.permissions the holder's prompts find."""
     limits: KeyLimits = KeyLimits()
     """How often."""

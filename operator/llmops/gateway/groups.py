@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llmops.api.common import MOST_GROUPS
 from llmops.gateway.auth import Caller
 from llmops.gateway.errors import BadRequest
-
-MOST = 64
 
 
 def of(caller: Caller, namespace: str, prompt: Mapping[str, Any], evaluates: bool) -> tuple[str, ...]:
@@ -33,9 +32,9 @@ def _named(prompt: Mapping[str, Any]) -> frozenset[str] | None:
     if "groups" not in prompt:
         return None
     named = prompt["groups"]
-    if not isinstance(named, list) or len(named) > MOST or not all(isinstance(one, str) for one in named):
+    if not isinstance(named, list) or len(named) > MOST_GROUPS or not all(isinstance(one, str) for one in named):
         raise BadRequest(
-            f'prompt.groups must be a list of at most {MOST} names, such as ["staff"]; [] is nobody\'s group, and '
+            f'prompt.groups must be a list of at most {MOST_GROUPS} names, such as ["staff"]; [] is no group, and '
             "without prompt.groups all of the key's groups count",
             code="invalid_groups",
             param="prompt.groups",

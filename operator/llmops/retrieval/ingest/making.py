@@ -156,7 +156,7 @@ class Making:
 
     def _begun(self) -> tuple[Generation, bool]:
         """Where the passages go, and whether some may be there."""
-        from llmops.retrieval.stores.base import Index
+        from llmops.retrieval.stores.base import SEEN_BY, Index
 
         there, identity = self.store.generations(), self.identity
         found = None
@@ -177,7 +177,7 @@ class Making:
         told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
         wanted = self.wanted
         told |= {"keyword": True} if wanted.keyword else {}
-        told |= {"seen_by": wanted.seen_by} if wanted.seen_by else {}
+        told |= {SEEN_BY: wanted.seen_by} if wanted.seen_by else {}
         index = Index(wanted.index_type, wanted.metric, wanted.parameters, wanted.keyword)
         name = f"{wanted.prefix}{number}_{identity[:8]}"
         return self.store.create(name, self.space.dimensions, index, told), False

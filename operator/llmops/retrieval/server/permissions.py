@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmops.api.common import GROUP_FORM, MOST_GROUPS
 from llmops.retrieval.rank import Placed
-from llmops.retrieval.stores.base import Restriction
+from llmops.retrieval.stores.base import SEEN_BY, Restriction
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-MOST = 64
-_GROUP = re.compile(r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_GROUP = re.compile(f"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?{GROUP_FORM}")
 """A group of this namespace's keys, or namespace/group of another's."""
 
 
@@ -34,7 +34,7 @@ class Permissions:
 
     def of(self, groups: frozenset[str], told: Mapping[str, Any]) -> Restriction:
         """What members of these groups may find in the generation that this is told of."""
-        return Restriction(self.field, groups, self.missing, column=told.get("seen_by") == self.field)
+        return Restriction(self.field, groups, self.missing, column=told.get(SEEN_BY) == self.field)
 
 
 def groups(body: dict[str, object]) -> frozenset[str]:
@@ -43,8 +43,8 @@ def groups(body: dict[str, object]) -> frozenset[str]:
     if caller is None:
         return frozenset()
     listed = caller.get("groups", []) if isinstance(caller, dict) else None
-    if not isinstance(listed, list) or len(listed) > MOST:
-        raise ValueError(f'caller must be such as {{"groups": ["staff"]}}, with at most {MOST} groups')
+    if not isinstance(listed, list) or len(listed) > MOST_GROUPS:
+        raise ValueError(f'caller must be such as {{"groups": ["staff"]}}, with at most {MOST_GROUPS} groups')
     for one in listed:
         if not isinstance(one, str) or len(one) > 127 or not _GROUP.fullmatch(one):
             raise ValueError(f"caller.groups: {one!r} is no group's name, such as staff or othernamespace/staff")

@@ -120,6 +120,8 @@ class Page:
 
 
 EVERYBODY = "*"
+SEEN_BY = "seen_by"
+"""Told of a generation that has the groups in a column too: the metadata field that they were read from."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Restriction:
     field: str
     groups: frozenset[str] = frozenset()
     missing: bool = False  # whether passages without the field are everybody's
-    column: bool = False  # whether the generation has the groups in a column of their own too (`seen_by`)
+    column: bool = False  # whether the generation has the groups in a column of their own too
 
     @property
     def names(self) -> tuple[str, ...]:

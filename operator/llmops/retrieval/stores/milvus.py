@@ -17,6 +17,7 @@ from pymilvus.exceptions import MilvusException
 from llmops.retrieval.stores import keyword
 from llmops.retrieval.stores.base import (
     PAGE,
+    SEEN_BY,
     STARTING,
     Asked,
     Away,
@@ -36,7 +37,7 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
-from llmops.retrieval.stores.restricted import SEEN_BY, SEEN_BY_BYTES, expression, seen_by
+from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, expression, seen_by
 from llmops.retrieval.words import words
 
 if TYPE_CHECKING:

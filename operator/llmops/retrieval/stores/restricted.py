@@ -7,12 +7,11 @@ import re
 from typing import Any
 
 from llmops.retrieval.stores import fence
-from llmops.retrieval.stores.base import Asked, Restriction
+from llmops.retrieval.stores.base import SEEN_BY, Asked, Restriction
 
-SEEN_BY = "seen_by"
-"""The column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row, with the vectors, which
-takes 0.8 s of 6000 rows. The same is told of a generation that has it: the metadata field that it was filled from."""
 SEEN_BY_BYTES = 16_000
+"""Of the column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row with the vectors, 0.8 s
+of 6000 rows."""
 
 
 def expression(asked: Asked) -> str:
