@@ -271,3 +271,13 @@ async def test_two_keys_of_different_groups_get_different_citations_from_the_sam
         assert await cited(door, KEY) == {"faq/open"}
     found = await search(world, namespace, "salaries", topK=9)  # a pod of the namespace that does not say who it is
     assert [one["id"] for one in found["passages"]] == ["faq/open#0"]
+
+    # another rule holds with the query server that knows it, and builds nothing
+    allow = {"query": {"permissions": {"missing": "Allow"}}}
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": allow})
+    async with asyncio.timeout(60):
+        while len(found.get("passages", ())) != 2:
+            await asyncio.sleep(0.2)
+            found = await search(world, namespace, "salaries", topK=9)
+    assert {one["id"] for one in found["passages"]} == {"faq/open#0", "faq/nobody#0"}
+    assert found["generation"] == status(world, namespace)["generation"]["active"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from llmops.api import Settings, VectorIndex, names
+from llmops.api import Settings, VectorIndex, digest, names, short
 from llmops.kube.resources import Object
 from llmops.retrieval import abroad
 from llmops.retrieval import work as works
@@ -19,6 +19,7 @@ SERVER, BUILD = "query", "build"
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
+RULE = f"{names.GROUP}/permissions"
 MOUNTED = "/mounted"
 KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password")}
 """What is taken out of a source's Secret."""
@@ -47,6 +48,7 @@ def account_name(index: VectorIndex) -> str:
 def build_server(index: VectorIndex, engine: str, settings: Settings, through_door: bool = False) -> list[Object]:
     """Deployment, Service, and who may ask; `through_door`: what embeds a question is asked there."""
     labels, name = selector(index, SERVER), server_name(index)
+    asked = labels | _rule(index)
     pod = _server_pod(index, engine, settings)
     pod = abroad.with_token(pod, abroad.account_name(index)) if through_door else pod
     door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.system_namespace}}}
@@ -61,14 +63,14 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
                 "selector": {"matchLabels": labels},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
                 "revisionHistoryLimit": 2,
-                "template": {"metadata": {"labels": labels}, "spec": pod},
+                "template": {"metadata": {"labels": asked}, "spec": pod},
             },
         },
         {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": name},
-            "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+            "spec": {"selector": asked, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
         },
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -82,6 +84,13 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
             },
         },
     ]
+
+
+def _rule(index: VectorIndex) -> dict[str, str]:
+    """With permissions the Service leads only to pods that hold to these: a query server of before, which finds
+    everything for everybody, is asked no more though its successor may never start."""
+    rule = index.spec.query.permissions
+    return {RULE: short(digest(rule.essence()))} if rule else {}
 
 
 def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:

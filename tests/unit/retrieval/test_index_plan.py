@@ -81,6 +81,28 @@ def test_permissions_cost_nothing_but_another_query_server_where_the_engine_read
     assert asked_with(before) == asked_with(after)[:-2]
 
 
+def test_with_permissions_no_query_server_is_asked_that_does_not_hold_to_them() -> None:
+    def labels(missing: str | None) -> list[dict[str, str]]:
+        """Of the Deployment's choice of pods, of its pods, of the Service's choice."""
+        query = {"permissions": {"field": "groups", "missing": missing}} if missing else {}
+        children = plan(seen({"query": query})).children
+        server, service = (
+            next(one for one in children if (one["kind"], one["metadata"]["name"]) == (kind, "faq-index"))
+            for kind in ("Deployment", "Service")
+        )
+        spec = server["spec"]
+        return [spec["selector"]["matchLabels"], spec["template"]["metadata"]["labels"], service["spec"]["selector"]]
+
+    chosen, pods, asked = labels(None)
+    assert chosen == pods == asked
+    for other in ("Deny", "Allow"):
+        same, marked, now_asked = labels(other)
+        assert same == chosen  # it cannot be changed
+        assert marked == now_asked
+        assert not now_asked.items() <= pods.items()
+    assert labels("Deny")[2] != labels("Allow")[2]
+
+
 def asked_with(one: Seen) -> list[str]:
     """The query server's arguments."""
     (server,) = [child for child in plan(one).children if child["kind"] == "Deployment"]
