@@ -171,7 +171,7 @@ def key_create(options: argparse.Namespace) -> int:
     """A new key, shown once; the manifest with its hash."""
     from llmops.desk import keys
 
-    return keys.create(options.name, options.namespace, options.models, options.expires)
+    return keys.create(options.name, options.namespace, options.models, options.expires, options.group)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     create = _in_namespace(_command(key, "create", key_create))
     create.add_argument("name")
     create.add_argument("--models", action="append", default=[], metavar="MODEL", help='such as support or "prompt:*"')
+    create.add_argument("--group", action="append", default=[], help="whose documents it may find, such as staff")
     create.add_argument("--expires", metavar="DURATION", help="such as 90d")
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,11 @@ from llmops.api.quantities import duration
 SECRET_BYTES = 32
 
 
-def create(name: str, namespace: str, models: list[str], expires: str | None) -> int:
+def create(name: str, namespace: str, models: list[str], expires: str | None, groups: list[str]) -> int:
     """The key itself is stored nowhere: whoever loses it makes another."""
     key = new_key(namespace, name)
     until = datetime.now(UTC) + duration(expires) if expires else None
-    print(yaml.safe_dump(manifest(key, name, namespace, models, until), sort_keys=False), end="")
+    print(yaml.safe_dump(manifest(key, name, namespace, models, until, groups), sort_keys=False), end="")
     print(f"The key, shown this once:\n{key}", file=sys.stderr)
     return 0
 
@@ -30,11 +31,14 @@ def new_key(namespace: str, name: str) -> str:
     return f"{names.KEY_PREFIX}{namespace}.{name}.{secrets.token_urlsafe(SECRET_BYTES)}"
 
 
-def manifest(key: str, name: str, namespace: str, models: list[str], until: datetime | None = None) -> dict[str, Any]:
+def manifest(
+    key: str, name: str, namespace: str, models: list[str], until: datetime | None = None, groups: Sequence[str] = ()
+) -> dict[str, Any]:
     """The GatewayKey that honours this key."""
     entry: dict[str, Any] = {"sha256": hashlib.sha256(key.encode()).hexdigest()}
     if until:
         entry["expiresAt"] = (until - timedelta(microseconds=until.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    spec: dict[str, Any] = {"keys": [entry]} | ({"models": models} if models else {})
+    more = {"models": models, "groups": list(groups)}
+    spec: dict[str, Any] = {"keys": [entry], **{field: value for field, value in more.items() if value}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": names.API_VERSION, "kind": "GatewayKey", "metadata": metadata, "spec": spec}

@@ -72,6 +72,11 @@ def test_crds_prints_all_seven(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 7
 
 
+def test_a_key_is_of_the_groups_that_it_was_made_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["key", "create", "team", "-n", "shop", "--group", "staff", "--group", "board"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["spec"]["groups"] == ["staff", "board"]
+
+
 def test_a_new_key_is_told_once_and_only_its_hash_is_in_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["key", "create", "team", "-n", "shop", "--models", "support", "--expires", "90d"]) == 0
     said = capsys.readouterr()
