@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,8 +52,11 @@ async def test_an_index_is_built_in_postgresql_and_searched(
     change = {"spec": {"index": {"type": "IVF_FLAT", "parameters": {"nlist": 4}, "search": {"nprobe": 4}}}}
     await client.patch(VECTOR_INDEX, namespace, "faq", change)
     await until(lambda: ready(world, namespace) and status(world, namespace)["generation"] != first["generation"])
+    now = status(world, namespace)["generation"]["active"]
+    async with asyncio.timeout(30):
+        while (await search(world, namespace, QUESTION))["generation"] != now:
+            await asyncio.sleep(0.1)
     postgres.end()
     assert await search(world, namespace, QUESTION) == {}
     postgres.begin()
-    found = await until_found(world, namespace, QUESTION, "faq/q001#0")
-    assert found["generation"] == status(world, namespace)["generation"]["active"]
+    assert (await until_found(world, namespace, QUESTION, "faq/q001#0"))["generation"] == now

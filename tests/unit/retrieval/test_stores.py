@@ -35,6 +35,7 @@ from llmops.retrieval.stores.base import (
     Store,
     StoreError,
     Unfit,
+    Where,
 )
 
 ENGINES: dict[str, databases.Maker] = {
@@ -472,4 +473,23 @@ async def test_an_engine_that_is_not_there_is_told_from_one_that_has_no_alias(da
     reader = open_reader(nowhere)
     with pytest.raises(Away):
         await reader.points_to("a")
+    await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("type_", "uri", "sentence"),
+    [
+        ("Qdrant", "http://h:99999999", "write Qdrant's address as http://host:6333"),
+        ("Qdrant", "http://", "write Qdrant's address as http://host:6333"),
+        ("PgVector", "postgresql://h/x?nonsense=1", "write the address as postgresql://host:5432/database"),
+    ],
+)
+async def test_an_address_that_cannot_be_read_is_told_what_to_write(type_: str, uri: str, sentence: str) -> None:
+    with pytest.raises(Unfit) as told:
+        open_store(Where(type_, uri), "a", "a__g")
+    assert sentence in str(told.value)
+    reader = open_reader(Where(type_, uri))
+    with pytest.raises(Unfit) as told:
+        await reader.points_to("a")
+    assert sentence in str(told.value)
     await reader.close()

@@ -4,6 +4,7 @@ here anyway take 35. A passage is a point; what is told of a generation stands i
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,14 +57,14 @@ STILL = 3  # looks at an index that has not changed
 Request = tuple[str, str, Any]  # method, path, body
 
 
-def result(status: int, body: bytes, filtered: bool = False) -> Any:
-    """What a reply has, or its no in our words."""
+def result(status: int, body: bytes, filtered: bool = False, whole: bool = False) -> Any:
+    """What a reply has, or its no in our words; the server's own page has no `result` around it."""
     try:
         read = orjson.loads(body)
     except orjson.JSONDecodeError:
         read = None
-    if status == 200 and isinstance(read, dict) and "result" in read:
-        return read["result"]
+    if status == 200 and isinstance(read, dict) and (whole or "result" in read):
+        return read if whole else read["result"]
     told = read.get("status") if isinstance(read, dict) else None
     said = told.get("error") if isinstance(told, dict) else body[:500].decode(errors="replace")
     if status in (401, 403):
@@ -123,8 +124,9 @@ class QdrantStore:
 
     def _check(self, server: Mapping[str, Any]) -> None:
         """Anybody may ask for the version; whether we are let in is told by the rest."""
-        version = str(server.get("version", "0"))
-        if tuple(int(one) for one in version.split("-")[0].split(".")[:2]) < (1, 16):
+        version = str(server.get("version"))
+        found = re.match(r"(\d+)\.(\d+)", version)
+        if found is None or (int(found[1]), int(found[2])) < (1, 16):
             raise Unfit(f"Qdrant 1.16 or later is needed, whose collections have metadata; this is {version}")
         self._ask(COLLECTIONS)
 
@@ -137,7 +139,7 @@ class QdrantStore:
             raise Unfit(f"write Qdrant's address as http://host:6333: {problem}") from None
         except urllib3.exceptions.HTTPError as problem:
             raise Away(f"Qdrant: {problem}") from None
-        return orjson.loads(reply.data) if whole and reply.status == 200 else result(reply.status, reply.data)
+        return result(reply.status, reply.data, whole=whole)
 
     def generations(self) -> list[Generation]:
         names = (one["name"] for one in self._ask(COLLECTIONS)["collections"])
@@ -318,11 +320,11 @@ class QdrantReader:
         if self._session is None:  # it belongs to the loop that first asks
             self._session = aiohttp.ClientSession(headers=_headers(self._where))
         sent, timeout = None if body is None else orjson.dumps(body), aiohttp.ClientTimeout(total=seconds)
-        url = URL(self._where.uri.rstrip("/") + path, encoded=True)
         try:
+            url = URL(self._where.uri.rstrip("/") + path, encoded=True)
             async with self._session.request(method, url, data=sent, timeout=timeout) as reply:
                 return result(reply.status, await reply.read(), filtered)
-        except aiohttp.InvalidURL as problem:
+        except ValueError as problem:  # aiohttp's InvalidURL too
             raise Unfit(f"write Qdrant's address as http://host:6333: {problem}") from None
         except (aiohttp.ClientError, TimeoutError) as problem:
             raise Away(f"Qdrant: {str(problem) or f'no answer within {seconds:g} s'}") from None
