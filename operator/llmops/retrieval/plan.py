@@ -244,12 +244,15 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
         return seen.trouble
     if run.job is not None and run.job["metadata"]["name"] in seen.out_of_memory:
         return f"it needed more memory than {run.memory} and is tried again: raise spec.build.memory"
-    if run.progress.get("stage") == "Embedding":
-        told = run.progress
-        new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
-        return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}{new}"
-    if run.progress.get("stage") == "Measuring":
-        return f"measuring generation {run.progress['generation']}"
+    told = run.progress
+    match told.get("stage"):
+        case "Embedding":
+            new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
+            return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}{new}"
+        case "Indexing":  # minutes, for a hundred thousand passages
+            return f"the vector database indexes the {told['total']} passages of generation {told['generation']}"
+        case "Measuring":
+            return f"measuring generation {told['generation']}"
     if isinstance(action, Rebuild):
         if action.copy_vectors and any(one.kind for one in seen.sources):
             return "looking at the sources; what is new in them is embedded"

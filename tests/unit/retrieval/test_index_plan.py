@@ -18,7 +18,7 @@ from llmops.retrieval.observe import Run, Seen
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.status import status
-from llmops.retrieval.work import FAILURE, WAITING, Work, alias_of, loads
+from llmops.retrieval.work import FAILURE, PROGRESS, WAITING, Work, alias_of, loads
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -224,6 +224,25 @@ def test_a_build_that_is_no_longer_wanted_is_stopped_and_its_end_awaited(served:
     assert "Job" not in kinds(waits)
     again = plan(seen(status=served.raw["status"]))
     assert begun(again)["metadata"]["name"] == f"faq-index-{work_of(back).short}"
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        ({"stage": "Embedding", "done": 5}, "embedding passages for generation 2: 5 of 9"),
+        (
+            {"stage": "Embedding", "done": 5, "estimate": {"passages": 4, "tokens": 80}},
+            "embedding passages for generation 2: 5 of 9; 4 passages to embed (about 80 tokens)",
+        ),
+        ({"stage": "Indexing", "done": 9}, "the vector database indexes the 9 passages of generation 2"),
+        ({"stage": "Measuring", "done": 9}, "measuring generation 2"),
+    ],
+)
+def test_a_build_says_how_far_it_is(progress: dict[str, Any], said: str) -> None:
+    index = seen()
+    data = {PROGRESS: json.dumps({"generation": 2, "total": 9, **progress})}
+    run = Run(work_of(index).parts.key, job(index), {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": data})
+    assert plan(replace(index, runs=(run,))).sentence == said
 
 
 def test_a_failed_job_says_why_in_its_own_words() -> None:

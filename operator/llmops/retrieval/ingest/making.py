@@ -107,6 +107,7 @@ class Making:
         if estimate.above(self.wanted.ask_above):
             raise Unapproved(estimate)  # what is there of this generation is gone on with when it is approved
         await self._fill(generation, again, estimate)
+        await self.progress.tell("Indexing", generation.number, len(self.spool), len(self.spool), now=True)
         self._check(generation)
         self.rows = len(self.spool)
         return self.store.tell(
