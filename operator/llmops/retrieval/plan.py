@@ -153,8 +153,8 @@ def _with_work(seen: Seen, work: Work) -> Plan:
     if run.waiting is not None and run.ended:
         return _waiting(seen, work, run, run.waiting)
     if run.ended:  # somebody deleted its outcome: the Job goes, and it is measured again
-        return Plan(State.BUILDING, Reason.BUILDING, "measuring again: the outcome was deleted", work=work,
-                    look_after=STOPPING)  # fmt: skip
+        return Plan(State.BUILDING, Reason.BUILDING, "beginning again: the outcome is gone", keep=_without(seen, run),
+                    work=work, look_after=STOPPING)  # fmt: skip
     return _build(seen, work, run)
 
 
