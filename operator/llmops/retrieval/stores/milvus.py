@@ -49,6 +49,7 @@ NO_ALIAS = frozenset({100, 1600})
 """The engine's codes where an alias is not there: Lite's, and Milvus's."""
 NOT_TAKEN = frozenset({6, 1100})
 """For an expression or a parameter that it does not take: Lite's, and Milvus's."""
+NAMES = 5000  # rows a page where no vector or text is asked for: Milvus Lite looks at all rows for each page
 FIELDS = ["text", "document", "metadata"]
 
 
@@ -161,7 +162,7 @@ class MilvusStore:
         return self._worded[collection]
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
-        for page in self._pages(collection, "id", "hash"):
+        for page in self._pages(collection, "id", "hash", rows=NAMES):
             for row in page:
                 yield row["id"], row["hash"]
 
@@ -185,7 +186,8 @@ class MilvusStore:
         return found
 
     def documents(self, collection: str) -> set[str]:
-        return {row["document"] for page in self._pages(collection, "id", "document") for row in page}
+        pages = self._pages(collection, "id", "document", rows=NAMES)
+        return {row["document"] for page in pages for row in page}
 
     def passages(self, collection: str) -> Iterator[Passage]:
         from llmops.retrieval.ingest.chunk import Passage
@@ -194,10 +196,10 @@ class MilvusStore:
             for row in page:
                 yield Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
 
-    def _pages(self, collection: str, *fields: str) -> Iterator[list[dict[str, Any]]]:
+    def _pages(self, collection: str, *fields: str, rows: int = PAGE) -> Iterator[list[dict[str, Any]]]:
         self.count(collection)  # an iterator of Milvus 2.3 sees what was there when it last caught up: this makes it
         pages = _Told(self.client.query_iterator(
-            collection, batch_size=PAGE, output_fields=list(fields), consistency_level="Strong"
+            collection, batch_size=rows, output_fields=list(fields), consistency_level="Strong"
         ))  # fmt: skip
         try:
             while page := pages.next():
