@@ -278,17 +278,18 @@ async def _warm_up(arm: Seen, cluster: Cluster) -> str | None:
     return next((problem for problem in answers if problem), None)
 
 
+WARMING: Mapping[str, tuple[str, Object]] = {
+    "Generate": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}),
+    "Embed": ("/v1/embeddings", {"input": ["Hello"]}),
+    "Rerank": ("/v1/rerank", {"query": "Hello", "documents": ["Hello"]}),
+}
+"""A small request of each task."""
+
+
 async def _ask(arm: Seen, ip: str) -> str | None:
     host = f"[{ip}]" if ":" in ip else ip
     model, port = arm.service.qualified, ENGINES[arm.engine.type].port
-    paths: Mapping[str, tuple[str, Object]] = {
-        "Generate": (
-            "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
-        ),
-        "Embed": ("/v1/embeddings", {"input": ["Hello"]}),
-        "Rerank": ("/v1/rerank", {"query": "Hello", "documents": ["Hello"]}),
-    }  # fmt: skip
-    path, body = paths[arm.model.task]
+    path, body = WARMING[arm.model.task]
     timeout = aiohttp.ClientTimeout(total=WARM_UP_SECONDS)
     try:
         async with (

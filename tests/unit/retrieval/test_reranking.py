@@ -14,7 +14,9 @@ from aiohttp.test_utils import TestServer
 from tests.unit.retrieval.conftest import SPEC, merged
 
 from llmops.api import Settings, VectorIndex
+from llmops.kube.resources import LLM_SERVICE
 from llmops.retrieval.rank import Way, answer
+from llmops.retrieval.reconcile import CONTROLLER
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.reranker import NotReranked, Reranker
 from llmops.retrieval.services import reranker_of
@@ -168,3 +170,17 @@ def test_who_reranks_is_known_by_its_revision_or_said_to_be_missing(
     else:
         url = "http://reranker-llm.shop.svc.cluster.local/v1"
         assert found == RerankWork(url, "shop/reranker", "r7", candidates=20, seconds=0.5)
+
+
+def test_a_change_of_either_service_is_the_indexes_work() -> None:
+    def one(name: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"metadata": {"name": name, "namespace": "shop"}, "spec": merged(SPEC, {"query": query or {}})}
+
+    class Indexes:
+        def list(self, *_: object) -> list[dict[str, Any]]:
+            return [one("plain"), one("reranked", {"rerank": {"serviceRef": {"name": "reranker"}}})]
+
+    (asked,) = [each.keys for each in CONTROLLER.refers if each.resource == LLM_SERVICE]
+    for service, woken in (("minilm", ["plain", "reranked"]), ("reranker", ["reranked"]), ("other", [])):
+        changed = {"metadata": {"name": service, "namespace": "shop"}}
+        assert [key.name for key in asked(changed, Indexes())] == woken  # type: ignore[arg-type]

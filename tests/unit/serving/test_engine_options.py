@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.unit.serving.seen import see
 from tests.unit.serving.test_groups import asks, engine_of, group
 
 from llmops.api import Settings
+from llmops.api.llmservice import Task
 from llmops.serving.plan import plan
+from llmops.serving.roll import WARMING
 
 Object = dict[str, Any]
 DATA = Path(__file__).parents[2] / "data"
@@ -66,3 +68,7 @@ def test_so_is_every_option_of_a_replica_over_several_nodes(engine: str, templat
 @pytest.mark.parametrize(("engine", "image"), [("vLLM", Settings().image_vllm), ("SGLang", Settings().image_sglang)])
 def test_the_options_are_those_of_the_default_image(engine: str, image: str) -> None:
     assert image.endswith(f":v{known(engine)[0].split()[1]}")
+
+
+def test_every_task_has_a_request_that_warms_a_new_pod() -> None:
+    assert set(WARMING) == set(get_args(Task))
