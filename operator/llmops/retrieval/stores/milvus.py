@@ -223,7 +223,7 @@ class MilvusStore:
         false 1.0."""
         self.client.flush(collection)
         self.client.release_collection(collection)
-        self.client.load_collection(collection)
+        patiently(lambda: self.client.load_collection(collection), STARTING)  # Milvus Lite may still write its file
 
     def loaded(self, collection: str) -> None:
         self.client.load_collection(collection)
