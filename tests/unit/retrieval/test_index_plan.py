@@ -14,8 +14,9 @@ from llmops.api.common import Pricing
 from llmops.desk.change import spoken_of
 from llmops.retrieval.engines.waits import STARTING
 from llmops.retrieval.estimate import Estimate
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Run, Seen, _out_of_memory
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
+from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.status import status
 from llmops.retrieval.work import FAILURE, PROGRESS, WAITING, Work, alias_of, loads
@@ -438,3 +439,13 @@ def condition(told: dict[str, Any], name: str) -> str:
 def message(told: dict[str, Any], name: str) -> str:
     (found,) = [one["message"] for one in told["conditions"] if one["type"] == name]
     return str(found)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason", "found"),
+    [("build", "OOMKilled", {"faq-index-1"}), ("build", "Error", set()), ("query", "OOMKilled", set())],
+)
+def test_a_job_is_out_of_memory_where_the_kubelet_says_so_of_its_pod(part: str, reason: str, found: set[str]) -> None:
+    ended = {"state": {"terminated": {"reason": reason, "exitCode": 137}}}
+    pod = {"metadata": {"labels": {"job-name": "faq-index-1", PART: part}}, "status": {"containerStatuses": [ended]}}
+    assert _out_of_memory([pod, {**pod, "status": {}}]) == found

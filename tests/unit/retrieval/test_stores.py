@@ -169,6 +169,17 @@ def test_vectors_are_fetched_by_name_whatever_stands_in_it(store: Store) -> None
         assert np.allclose(found[name] / np.linalg.norm(found[name]), vector / np.linalg.norm(vector), atol=1e-5)
 
 
+def test_pages_go_on_whatever_stands_in_the_name_that_one_ends_with(store: Store) -> None:
+    made, number = empty(store, 1), 1300
+    marks = ["it's", '"so"', "back\\slash", "größe 😀", "100 %", "new\nline"]
+    rows = [replace(one, id=f"a/{marks[at % 6] * (1 + at // 6 % 3)}#{at}") for at, one in enumerate(passages(number))]
+    store.insert(made.collection, rows, vectors(number).tolist())
+    store.settle(made.collection)
+    assert sorted(store.ids(made.collection)) == sorted((one.id, one.hash) for one in rows)
+    assert sorted(one.id for one in store.passages(made.collection)) == sorted(one.id for one in rows)
+    assert sum(len(page.ids) for page in store.vectors(made.collection)) == number
+
+
 def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(store: Store) -> None:
     made = empty(store, 1)
     store.insert(made.collection, passages(30)[:20], vectors(30)[:20].tolist())

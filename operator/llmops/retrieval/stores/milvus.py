@@ -74,7 +74,7 @@ def _in_our_words(filtered: bool = False) -> Iterator[None]:
 
 
 class _Told:
-    """Milvus's client (or an iterator of it), whose every no is in our words."""
+    """Milvus's client, whose every no is in our words."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -197,15 +197,15 @@ class MilvusStore:
                 yield Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})
 
     def _pages(self, collection: str, *fields: str, rows: int = PAGE) -> Iterator[list[dict[str, Any]]]:
-        self.count(collection)  # an iterator of Milvus 2.3 sees what was there when it last caught up: this makes it
-        pages = _Told(self.client.query_iterator(
-            collection, batch_size=rows, output_fields=list(fields), consistency_level="Strong"
-        ))  # fmt: skip
-        try:
-            while page := pages.next():
-                yield page
-        finally:
-            pages.close()
+        """The client's own iterator puts a name between quotes as it is, and breaks at a quote or backslash in it."""
+        self.count(collection)  # Milvus 2.3 goes through what was there when it last caught up: this makes it
+        last = ""
+        while page := self.client.query(
+            collection, filter=f"id > {json.dumps(last, ensure_ascii=False)}", limit=rows, output_fields=list(fields),
+            consistency_level="Strong", iterator="True", reduce_stop_for_best=True,
+        ):  # fmt: skip
+            yield page
+            last = page[-1]["id"]
 
     def count(self, collection: str) -> int:
         self.client.load_collection(collection)
