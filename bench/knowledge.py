@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 import aiohttp
-from demo import install
+from demo import install, shop
 from demo.stage import NAMESPACE, apply, condition, get, kubectl, load, until, until_true
 from pymilvus import AsyncMilvusClient
 
@@ -55,13 +55,13 @@ def library(parameters: dict[str, int]) -> Object:
 GOOD, BAD = {"M": 16, "efConstruction": 200}, {"M": 2, "efConstruction": 4}
 
 
-def status() -> Object:
-    found: Object = get("vectorindex", "library").get("status") or {}
+def status(name: str = "library") -> Object:
+    found: Object = get("vectorindex", name).get("status") or {}
     return found
 
 
-def said(kind: str) -> str:
-    return str(condition(get("vectorindex", "library"), kind)["message"])
+def said(kind: str, name: str = "library") -> str:
+    return str(condition(get("vectorindex", name), kind)["message"])
 
 
 def address(service: str, port: int) -> str:
@@ -102,12 +102,12 @@ async def queries(questions: list[str]) -> None:
 class Load:
     """Four clients that never stop asking; every answer that was no answer is kept."""
 
-    def __init__(self, questions: list[str]) -> None:
-        self._questions, self.answered, self.bad = questions, 0, list[str]()
+    def __init__(self, questions: list[str], index: str = "library") -> None:
+        self._index, self._questions, self.answered, self.bad = index, questions, 0, list[str]()
         self.generations: set[int] = set()
 
     async def __aenter__(self) -> Load:
-        self._url, self._session = address("library-index", 8080) + "/search", aiohttp.ClientSession()
+        self._url, self._session = address(f"{self._index}-index", 8080) + "/search", aiohttp.ClientSession()
         self._tasks = [asyncio.create_task(self._client(n)) for n in range(4)]
         return self
 
@@ -168,6 +168,46 @@ def gated() -> None:
     say(bench="knowledge", what="taken back", seconds=time.monotonic() - started)
 
 
+def labelled(embedder: str) -> list[Object]:
+    """The shop's answers, without their questions, and what answers which: real work for a model."""
+    documents = [{"id": f"faq-{at:03}", "text": answer} for at, (_, answer) in enumerate(shop.questions())]
+    of_faq = library(GOOD) | {"metadata": {"name": "faq", "namespace": NAMESPACE}}
+    gate = {"type": "Retrieval", "atK": 4, "min": "0.80", "evalJobRef": {"name": "faq-questions"}}
+    of_faq["spec"] |= {
+        "embedding": {"serviceRef": {"name": embedder}}, "rollout": {"gates": [gate]},
+        "sources": [{"name": "faq", "configMapRef": {"name": "library-faq"}}],
+    }  # fmt: skip
+    texts = {**shard(0, []), "data": {"rows.jsonl": "".join(json.dumps(row) + "\n" for row in documents)}}
+    texts["metadata"] = {**texts["metadata"], "name": "library-faq"}
+    asked = [one for one in shop.config_maps() if one["metadata"]["name"] == "faq-questions"]
+    template = [one for one in load("index.yaml") if one["kind"] == "EvalJob"]
+    return [texts, *asked, *template, of_faq]
+
+
+async def swapped() -> None:
+    """Other embedders while people ask: a worse one is refused, one that is alike takes over; nobody meets an error."""
+    (minilm,) = [one for one in load("services.yaml") if one["metadata"]["name"] == "minilm"]
+    for name, args in (("worse", ["--pooling", "cls"]), ("alike", ["--pooling", "mean"])):
+        apply({**minilm, "metadata": {**minilm["metadata"], "name": name},
+               "spec": {**minilm["spec"], "engine": {**minilm["spec"]["engine"], "args": args}}})  # fmt: skip
+        until_true("llmservice", name, timeout=240)
+    apply(*labelled("minilm"))
+    until_true("vectorindex", "faq", timeout=300)
+    say(bench="knowledge", what="embedder before", **status("faq")["measured"])
+    async with Load([question for question, _ in shop.questions()], "faq") as load_:
+        await asyncio.to_thread(apply, *labelled("worse"))
+        refused = lambda: status("faq").get("phase") == "Rejected"  # noqa: E731
+        await asyncio.to_thread(until, "the refusal", refused, 300, lambda: said("Ready", "faq"))
+        say(bench="knowledge", what="a worse embedder", gates=said("GatesPassed", "faq"))
+        await asyncio.to_thread(apply, *labelled("alike"))
+        await asyncio.to_thread(until_true, "vectorindex", "faq", "Ready", 300)
+        say(bench="knowledge", what="one that is alike", **status("faq")["measured"])
+        await asyncio.sleep(3)
+    say(bench="knowledge", what="while embedders were swapped", asked=load_.answered, failed_or_empty=len(load_.bad),
+        generations=sorted(load_.generations))  # fmt: skip
+    assert not load_.bad, load_.bad[:5]
+
+
 def main() -> None:
     rows = paragraphs(MANY)
     install.operator(fresh=True)
@@ -184,6 +224,7 @@ def main() -> None:
     asyncio.run(queries(questions))
     asyncio.run(changed(rows, questions))
     gated()
+    asyncio.run(swapped())
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
