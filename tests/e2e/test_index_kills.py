@@ -18,8 +18,8 @@ import pytest
 from pymilvus import MilvusClient
 from tests.e2e.test_index_engine import Index, embedder, engine, free_port, milvus_lite, until
 
-from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.outcome import loads
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.work import SourceWork
 
 __all__ = ["milvus_lite"]  # a fixture

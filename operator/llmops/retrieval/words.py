@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from llmops.retrieval.stores.base import kept_text
+from llmops.retrieval.passage import kept_text
 
 _WORD = re.compile(r"[^\W_]+")
 _ACCENTS = re.compile("[\u0300-\u036f]")

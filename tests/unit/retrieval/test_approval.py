@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from tests.unit.retrieval.conftest import seen, work_of
 
 from llmops.retrieval.embedder import Embedder
-from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.making import Making, Progress, Unapproved
 from llmops.retrieval.ingest.places import Listing
 from llmops.retrieval.ingest.places.listing import File
 from llmops.retrieval.ingest.report import Folder
 from llmops.retrieval.ingest.spool import Spool
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import PROBES, Space
 from llmops.retrieval.stores.base import Generation, Index, Page, Store
 

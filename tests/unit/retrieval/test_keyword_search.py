@@ -14,7 +14,7 @@ import pytest
 from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database
 
-from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import ranked
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import Asked, FilterWrong, Index, Reader, Store

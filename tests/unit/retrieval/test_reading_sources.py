@@ -11,11 +11,11 @@ import pytest
 from tests.unit.retrieval.conftest import seen, work_of
 
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import embed
 from llmops.retrieval.ingest.places.listing import File, Listing
 from llmops.retrieval.ingest.read import Reading, documents
 from llmops.retrieval.ingest.spool import Spool
+from llmops.retrieval.passage import Passage
 from llmops.web import Passing
 
 

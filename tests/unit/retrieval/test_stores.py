@@ -16,8 +16,8 @@ from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database, free_port
 
 from llmops.desk.draft import windows
-from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.measure import _found
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import (
     PAGE,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.unit.retrieval import databases
 
-from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.server import widen
 from llmops.retrieval.server.widen import first, wider
 from llmops.retrieval.stores import open_reader, open_store

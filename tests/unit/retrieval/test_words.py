@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmops.retrieval.stores.base import TEXT_BYTES
+from llmops.retrieval.passage import TEXT_BYTES
 from llmops.retrieval.words import words
 
 

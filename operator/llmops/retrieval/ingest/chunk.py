@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from llmops.retrieval.ingest.parse import Document
+from llmops.retrieval.passage import Passage
 
 Count = Callable[[str], int]
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A piece of a document, small enough to be embedded whole."""
-
-    id: str
-    document: str
-    source: str
-    text: str
-    metadata: Mapping[str, Any]
-
-    @property
-    def hash(self) -> str:
-        """The identity of its text: an equal one needs no new vector."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def passages(documents: Iterable[Document], chunking: Mapping[str, Any], count: Count) -> Iterator[Passage]:

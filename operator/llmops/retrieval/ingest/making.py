@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.estimate import Estimate
 from llmops.retrieval.ingest import chunk, read
-from llmops.retrieval.ingest.chunk import Passage
 from llmops.retrieval.ingest.embed import embed
 from llmops.retrieval.ingest.read import Reading
 from llmops.retrieval.ingest.report import Report
 from llmops.retrieval.ingest.spool import BATCH, Spool
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import Space
 from llmops.retrieval.work import PROGRESS, Work
 from llmops.web import Passing, Wrong

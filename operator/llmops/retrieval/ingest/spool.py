@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmops.retrieval.ingest.chunk import Passage
+from llmops.retrieval.passage import Passage
 
 if TYPE_CHECKING:
     import numpy as np

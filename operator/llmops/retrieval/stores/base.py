@@ -20,16 +20,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmops.retrieval import space
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import Space
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from llmops.retrieval.ingest.chunk import Passage
-
 Client = TypeVar("Client")
 
-TEXT_BYTES = 65_000  # what is kept of a passage's text: Milvus takes no more in a field
 PAGE = 500
 STARTING = 120.0  # seconds to wait for an engine that has just been started
 
@@ -268,11 +266,6 @@ class Reader(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
-
-
-def kept_text(text: str) -> str:
-    """As much of a passage's text as every engine keeps."""
-    return text.encode()[:TEXT_BYTES].decode(errors="ignore")
 
 
 def nearness(squared: float) -> float:

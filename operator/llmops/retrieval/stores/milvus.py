@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,6 +14,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
+from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores import keyword
 from llmops.retrieval.stores.base import (
     PAGE,
@@ -33,15 +34,11 @@ from llmops.retrieval.stores.base import (
     StoreError,
     Unfit,
     Where,
-    kept_text,
     nearness,
     patiently,
 )
 from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, expression, seen_by
 from llmops.retrieval.words import words
-
-if TYPE_CHECKING:
-    from llmops.retrieval.ingest.chunk import Passage
 
 PROPERTY = "llmops"
 METRICS = {"Cosine": "COSINE", "L2": "L2", "IP": "IP"}
@@ -190,8 +187,6 @@ class MilvusStore:
         return {row["document"] for page in pages for row in page}
 
     def passages(self, collection: str) -> Iterator[Passage]:
-        from llmops.retrieval.ingest.chunk import Passage
-
         for page in self._pages(collection, "id", "document", "source", "text", "metadata"):
             for row in page:
                 yield Passage(row["id"], row["document"], row["source"], row["text"], row["metadata"] or {})

@@ -7,12 +7,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg import errors
 
+from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import statements
 from llmops.retrieval.stores.base import (
     STARTING,
@@ -33,9 +34,6 @@ from llmops.retrieval.stores.base import (
     patiently,
 )
 from llmops.retrieval.stores.base import Row as Hashed
-
-if TYPE_CHECKING:
-    from llmops.retrieval.ingest.chunk import Passage
 
 Row = tuple[Any, ...]
 
@@ -138,8 +136,6 @@ class PgVectorStore:
         return {document for page in self._pages(collection, "id", "document") for _, document in page}
 
     def passages(self, collection: str) -> Iterator[Passage]:
-        from llmops.retrieval.ingest.chunk import Passage
-
         for page in self._pages(collection, "id", "document", "source", "text", "metadata"):
             yield from (Passage(*row) for row in page)
 

@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -17,6 +17,7 @@ import orjson
 import urllib3
 from yarl import URL
 
+from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import (
     PAGE,
     STARTING,
@@ -34,14 +35,10 @@ from llmops.retrieval.stores.base import (
     StoreError,
     Unfit,
     Where,
-    kept_text,
     nearness,
     patiently,
 )
 from llmops.retrieval.stores.conditions import HAS, conditions
-
-if TYPE_CHECKING:
-    from llmops.retrieval.ingest.chunk import Passage
 
 PROPERTY = "llmops"
 METRICS = {"Cosine": "Cosine", "L2": "Euclid", "IP": "Dot"}
@@ -204,8 +201,6 @@ class QdrantStore:
         return {point["payload"]["document"] for page in self._pages(collection, "document") for point in page}
 
     def passages(self, collection: str) -> Iterator[Passage]:
-        from llmops.retrieval.ingest.chunk import Passage
-
         fields = ("id", "document", "source", "text", "metadata")
         for page in self._pages(collection, *fields):
             for point in page:

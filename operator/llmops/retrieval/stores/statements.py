@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from llmops.retrieval.stores.base import PAGE, Asked, Restriction, Unfit, kept_text
+from llmops.retrieval.passage import Passage, kept_text
+from llmops.retrieval.stores.base import PAGE, Asked, Restriction, Unfit
 from llmops.retrieval.stores.filters import Test, Tree, parse
-
-if TYPE_CHECKING:
-    from llmops.retrieval.ingest.chunk import Passage
 
 Statement = LiteralString | sql.Composed
 
