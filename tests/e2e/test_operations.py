@@ -28,6 +28,7 @@ class Streams:
         self._over = asyncio.Event()
 
     async def __aenter__(self) -> Streams:
+        await answer(self.base, "Hello")  # the node's Service rules have the pod
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0))
         self._asking = [asyncio.create_task(self._ask()) for _ in range(self.many)]
         return self
