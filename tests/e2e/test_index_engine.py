@@ -227,8 +227,8 @@ def test_a_generation_that_a_release_names_is_never_removed_and_is_searched_besi
 def test_ef_is_raised_until_the_recall_gate_passes(index: Index) -> None:
     index.questions = []
     index.documents([{"id": f"{row['id']}-{at}", "answer": f"{at} {row['answer']}"} for at in range(4) for row in ROWS])
-    bad = {"M": 2, "efConstruction": 4}  # as bad as the engine allows
-    poor = index.build(parameters=bad, search={"ef": 11}, gates=({**ANN, "min": "1.0"},))
+    links = {"M": 16, "efConstruction": 200}  # with too few of them no ef is enough
+    poor = index.build(parameters=links, search={"ef": 11}, gates=({**ANN, "min": "1.0"},))
     assert not poor.served
     tuned = index.build(auto_tune=True)
     assert (tuned.served, tuned.embedded, tuned.measured["annRecallAt10"]) == (True, 0, "1.000")

@@ -376,6 +376,16 @@ def test_what_is_measured_is_found_through_the_index(store: Store, database: Dat
     store.drop(made)
 
 
+def test_an_index_with_few_links_finds_less_at_the_same_cost(store: Store) -> None:
+    """Its parameters reach the engine."""
+    recalls = []
+    for generation, parameters in enumerate(({"M": 2, "efConstruction": 4}, {"M": 32, "efConstruction": 200}), 1):
+        made = built(store, 2000, generation, Index("HNSW", "L2", parameters))
+        recalls.append(_recall(store, made.collection, {"ef": 16}))
+        store.drop(made)
+    assert recalls[0] < recalls[1] - 0.05
+
+
 def _recall(store: Store, collection: str, search: dict[str, int]) -> float:
     return _found(store, collection, "L2", search, [], tune=False)[0].ann_recall[10]
 

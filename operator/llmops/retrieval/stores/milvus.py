@@ -127,9 +127,9 @@ class MilvusStore:
         self._worded[collection] = index.keyword
         if index.keyword:
             keyword.add(self.client, schema, wanted)
-        wanted.add_index(
-            "vector", index_type=index.type, metric_type=METRICS[index.metric], params=dict(index.parameters)
-        )
+        given = dict(index.parameters)
+        twice = {**given, "params": given}  # Milvus Lite reads them there only, where this client no longer puts them
+        wanted.add_index("vector", index_type=index.type, metric_type=METRICS[index.metric], params=given and twice)
         self.client.create_collection(
             collection, schema=schema, index_params=wanted, properties={PROPERTY: json.dumps(told)}
         )
