@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops.api import Settings, VectorIndex
-from llmops.api.vectorindex import Source
+from llmops.api.index_sources import Source
 from llmops.kube.cluster import Cluster
 from llmops.retrieval.referred import config_map
 from llmops.retrieval.work import SourceWork

@@ -13,7 +13,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from llmops.api import Reason, Settings, VectorIndex, names
-from llmops.api.vectorindex import ClusterEngine, ObjectStorage
+from llmops.api.index_engine import ClusterEngine, ObjectStorage
 from llmops.kube.resources import ENDPOINT_SLICE, MILVUS, VECTOR_INDEX, Object
 from llmops.retrieval.engines.waits import Live, Waits
 

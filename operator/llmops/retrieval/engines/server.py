@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmops.api import Settings, VectorIndex, names
-from llmops.api.vectorindex import EngineStorage
+from llmops.api.index_engine import EngineStorage
 from llmops.kube.resources import DEPLOYMENT, VECTOR_INDEX, Object
 from llmops.retrieval.engines.waits import STARTING, Live, Waits
 from llmops.retrieval.pods import RESTRICTED_POD, selector

@@ -1,0 +1,59 @@
+"""How an index's questions are answered, and who may see what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llmops.api.common import Model, Ref, Rule, Similarity, matches
+from llmops.api.index_sources import FieldName
+
+KEYWORD_ENGINES = ("Milvus",)
+"""Those whose stores/ finds passages by their words too."""
+
+
+class Permissions(Model):
+    """Who may see which document. Who asks is told by the door, from the key's groups; not by who asks."""
+
+    field: Annotated[
+        FieldName,
+        Rule(
+            "!(self in ['title', 'headings'])",
+            "title and headings are what a document says of itself: write another metadata field, such as groups",
+        ),
+    ]
+    """The metadata field that names the groups that may see a document: a list, or one name; "*" is everybody."""
+    missing: Literal["Deny", "Allow"] = "Deny"
+    """Who may see documents without that field: nobody, or everybody."""
+
+
+class Rerank(Model):
+    """A second look at the first passages, by a model that reads question and passage together."""
+
+    service_ref: Ref
+    """An LLMService with task Rerank."""
+    candidates: Annotated[int, Field(ge=1, le=200)] = 40
+    """How many passages it reads; where more are asked for, all of those."""
+    timeout: Annotated[
+        str,
+        Field(max_length=5),
+        matches("[1-9][0-9]{1,2}ms|[1-5]s", "a search has 10 s in all: write 10ms to 999ms, or 1s to 5s"),
+    ] = "2s"
+    """After which passages are answered in the order that they were found in."""
+
+
+class QuerySettings(Model):
+    """How questions are answered."""
+
+    mode: Literal["Dense", "Keyword", "Hybrid"] = "Dense"
+    """By what passages are found. Dense: nearness of vectors. Keyword: their words (BM25). Hybrid: both, by reciprocal
+    rank fusion."""
+
+    rerank: Rerank | None = None
+    """Have the first passages ordered by how well they answer the question."""
+    poor_below: Similarity | None = None
+    """A question whose best passage is less near than this found nothing good, and is kept for `llmops search --poor`;
+    without it only those that found nothing at all are."""
+    permissions: Permissions | None = None
+    """Find only what the caller may see; without it every caller finds everything."""
