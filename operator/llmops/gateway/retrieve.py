@@ -65,6 +65,7 @@ class Retriever:
                         self._turn += 1
                         endpoint = least_pending(left, self._loop.time(), self._turn)
                         tried.append(endpoint)
+                        problem = "its query server has not answered yet"
                         found, problem = await self._ask(endpoint, body, PATIENCE if len(left) > 1 else SECONDS)
                         if found is not None:
                             return _passages(found, retrieval)

@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from tests.unit.retrieval.conftest import seen
+from tests.unit.retrieval.databases import free_port
 from tests.unit.retrieval.test_index_plan import condition, message
 
 from llmops.retrieval import replicas
@@ -19,6 +21,7 @@ from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import plan
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.drain import Draining
+from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.space import Space
@@ -132,7 +135,7 @@ class Reader:
         return [Found("faq/a#0", "Yes.", "faq/a", 0.9, {})]
 
 
-class Live:
+class Serving:
     """One generation, served."""
 
     why_not = mismatch = None
@@ -161,7 +164,7 @@ async def asked(app: App, path: str = "/search", method: str = "POST") -> tuple[
 
 
 def app_of(reader: Reader) -> App:
-    return App("shop/faq", reader, Live(), Poor(lambda: 0.0))  # type: ignore[arg-type]
+    return App("shop/faq", reader, Serving(), Poor(lambda: 0.0))  # type: ignore[arg-type]
 
 
 async def test_what_another_query_server_let_go_of_is_loaded_again_and_the_question_answered() -> None:
@@ -172,6 +175,32 @@ async def test_what_another_query_server_let_go_of_is_loaded_again_and_the_quest
 async def test_an_engine_that_is_away_is_asked_twice_and_no_more() -> None:
     status_, answer, _ = await asked(app_of(Reader(comes_back=False)))
     assert (status_, "the engine did not answer" in answer["error"]["message"]) == (503, True)
+
+
+class Unembedded(Reader):
+    """One generation that passed its gates; nobody embeds at its embedder's address."""
+
+    async def points_to(self, alias: str) -> str:
+        return "faq__g1_x"
+
+    async def told(self, collection: str) -> Object:
+        url = f"http://127.0.0.1:{free_port()}/v1"
+        embedding = {"url": url, "model": "shop/tiny", "document_prefix": "", "query_prefix": ""}
+        space = Space(((1.0, 0.0),)).dumps()
+        return {"generation": 1, "rows": 1, "space": space, "embedding": embedding}
+
+
+async def test_it_is_not_ready_before_it_knows_the_generation_and_has_seen_its_embedder() -> None:
+    reader = Unembedded()
+    async with aiohttp.ClientSession() as session:
+        live = Live(reader, session, "shop_faq")  # type: ignore[arg-type]
+        app = App("shop/faq", reader, live, Poor(lambda: 0.0))  # type: ignore[arg-type]
+        assert (await asked(app, "/readyz", "GET"))[:2] == (
+            503, {"ready": False, "problem": "no generation has passed its gates yet", "generation": None},
+        )  # fmt: skip
+        await live.look()
+        code, told, _ = await asked(app, "/readyz", "GET")
+        assert (code, told["generation"], "cannot be looked at" in told["problem"]) == (503, None, True)
 
 
 async def test_from_its_end_on_it_answers_for_a_while_and_every_answer_closes_its_connection() -> None:
