@@ -43,3 +43,40 @@ async def asking(*ask: Callable[[], Awaitable[object]]) -> AsyncIterator[Asked]:
             yield asked
         finally:
             over.set()
+
+
+class Leading:
+    """A Service of this machine's: each connection leads to one of `ports`, by turns, and stays there."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+        self._turn, self._pumps = 0, set[asyncio.Task[None]]()
+
+    async def __aenter__(self) -> Leading:
+        self._server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._turn += 1
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.ports[self._turn % len(self.ports)])
+        except OSError:
+            return writer.close()
+        self._pumps |= {asyncio.create_task(_pump(reader, back)), asyncio.create_task(_pump(there, writer))}
+        return None
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()

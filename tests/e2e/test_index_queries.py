@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
-from tests.e2e.asking import asking
+from tests.e2e.asking import Leading, asking
 from tests.e2e.test_index_engine import (
     ROOT,
     ROWS,
@@ -201,27 +202,46 @@ def another(index: Index, *more: str) -> Index:
 
 
 async def test_two_query_servers_that_are_replaced_in_turn_lose_no_question(served: Index) -> None:
-    first, second = (another(served, "--drain-seconds=1") for _ in range(2))
+    first, second = (another(served, "--drain-seconds=1.5") for _ in range(2))
     faq, ends = Retrieval("shop/faq", 1, None, "context", None), {first.port: ExitStack(), second.port: ExitStack()}
+    question = "How do I change my email address?"
 
-    def begin(one: Index) -> None:
-        ends[one.port].enter_context(one.serving())
-        until(lambda: one.found("How do I change my email address?") is not None, 20)
-
-    async with World() as door:
+    async with World() as door, Leading() as service, aiohttp.ClientSession(raise_for_status=True) as session:
+        url = f"http://127.0.0.1:{service.port}/search"
         door.point("faq", first, second, kind="VectorIndex", service="faq-index")  # type: ignore[arg-type]
         door.apply()
-        search = [lambda: door.door.search(faq, "How do I change my email address?", ())] * 3
+
+        async def begin(one: Index) -> None:
+            await asyncio.to_thread(ends[one.port].enter_context, one.serving())
+            await asyncio.to_thread(until, lambda: one.found(question) is not None, 20)
+            service.ports.append(one.port)
+
+        async def end(one: Index) -> None:
+            ending = asyncio.create_task(asyncio.to_thread(ends[one.port].close))
+            await asyncio.sleep(0.5)  # it is told to end before anybody forgets it
+            service.ports.remove(one.port)
+            await ending
+
+        async def kept_open() -> None:
+            await (await session.post(url, json={"text": question})).read()
+
+        async def opened_anew() -> None:
+            async with aiohttp.request("POST", url, json={"text": question}, raise_for_status=True) as reply:
+                await reply.read()
+
+        async def through_the_door() -> None:
+            assert await door.door.search(faq, question, ())
+
         try:
             for one in (first, second):
-                await asyncio.to_thread(begin, one)
-            async with asking(*search) as asked:
+                await begin(one)
+            async with asking(kept_open, kept_open, opened_anew, through_the_door) as asked:
                 for one in (first, second):
-                    await asyncio.to_thread(ends[one.port].close)
-                    await asyncio.to_thread(begin, one)
+                    await end(one)
+                    await begin(one)
         finally:
-            for end in ends.values():
-                await asyncio.to_thread(end.close)
+            for stack in ends.values():
+                await asyncio.to_thread(stack.close)
     assert (asked.failed, asked.answered > 100) == ([], True)
 
 
