@@ -106,7 +106,7 @@ class Reason(_Told):
     DOCUMENTS_SKIPPED = "DocumentsSkipped", "Some documents could not be read; everything else is indexed."
     EMBEDDER_CHANGED = "EmbedderChanged", "The embedding service is not the one that embedded the passages."
     ENGINE_STARTING = "EngineStarting", "The vector database does not answer yet."
-    QUERY_SERVER_STARTING = "QueryServerStarting", "No query server is ready yet."
+    QUERY_SERVER_STARTING = "QueryServerStarting", "Not every query server is ready yet; the message says how many are."
 
     # evaluation
     TEMPLATE = "Template", "The EvalJob has no target: it waits to be filled in by releases."

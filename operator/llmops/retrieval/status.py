@@ -8,7 +8,7 @@ from typing import Any
 from llmops.api import ConditionType, Reason
 from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
-from llmops.retrieval import children
+from llmops.retrieval import children, replicas
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.plan import Plan, State, engine_told
@@ -112,7 +112,11 @@ def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     """Ready speaks of this spec, Available of whether questions are answered at all."""
     answers = seen.engine_waits is None or seen.engine_waits.answers
     available = active is not None and seen.servers_ready > 0 and answers
-    ready, reason, sentence = plan.state is State.SERVED and available, plan.reason, plan.sentence
+    wanted = seen.index.spec.query.replicas
+    whole = available and seen.servers_ready >= wanted
+    ready, reason, sentence = plan.state is State.SERVED and whole, plan.reason, plan.sentence
+    if plan.state is State.SERVED and available and not whole:
+        reason, sentence = Reason.QUERY_SERVER_STARTING, replicas.told(seen.servers_ready, wanted, seen.trouble)
     if plan.state is State.SERVED and not available:
         reason = Reason.QUERY_SERVER_STARTING if answers else Reason.ENGINE_STARTING
         starting = "query server" if answers else "vector database"

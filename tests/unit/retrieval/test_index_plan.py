@@ -49,6 +49,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"build": {"memory": "8Gi"}}, Nothing()),
         ({"index": {"parameters": {"M": 16}}}, Nothing()),  # the default, written out
         ({"access": {"from": "All"}}, Nothing()),
+        ({"query": {"replicas": 3}}, Nothing()),
         ({"query": {"permissions": {"field": "groups"}}}, Rebuild(copy_vectors=True)),  # Lite wants them in a column
     ],
 )
