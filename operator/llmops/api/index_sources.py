@@ -50,6 +50,12 @@ class S3Source(Model):
 class GitSource(Model):
     """Files in a repository."""
 
+    RULES = (
+        Rule(
+            "!self.url.startsWith('ssh://') || has(self.credentialsSecretRef)",
+            "for ssh:// write a Secret with ssh-privatekey and known_hosts as credentialsSecretRef",
+        ),
+    )
     url: Annotated[
         Uri, matches("(https|ssh)://[^ ]+", "write the repository's address, such as https://host/org/repo.git")
     ]

@@ -416,7 +416,6 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
             {"engine": {"type": "Qdrant", "mode": "Standalone"}},
             "engine Qdrant in mode Standalone is not available yet: write spec.engine.mode External",
         ),
-        ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )
 def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[str, Any], said: str) -> None:
