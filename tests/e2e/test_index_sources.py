@@ -20,7 +20,8 @@ PAGE = "<html><body><nav>Menu</nav><main><h1>Skis</h1><p>Skis are waxed every au
 FILL = (
     f"mkdir -p /files/notes /claim/en && echo '{PAGE}' > /files/skis.html && "
     "echo 'Sledges have steel runners.' > /files/notes/sledges.md && "
-    "echo 'Crampons have twelve points.' > /claim/en/crampons.md && echo junk > /claim/en/broken.pdf"
+    "echo 'Crampons have twelve points.' > /claim/en/crampons.md && echo junk > /claim/en/broken.pdf && "
+    "echo 'Les raquettes se louent neuf euros par jour, avec une caution.' > /claim/en/raquettes.md"
 )
 
 
@@ -37,6 +38,7 @@ async def test_documents_come_from_a_volume_the_web_and_a_bucket_by_the_clock(
                                  "credentialsSecretRef": {"name": "bucket"}}},
     ]  # fmt: skip
     spec = {**index(namespace)["spec"], "sources": sources, "rollout": {"gates": [{"type": "RowCount", "min": 3}]},
+            "cleaning": {"languages": ["en"]},
             "refresh": {"schedule": "* * * * *", "maxDeletePercent": 50}}  # fmt: skip
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": spec})
     await until(lambda: ready(world, namespace) and status(world, namespace)["rows"] == 3, 180)
@@ -54,6 +56,8 @@ async def test_documents_come_from_a_volume_the_web_and_a_bucket_by_the_clock(
     await until_found("How many points do crampons have?", "manuals/crampons.md#0")
     await until_found("When are skis waxed?", "site/skis.html#0")
     await until_found("What are the runners of sledges made of?", "notes/sledges.md#0")
+    english = await search(world, namespace, "How small does it fold?", filter='metadata["language"] == "en"', topK=9)
+    assert {"manuals/crampons.md#0", "site/skis.html#0"} <= {one["id"] for one in english["passages"]}
     # one that cannot be read is named, and stops nothing
     assert said(world, namespace, "SourcesRead")[0] == "False"
     assert "source manuals, broken.pdf: no PDF that can be read" in status(world, namespace)["unread"][0]
@@ -70,7 +74,8 @@ async def test_documents_come_from_a_volume_the_web_and_a_bucket_by_the_clock(
     await until_found("How small does a snow shovel fold?", "manuals/shovels.md#0")
     await until(lambda: ready(world, namespace), 60)
     assert "1 of 4 passages were embedded" in said(world, namespace, "Built")[1]
-    assert said(world, namespace, "SourcesRead") == ("True", "4 passages of 3 sources")
+    left_out = "spec.cleaning.languages leaves out 1 in fr (such as manuals/raquettes.md)"
+    assert said(world, namespace, "SourcesRead") == ("True", f"4 passages of 3 sources; {left_out}")
     assert status(world, namespace)["unread"] == []
     jobs = [one for one in world.list(JOB, namespace) if one["metadata"]["name"].startswith("faq-index-")]
     assert len(jobs) <= 3  # a turn leaves no heap behind

@@ -167,12 +167,12 @@ async def test_what_a_person_leaves_out_needs_no_leave_to_go_and_what_changes_it
     tmp_path: Path,
 ) -> None:
     index = Index(tmp_path)
-    await index.build("en", "fr", "fr", "nl", languages=())
-    await index.build("en", "fr", "fr", "nl", languages=("en", "fr"))
-    assert (index.made.removed, index.made.left_out) == (0, ["1 in nl (such as faq/3.md)"])
-    with pytest.raises(Wrong, match=r"2 of 3 documents are gone or in another language than before \(such as faq/1"):
+    await index.build("en", "fr", "nl", "nl", languages=())
+    await index.build("en", "fr", "nl", "nl", languages=("en", "fr"))
+    assert (index.made.removed, index.made.left_out) == (0, ["2 in nl (such as faq/2.md)"])
+    with pytest.raises(Wrong, match=r"1 of 2 documents are gone or in another language than before \(such as faq/1"):
         await index.build("en", "nl", "nl", "nl", languages=("en", "fr"))
-    await index.build("en", "nl", "nl", "nl", languages=("en", "fr"), most=70)
+    await index.build("en", "nl", "nl", "nl", languages=("en", "fr"), most=50)
 
 
 async def test_sources_without_a_document_in_the_languages_say_which_they_have(tmp_path: Path) -> None:
