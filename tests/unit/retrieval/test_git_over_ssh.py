@@ -168,6 +168,11 @@ def test_what_the_other_side_says_is_told(behind: Behind) -> None:
         behind.look(behind.source(ref="nope"))
 
 
+def test_an_address_as_git_takes_it_says_how_to_write_it(behind: Behind) -> None:
+    with pytest.raises(Wrong, match="write ssh://git@host/path"):
+        behind.look(source("git", "ssh://git@git.example.org:shop/docs.git", ref="HEAD", secret="deploy"))
+
+
 def test_a_host_that_is_away_may_come_back(behind: Behind) -> None:
     gone = behind.source()
     behind.host.close()

@@ -108,7 +108,7 @@ def test_languages_that_are_taken_for_one_another_are_taken_together() -> None:
 @pytest.mark.parametrize(
     ("said", "taken"),
     [("fr", False), ("fr-CA", False), ("FR_fr", False), (["de", "fr"], True), ("en-GB", True), ("Englisch", True),
-     ("", True), (None, True), (7, True)],
+     ("", True), (None, True), (7, True), ("f", True)],
 )  # fmt: skip
 def test_what_a_document_says_of_its_language_itself_holds(said: Any, taken: bool) -> None:
     found, _ = read(rows({"text": SAID["en"], "language": said}), "de", "en")

@@ -9,6 +9,7 @@ none wrongly, of 40 characters 4% are not told and one in 400 wrongly; a long pa
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -55,7 +56,7 @@ def takes(taken: Iterable[str], languages: Iterable[str]) -> bool:
 
 def _is_code(said: str) -> bool:
     """As in de, de-AT and de_AT; what is written out (German) is nobody's to guess."""
-    return said[:2].isalpha() and said[:2].isascii() and said[2:3] in ("", "-", "_")
+    return re.match("[A-Za-z]{2}([-_]|$)", said) is not None
 
 
 def _places(text: str) -> list[str]:

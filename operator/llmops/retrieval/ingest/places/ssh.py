@@ -53,7 +53,11 @@ class Login:
 def login(source: SourceWork, secret: Path) -> Login:
     """From a source's address and Secret; what is missing is said."""
     address, where = urlsplit(source.address), f"source {source.name}: {source.address}"
-    host, port, user = address.hostname or "", address.port or PORT, address.username or USER
+    try:
+        host, port, user = address.hostname or "", address.port or PORT, address.username or USER
+    except ValueError:
+        told = f"{where} has no port after the colon: where git takes git@host:path, write ssh://git@host/path"
+        raise Wrong(told) from None
     if not source.secret:
         raise Wrong(f"{where} needs a Secret with {KEY} and {HOSTS}: name it as git.credentialsSecretRef")
     if not (key := _text(secret / KEY)):
@@ -121,12 +125,15 @@ class Caller(SSHVendor):
 
     def close(self) -> None:
         """Nobody waits for the other side to agree."""
-        if self._connection is not None:
-            self._connection.abort()
-            self.wait(self._connection.wait_closed())
+        self.wait(self._end())
         self.soon(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            await self._connection.wait_closed()
 
 
 class Running:
