@@ -14,8 +14,8 @@ from typing import NoReturn
 import asyncssh
 import pytest
 from dulwich.repo import Repo
+from tests.e2e.ssh_host import Host
 from tests.unit.retrieval.conftest import seen
-from tests.unit.retrieval.ssh_server import Host
 from tests.unit.retrieval.test_index_plan import begun
 from tests.unit.retrieval.test_places import NOWHERE, commit, read, source
 

@@ -1,8 +1,12 @@
-"""A host with git repositories behind ssh (asyncssh): the real protocol, on loopback."""
+"""A host with git repositories behind ssh (asyncssh): the real protocol, on loopback, or in a pod as a script.
+
+python -c THIS NAME TEXT     serves a repository /docs.git with that one file; CLIENT and HOST_KEY are its keys
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import sys
 import threading
@@ -13,6 +17,8 @@ from typing import Any
 
 import asyncssh
 
+PORT = 2222
+
 
 @dataclass
 class Host:
@@ -22,6 +28,7 @@ class Host:
     clients: list[asyncssh.SSHKey]
     key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    at: tuple[str, int] = ("127.0.0.1", 0)
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -34,12 +41,12 @@ class Host:
 
     def known_hosts(self, key: asyncssh.SSHKey | None = None) -> str:
         """As ssh-keyscan prints it."""
-        return f"[127.0.0.1]:{self.port} {(key or self.key).export_public_key().decode()}"
+        return known("127.0.0.1", self.port, key or self.key)
 
     async def _listen(self) -> Any:
         keys = "".join(one.export_public_key().decode() for one in self.clients)
         return await asyncssh.listen(
-            "127.0.0.1", 0, server_host_keys=[self.key], process_factory=self._serve, encoding=None,
+            *self.at, server_host_keys=[self.key], process_factory=self._serve, encoding=None,
             authorized_client_keys=asyncssh.import_authorized_keys(keys),
         )  # fmt: skip
 
@@ -80,3 +87,24 @@ async def _pump(source: Any, sink: Any) -> None:
             sink.write(data)
             await sink.drain()
     sink.close()
+
+
+def known(host: str, port: int, key: asyncssh.SSHKey) -> str:
+    """A line of known_hosts."""
+    return f"[{host}]:{port} {key.export_public_key().decode()}"
+
+
+def _serve_one(name: str, text: str) -> None:
+    from dulwich.repo import Repo
+
+    made, who = Repo.init("/tmp/docs", mkdir=True), b"Larch <larch@example.org>"
+    Path(made.path, name).write_text(text)
+    made.get_worktree().stage([name])
+    made.get_worktree().commit(message=b"one", committer=who, author=who)
+    client, key = asyncssh.import_public_key(os.environ["CLIENT"]), asyncssh.import_private_key(os.environ["HOST_KEY"])
+    Host({"/docs.git": Path("/tmp/docs")}, [client], key, at=("0.0.0.0", PORT))
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    _serve_one(*sys.argv[1:])
