@@ -1,4 +1,4 @@
-"""An index whose documents are on a volume, on the web, in a bucket and in git, read by the clock, on a real cluster."""
+"""An index whose documents are on a volume, on the web, in a bucket and in git, read by the clock, on a cluster."""
 
 from __future__ import annotations
 

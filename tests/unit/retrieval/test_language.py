@@ -6,13 +6,15 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.unit.retrieval.conftest import finished, outcome_of, seen, work_of
 from tests.unit.retrieval.test_approval import Counting, Memory, making
 from tests.unit.retrieval.test_index_plan import condition, message
 
+from llmops.api.index_sources import Language
+from llmops.retrieval.ingest import language
 from llmops.retrieval.ingest.language import language_of
 from llmops.retrieval.ingest.parse import Document
 from llmops.retrieval.ingest.places.listing import File, Listing
@@ -64,6 +66,11 @@ def test_a_sentence_is_enough_to_tell_its_language(code: str) -> None:
 )
 def test_of_what_is_too_short_nobody_says_a_language(text: str) -> None:
     assert language_of(text) is None
+
+
+def test_a_language_may_be_asked_for_if_its_letters_are_known() -> None:
+    known = {one for one in language._identifier().labels if len(one) == 2}
+    assert set(get_args(Language)) == {*known, language.ALL}
 
 
 def test_a_document_in_two_languages_is_in_none_and_one_with_a_quotation_in_its_own() -> None:
