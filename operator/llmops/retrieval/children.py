@@ -23,7 +23,7 @@ DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
 RULE = f"{names.GROUP}/permissions"
 MOUNTED = "/mounted"
-KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password")}
+KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password", "ssh-privatekey", "known_hosts")}
 """What is taken out of a source's Secret."""
 
 

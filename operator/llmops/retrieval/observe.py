@@ -201,6 +201,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         pinned=seen.pinned,
         redact=spec.cleaning.redact,
         deduplicate=spec.cleaning.deduplicate,
+        languages=tuple(sorted(set(spec.cleaning.languages))),
         never_delete=spec.refresh.delete_policy == "Never",
         engine_type=spec.engine.type,
         database=database(index),

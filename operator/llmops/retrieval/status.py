@@ -155,6 +155,7 @@ def _read(seen: Seen, outcome: Outcome) -> Condition:
     told = f"{outcome.rows} passages of {len(seen.sources)} sources"
     told += f"; {outcome.carried} documents that were not seen this time stay" if outcome.carried else ""
     told += f"; {outcome.removed} documents are gone" if outcome.removed else ""
+    told += f"; spec.cleaning.languages leaves out {', '.join(outcome.left_out)}" if outcome.left_out else ""
     if outcome.skipped:
         first = outcome.problems[0] if outcome.problems else ""
         told += f"; {outcome.skipped} could not be read (status.unread), such as {first}"
