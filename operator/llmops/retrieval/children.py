@@ -19,7 +19,7 @@ SERVER, BUILD = "query", "build"
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
-RULE = f"{names.GROUP}/permissions"
+RULE, TENANTS = f"{names.GROUP}/permissions", f"{names.GROUP}/tenants"
 MOUNTED = "/mounted"
 KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password")}
 """What is taken out of a source's Secret."""
@@ -87,10 +87,11 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
 
 
 def _rule(index: VectorIndex) -> dict[str, str]:
-    """With permissions the Service leads only to pods that hold to these: a query server of before, which finds
-    everything for everybody, is asked no more though its successor may never start."""
-    rule = index.spec.query.permissions
-    return {RULE: short(digest(rule.essence()))} if rule else {}
+    """With permissions or tenants the Service leads only to pods that hold to these: a query server of before, which
+    finds everything for everybody, is asked no more though its successor may never start."""
+    query = index.spec.query
+    rules = {RULE: query.permissions, TENANTS: query.tenants}
+    return {label: short(digest(rule.essence())) for label, rule in rules.items() if rule}
 
 
 def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
@@ -101,6 +102,7 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
     poor = [] if below is None else [f"--poor-below={below}"]
     rule = index.spec.query.permissions
     seen = [f"--permissions={rule.field}", f"--permissions-missing={rule.missing}"] if rule else []
+    seen += [f"--tenants={index.spec.query.tenants.field}"] if index.spec.query.tenants else []
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -174,10 +176,7 @@ def build_rights(index: VectorIndex, work: Work) -> list[Object]:
 
 def build_input(index: VectorIndex, work: Work, questions: Questions) -> Object:
     """The work, frozen, and the labelled questions."""
-    rows = "".join(
-        json.dumps({"question": question, "documents": documents}, ensure_ascii=False) + "\n"
-        for question, documents in questions
-    )
+    rows = "".join(json.dumps(one.row, ensure_ascii=False) + "\n" for one in questions)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

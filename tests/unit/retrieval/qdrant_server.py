@@ -187,7 +187,9 @@ class Server(ThreadingHTTPServer):
         return {"operation_id": 0, "status": "completed"}
 
     def index(self, name: str, body: dict[str, Any]) -> Any:
-        schema = getattr(edge.PayloadSchemaType, body["field_schema"].title())
+        wanted = body["field_schema"]
+        kind = wanted["type"] if isinstance(wanted, dict) else wanted  # is_tenant is the server's own
+        schema = getattr(edge.PayloadSchemaType, kind.title())
         self.collection(name).shard.update(edge.UpdateOperation.create_field_index(body["field_name"], schema))
         return {"operation_id": 0, "status": "completed"}
 

@@ -22,12 +22,12 @@ from tests.unit.retrieval.conftest import seen as seen_index
 from tests.unit.retrieval.conftest import work_of
 from tests.unit.retrieval.databases import Database
 
+from llmops.retrieval import widen
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.ingest.spool import Spool
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import Placed
-from llmops.retrieval.server import widen
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions, seen

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmops.redact import redact, redact_all
+from llmops.retrieval.ingest import tenants
 from llmops.retrieval.ingest.parse import Document, parse
 from llmops.retrieval.ingest.places import LOOK, Listing
 from llmops.retrieval.work import SourceWork, Work
@@ -25,6 +26,7 @@ class Reading:
     partly: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)  # sources where another look may find more, though nothing has changed
     unread: set[str] = field(default_factory=set)
+    nobodys: set[str] = field(default_factory=set)  # documents of no tenant, which goes for what the index has of them
 
     def skip(self, told: str) -> None:
         self.skipped += 1
@@ -38,6 +40,8 @@ class Reading:
 
     def stays(self, document: str, source: str, never_delete: bool) -> bool:
         """Whether passages of a document that was not seen are taken over from the served generation."""
+        if document in self.nobodys:
+            return False
         return never_delete or source in self.partly or document in self.unread
 
 
@@ -64,7 +68,15 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
             seen.add(one.id)
             metadata = redact_all(dict(one.metadata)) if wanted.redact else one.metadata
             text = redact(one.text) if wanted.redact else one.text
-            yield replace(one, text=text, metadata={**metadata, **source.metadata})
+            whole = replace(one, text=text, metadata={**metadata, **source.metadata})
+            if wanted.tenants:
+                owned = tenants.owned(whole, one.metadata, source.metadata, wanted.tenants)
+                if isinstance(owned, str):
+                    reading.skip(f"source {source.name}: {owned}")
+                    reading.nobodys.add(one.id)
+                    continue
+                whole = owned
+            yield whole
 
 
 def _of(source: SourceWork, listing: Listing, reading: Reading) -> Iterator[Document]:

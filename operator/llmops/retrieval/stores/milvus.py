@@ -38,6 +38,7 @@ from llmops.retrieval.stores.base import (
     patiently,
 )
 from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, expression, seen_by
+from llmops.retrieval.stores.tenants import MARK, TENANT, marked
 from llmops.retrieval.words import words
 
 PROPERTY = "llmops"
@@ -123,6 +124,8 @@ class MilvusStore:
         schema.add_field("metadata", DataType.JSON)
         if told.get(SEEN_BY):
             schema.add_field(SEEN_BY, DataType.VARCHAR, max_length=2 * SEEN_BY_BYTES)
+        if told.get(TENANT):
+            schema.add_field(TENANT, DataType.VARCHAR, max_length=MARK, is_partition_key=True)
         wanted = self.client.prepare_index_params()
         self._worded[collection] = index.keyword
         if index.keyword:
@@ -138,12 +141,13 @@ class MilvusStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
-        field = self._generation(collection).told.get(SEEN_BY)
+        told = self._generation(collection).told
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
                 "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
-                **({SEEN_BY: seen_by(one.metadata.get(field))} if field else {}),
+                **({SEEN_BY: seen_by(one.metadata.get(told[SEEN_BY]))} if told.get(SEEN_BY) else {}),
+                **({TENANT: marked(one.metadata, told[TENANT])} if told.get(TENANT) else {}),
             }
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
@@ -312,7 +316,7 @@ class MilvusReader:
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")
-        fields = ["id", "text", "document", "hash"]
+        fields = ["id", "text", "document", "hash", "metadata"]
         with _in_our_words():
             found = await self._client.query(collection, filter=within, output_fields=fields, limit=limit)
         return [Row(*(one[name] for name in fields)) for one in found]
