@@ -69,7 +69,7 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
     return [line for line in data[reference.key].split("\n") if line.strip()], followed
 
 
-def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool) -> Question:
+def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = False) -> Question:
     """`apart`: whether it is asked within a tenant."""
     relevant = row.get("relevant", row.get(target))
     documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
