@@ -4,6 +4,7 @@ properties of its collection (descriptions do not survive a restart of Milvus Li
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -48,6 +49,7 @@ NO_ALIAS = frozenset({100, 1600})
 NOT_TAKEN = frozenset({6, 1100})
 """For an expression or a parameter that it does not take: Lite's, and Milvus's."""
 NAMES = 5000  # rows a page where no vector or text is asked for: Milvus Lite looks at all rows for each page
+STANDS_STILL = 600.0
 FIELDS = ["text", "document", "metadata"]
 
 
@@ -226,8 +228,20 @@ class MilvusStore:
         """Until it is loaded anew, a search of fresh rows goes through them one by one, and every recall measured is a
         false 1.0."""
         self.client.flush(collection)
+        self._indexed(collection)
         self.client.release_collection(collection)
         patiently(lambda: self.client.load_collection(collection), STARTING)  # Milvus Lite may still write its file
+
+    def _indexed(self, collection: str) -> None:
+        """A real Milvus indexes in the background; what it has not come to is searched through a makeshift index, which
+        finds half of the nearest whatever ef is. Counted are whole segments, so it may stand still for minutes."""
+        before, since = -1, time.monotonic()
+        while left := int(self.client.describe_index(collection, "vector").get("pending_index_rows") or 0):
+            if left != before:
+                before, since = left, time.monotonic()
+            elif time.monotonic() - since > STANDS_STILL:
+                return  # measured as it is: a gate says so
+            time.sleep(0.5)
 
     def loaded(self, collection: str) -> None:
         self.client.load_collection(collection)
