@@ -151,8 +151,8 @@ def search(options: argparse.Namespace) -> int:
         return asyncio.run(desk.poor(index, options.json))
     if not (options.question or "").strip():
         raise Unknown('write the question, such as llmops search faq "How do I change my address?", or --poor')
-    narrowed = (options.filter, options.generation, options.min_score, tuple(options.as_group), options.mode)
-    wanted = desk.Wanted(options.question, options.top, *narrowed)
+    narrowed = (options.filter, options.generation, options.min_score, tuple(options.as_group))
+    wanted = desk.Wanted(options.question, options.top, *narrowed, options.mode, options.tenant)
     return asyncio.run(desk.search(index, wanted, options.json))
 
 
@@ -171,7 +171,8 @@ def key_create(options: argparse.Namespace) -> int:
     """A new key, shown once; the manifest with its hash."""
     from llmops.desk import keys
 
-    return keys.create(options.name, options.namespace, options.models, options.expires, options.group)
+    whose = options.group, options.tenant
+    return keys.create(options.name, options.namespace, options.models, options.expires, *whose)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("name")
     create.add_argument("--models", action="append", default=[], metavar="MODEL", help='such as support or "prompt:*"')
     create.add_argument("--group", action="append", default=[], help="whose documents it may find, such as staff")
+    create.add_argument(
+        "--tenant", action="append", default=[], help='of an index with tenants it may ask for this one, or "*"'
+    )
     create.add_argument("--expires", metavar="DURATION", help="such as 90d")
     return parser
 
@@ -234,6 +238,7 @@ def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     asked.add_argument(
         "--as-group", action="append", default=[], metavar="GROUP", help="what members of this group find, and others"
     )
+    asked.add_argument("--tenant", metavar="NAME", help="whose documents, in an index that keeps tenants apart")
     asked.add_argument("--poor", action="store_true", help="the questions that found nothing good")
     asked.add_argument("--json", action="store_true", help="as the query server says it")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 from tests.e2e.asking import asking
 from tests.e2e.operate import operating
@@ -374,3 +375,57 @@ async def test_two_keys_of_different_groups_get_different_citations_from_the_sam
             found = await search(world, namespace, "salaries", topK=9)
     assert {one["id"] for one in found["passages"]} == {"faq/open#0", "faq/nobody#0"}
     assert found["generation"] == status(world, namespace)["generation"]["active"]
+
+
+async def test_tenants_are_kept_apart_from_the_moment_that_they_are_asked_for(
+    client: Client, world: Cluster, namespace: str
+) -> None:
+    """An index of everybody's becomes one of tenants: the generation of before answers within a tenant till then."""
+    rows = [{"id": f"{at}", "text": f"The shop is open on day {at}.", "customer": name}
+            for at, name in enumerate(("acme", "it's", "acme"))]  # fmt: skip
+    rows.append({"id": "nobody", "text": "The shop is open on Sundays."})
+    await client.create(CONFIG_MAP, config_map(namespace, "rows", rows))
+    wanted = index(namespace)
+    wanted["spec"] |= {"sources": [{"name": "faq", "configMapRef": {"name": "rows"}}], "rollout": {}}
+    await given(client, namespace, wanted)
+    await until(lambda: ready(world, namespace), 180)
+    asked, acmes = {"text": "open", "topK": 9, "tenant": "acme"}, {"faq/0#0", "faq/2#0"}
+    assert await search(world, namespace, **asked) == {}  # nothing is kept apart yet
+    assert len((await search(world, namespace, "open", topK=9))["passages"]) == len(rows)
+
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": {"tenants": {"field": "customer"}}}})
+    generations = set[int]()
+    async with asyncio.timeout(120):
+        while 2 not in generations:
+            found = await search(world, namespace, **asked)
+            if found:
+                generations.add(found["generation"])
+                assert {one["id"] for one in found["passages"]} == acmes
+            await asyncio.sleep(0.1)
+    assert generations <= {1, 2}
+    await until(lambda: ready(world, namespace))
+    [unread] = status(world, namespace)["unread"]
+    assert "document faq/nobody is no tenant's and left out" in unread
+    assert said(world, namespace, "Built")[1].endswith("0 of 3 passages were embedded")
+    assert await search(world, namespace, "open", topK=9) == {}  # of nobody's in particular
+    found = await search(world, namespace, "open", topK=9, tenant="it's")
+    assert [one["id"] for one in found["passages"]] == ["faq/1#0"]
+
+    service = world.get(SERVICE, namespace, "faq-index")
+    assert service is not None
+    async with World() as door:
+        door.add_service("support", door.engine)
+        door.point("faq", door.engine, kind="VectorIndex", service="faq-index")
+        [slice_] = [one for one in door.objects["slices"] if one["metadata"]["name"] == "faq"]
+        slice_["ports"][0]["port"], slice_["endpoints"][0]["addresses"] = 8080, [service["spec"]["clusterIP"]]
+        keys = {name: f"llmops_shop.{name}.correct-horse-battery" for name in ("one", "all")}
+        door.add_key(keys["one"], "one", tenants=["acme"])
+        door.add_key(keys["all"], "all", tenants=["*"])
+        reference = {"name": "faq", "topK": 9, "variable": "context"}
+        door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+        assert await cited(door, keys["one"]) == {"faq/0", "faq/2"}
+        assert await cited(door, keys["all"], tenant="it's") == {"faq/1"}
+        with pytest.raises(openai.BadRequestError, match="has the documents of many tenants"):
+            await cited(door, keys["all"])
+        with pytest.raises(openai.PermissionDeniedError):
+            await cited(door, keys["one"], tenant="it's")

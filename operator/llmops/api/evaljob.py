@@ -26,6 +26,7 @@ from llmops.api.common import (
 )
 from llmops.api.dataset import Dataset
 from llmops.api.metric import UNTARGETED, Metric, Threshold
+from llmops.api.tenants import OneTenant
 
 
 class PromptRef(Model):
@@ -188,6 +189,8 @@ class EvalJobSpec(Model):
     groups: Annotated[list[Group], Field(max_length=MOST_GROUPS)] = []
     """As a member of these groups prompts find documents of an index with query.permissions; without them, only what
     is everybody's. Whoever reads the results reads what was found."""
+    tenant: OneTenant | None = None
+    """In an index with query.tenants prompts find this one's documents. Whoever reads the results reads them."""
     dataset: Dataset | None = None
     """The questions."""
     metrics: Annotated[list[Metric], Field(max_length=32)] = []

@@ -19,6 +19,7 @@ from llmops.api.common import (
     Status,
     matches,
 )
+from llmops.api.tenants import MOST, TenantName
 
 
 class KeyHash(Model):
@@ -80,6 +81,9 @@ class GatewayKeySpec(Model):
     """What it opens: models, or prompts after prompt:, of this namespace or as namespace/name; * is all of them."""
     groups: Annotated[list[Group], Field(max_length=MOST_GROUPS)] = []
     """The groups its holder belongs to: what of an index with query.permissions the holder's prompts find."""
+    tenants: Annotated[list[TenantName], Field(max_length=MOST)] = []
+    """The tenants whose documents its holder's prompts may find in an index with query.tenants; "*" is all of this
+    namespace's. A holder of one need not name it."""
     limits: KeyLimits = KeyLimits()
     """How often."""
     budget: Budget | None = None

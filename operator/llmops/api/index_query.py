@@ -13,19 +13,31 @@ KEYWORD_ENGINES = ("Milvus",)
 """Those whose stores/ finds passages by their words too."""
 
 
+_OwnField = Annotated[
+    FieldName,
+    Rule(
+        "!(self in ['title', 'headings'])",
+        "title and headings are what a document says of itself: write another metadata field, such as groups",
+    ),
+]
+
+
 class Permissions(Model):
     """Who may see which document. Who asks is told by the door, from the key's groups; not by who asks."""
 
-    field: Annotated[
-        FieldName,
-        Rule(
-            "!(self in ['title', 'headings'])",
-            "title and headings are what a document says of itself: write another metadata field, such as groups",
-        ),
-    ]
+    field: _OwnField
     """The metadata field that names the groups that may see a document: a list, or one name; "*" is everybody."""
     missing: Literal["Deny", "Allow"] = "Deny"
     """Who may see documents without that field: nobody, or everybody."""
+
+
+class Tenants(Model):
+    """Whose each document is. A search is within one tenant's documents, and whose they may be is in the key's
+    spec.tenants."""
+
+    field: _OwnField
+    """The metadata field that names a document's one tenant, a text. Documents without it are left out and named in
+    status.unread."""
 
 
 class Rerank(Model):
@@ -61,3 +73,5 @@ class QuerySettings(Model):
     without it only those that found nothing at all are."""
     permissions: Permissions | None = None
     """Find only what the caller may see; without it every caller finds everything."""
+    tenants: Tenants | None = None
+    """Keep the documents of many tenants in this index apart; each search names one of them, and finds no other's."""

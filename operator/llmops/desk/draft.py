@@ -49,8 +49,14 @@ class Drafted:
     def row(self, checked: bool) -> str:
         """As an EvalJob's dataset and the gate Retrieval take it; `passage` is for who corrects it."""
         one = self.passage
-        row = {"id": f"q-{one['hash'][:12]}", "input": self.question, "relevant": [one["id"]], "passage": one["text"]}
-        return json.dumps({**row, "draft": True, **({"rank": self.rank} if checked else {})}, ensure_ascii=False)
+        row = {"id": f"q-{one['hash'][:12]}", "input": self.question, "relevant": [one["id"]], **tenant(one)}
+        rank = {"rank": self.rank} if checked else {}
+        return json.dumps({**row, "passage": one["text"], "draft": True, **rank}, ensure_ascii=False)
+
+
+def tenant(passage: Object) -> Object:
+    """Whose it is, where the index keeps tenants apart."""
+    return {"tenant": passage["tenant"]} if "tenant" in passage else {}
 
 
 def windows(rows: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -17,11 +17,14 @@ from llmops.api.quantities import duration
 SECRET_BYTES = 32
 
 
-def create(name: str, namespace: str, models: list[str], expires: str | None, groups: list[str]) -> int:
+def create(
+    name: str, namespace: str, models: list[str], expires: str | None, groups: list[str], tenants: list[str]
+) -> int:
     """The key itself is stored nowhere: whoever loses it makes another."""
     key = new_key(namespace, name)
     until = datetime.now(UTC) + duration(expires) if expires else None
-    print(yaml.safe_dump(manifest(key, name, namespace, models, until, groups), sort_keys=False), end="")
+    made = manifest(key, name, namespace, models, until, groups, tenants)
+    print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
     print(f"The key, shown this once:\n{key}", file=sys.stderr)
     return 0
 
@@ -32,13 +35,19 @@ def new_key(namespace: str, name: str) -> str:
 
 
 def manifest(
-    key: str, name: str, namespace: str, models: list[str], until: datetime | None = None, groups: Sequence[str] = ()
+    key: str,
+    name: str,
+    namespace: str,
+    models: list[str],
+    until: datetime | None = None,
+    groups: Sequence[str] = (),
+    tenants: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The GatewayKey that honours this key."""
     entry: dict[str, Any] = {"sha256": hashlib.sha256(key.encode()).hexdigest()}
     if until:
         entry["expiresAt"] = (until - timedelta(microseconds=until.microsecond)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    more = {"models": models, "groups": list(groups)}
+    more = {"models": models, "groups": list(groups), "tenants": list(tenants)}
     spec: dict[str, Any] = {"keys": [entry], **{field: value for field, value in more.items() if value}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": names.API_VERSION, "kind": "GatewayKey", "metadata": metadata, "spec": spec}

@@ -123,7 +123,8 @@ async def _asked(model: Model, passage: Object) -> str | Refused:
 
 
 async def _ranked(index: Index, one: Drafted) -> Drafted:
-    found = await index.post("/search", {"text": one.question, "topK": DEEP, "remember": False})
+    asked = {"text": one.question, "topK": DEEP, "remember": False, **draft.tenant(one.passage)}
+    found = await index.post("/search", asked)
     places = (place for place, each in enumerate(found["passages"], 1) if each["id"] == one.passage["id"])
     return replace(one, rank=next(places, None))
 

@@ -27,13 +27,14 @@ class Wanted:
     min_score: float | None = None
     groups: tuple[str, ...] = ()
     mode: str | None = None
+    tenant: str | None = None
 
     def body(self) -> Object:
         """What the query server is sent; `remember` false, since who tries an index out is no user of it."""
         caller = {"groups": list(self.groups)} if self.groups else None
         given = {
             "filter": self.filter, "generation": self.generation, "minScore": self.min_score, "caller": caller,
-            "mode": self.mode,
+            "mode": self.mode, "tenant": self.tenant,
         }  # fmt: skip
         kept = {name: value for name, value in given.items() if value is not None}
         return {"text": self.question, "topK": self.top, "remember": False, **kept}
@@ -68,9 +69,10 @@ def told(found: Object, wanted: Wanted, cells: int) -> list[str]:
 
 
 def _as(found: Object) -> str:
-    """In whose name it was asked, where the index has permissions."""
-    groups = found.get("groups")
-    return "" if groups is None else f", as {' and '.join(groups) or 'nobody (--as-group NAME)'}"
+    """In whose name it was asked, where the index has permissions or tenants."""
+    groups, tenant = found.get("groups"), found.get("tenant")
+    whose = "" if tenant is None else f", of {plain(tenant)}"
+    return whose if groups is None else f"{whose}, as {' and '.join(groups) or 'nobody (--as-group NAME)'}"
 
 
 def _narrowed(wanted: Wanted) -> str:

@@ -184,7 +184,7 @@ def _resolved(
     if target is None:
         return None
     found = resolve(target.wire(), key.namespace, cluster, cluster.settings.gateway_url, fields.input)
-    return found if isinstance(found, Missing) else found.seeing(spec.groups)
+    return found if isinstance(found, Missing) else found.seeing(spec.groups, spec.tenant)
 
 
 def _needs(*arms: Resolved | Missing | None) -> tuple[str, ...]:

@@ -44,13 +44,14 @@ class Resolved:
     arm: Arm
     needs: tuple[str, ...] = ()
 
-    def seeing(self, groups: Sequence[str]) -> Resolved:
-        """The same as members of these groups meet it; only prompts find documents."""
-        if not groups or self.arm.prompt is None:
+    def seeing(self, groups: Sequence[str], tenant: str | None = None) -> Resolved:
+        """The same as members of these groups meet it, with this tenant's documents; only prompts find documents."""
+        who: dict[str, Any] = {"groups": sorted(groups)} if groups else {}
+        who |= {"tenant": tenant} if tenant else {}
+        if not who or self.arm.prompt is None:
             return self
-        listed = sorted(groups)
-        identity = digest({"arm": self.arm.identity, "groups": listed})
-        return replace(self, arm=replace(self.arm, prompt={**self.arm.prompt, "groups": listed}, identity=identity))
+        identity = digest({"arm": self.arm.identity, **who})
+        return replace(self, arm=replace(self.arm, prompt={**self.arm.prompt, **who}, identity=identity))
 
 
 def resolve(target: Raw, namespace: str, reader: Reader, url: str, input_field: str = "input") -> Resolved | Missing:

@@ -6,6 +6,7 @@
     prompt: {id: support-answer, variables: {...}}         the release's stable or candidate version, by user
     prompt: {id: ..., version: stable | candidate | 2.1.0 | <digest>}      that version; never counts as evidence
     prompt: {id: ..., groups: [staff]}                     finding only what these of the key's groups may see
+    prompt: {id: ..., tenant: acme}                        finding only this one's documents, of the key's tenants
 
 A prompt brings its messages and its parameters. The request's own `messages` come after them (user, assistant and tool
 only); parameters of generation in the request are refused, because what answers users must be what was evaluated.
@@ -16,14 +17,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.api import names
-from llmops.gateway import groups
+from llmops.gateway import groups, tenants
 from llmops.gateway.auth import Caller
 from llmops.gateway.errors import BadRequest, NotAllowed, NotReady, Refusal, Unknown
 from llmops.gateway.snapshot import CANDIDATE, STABLE, Admission, Release, Service, Snapshot, Sticky, Version
+from llmops.gateway.tenants import Whose
 from llmops.rollout.split import bucket, is_shadowed, meets_candidate
 
 PINNED = frozenset(
@@ -73,6 +75,8 @@ class Choice:
     unseen: Share | None = None
     groups: tuple[str, ...] = ()
     """Of who asks: what the version's index may find."""
+    whose: Whose = field(default_factory=Whose)
+    """And whose documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,8 @@ def version(
     else:
         chosen = _drawn(release, body, headers, caller, leased)
     namespace = release.name.partition("/")[0]
-    return replace(chosen, groups=groups.of(caller, namespace, prompt, _evaluates(release.name, caller)))
+    who = caller, namespace, prompt, _evaluates(release.name, caller)
+    return replace(chosen, groups=groups.of(*who), whose=tenants.of(*who))
 
 
 def _release(snapshot: Snapshot, caller: Caller, prompt: object) -> Release:

@@ -421,6 +421,7 @@ def _holder(raw: Object) -> Holder | None:
         concurrency=spec.limits.concurrency,
         budget=_budget(key.spec.budget, key.status),
         groups=frozenset(spec.groups),
+        tenants=frozenset(spec.tenants),
     )
 
 

@@ -11,9 +11,10 @@ from llmops.gateway.choose import Choice
 from llmops.gateway.errors import BadRequest, NotReady
 from llmops.gateway.retrieve import Passage
 from llmops.gateway.snapshot import Retrieval, Template
+from llmops.gateway.tenants import Whose
 
-Search = Callable[[Retrieval, str, Sequence[str]], Awaitable[list[Passage]]]
-"""In an index, for a question, on behalf of somebody in these groups."""
+Search = Callable[[Retrieval, str, Sequence[str], Whose], Awaitable[list[Passage]]]
+"""In an index, for a question, on behalf of somebody in these groups, of this one's documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
     retrieval = version.retrieval
     if retrieval is not None:
         question = _question(choice, retrieval, version.template, variables)
-        passages = await search(retrieval, question, choice.groups)
+        passages = await search(retrieval, question, choice.groups, choice.whose)
         variables = {**variables, retrieval.variable: _joined(passages)}
     messages = [*_filled(choice, version.template, variables), *(body.get("messages") or ())]
     sent = {name: value for name, value in body.items() if name != "prompt"}

@@ -15,14 +15,17 @@ from typing import Any
 import aiohttp
 import orjson
 
-from llmops.gateway.errors import UpstreamFailed
+from llmops.gateway.errors import BadRequest, UpstreamFailed
 from llmops.gateway.snapshot import Endpoint, Retrieval, Snapshot
+from llmops.gateway.tenants import Whose
 from llmops.gateway.upstream import AVOID, least_pending
 from llmops.telemetry import metrics
 
 SECONDS = 10.0
 PATIENCE = 4.0
 PAUSE = 0.1
+REFUSALS = frozenset({"tenant_missing", "no_tenants"})
+"""Codes of what no other pod would answer either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,16 @@ class Retriever:
         self._loop, self._turn = asyncio.get_running_loop(), 0
 
     async def search(
-        self, retrieval: Retrieval, text: str, groups: Sequence[str], remember: bool = True
+        self, retrieval: Retrieval, text: str, groups: Sequence[str], whose: Whose, remember: bool = True
     ) -> list[Passage]:
-        """The best passages first, of those that these groups may see; UpstreamFailed where the index does not
-        answer. `remember`: whether a user asks."""
+        """The best passages first, of those that these groups may see, and of this one's; UpstreamFailed where the
+        index does not answer, BadRequest where it refuses whose. `remember`: whether a user asks."""
+        caller = {"groups": list(groups), "tenant": whose.only}
         more = {
             "generation": retrieval.generation,
             "minScore": retrieval.min_score,
-            "caller": {"groups": list(groups)} if groups else None,  # who is of no group need not be told of
+            "caller": {name: value for name, value in caller.items() if value} or None,  # who is nobody is not told of
+            "tenant": whose.named or None,
             "remember": None if remember else False,
         }
         wanted = {name: value for name, value in more.items() if value is not None}
@@ -67,8 +72,11 @@ class Retriever:
                         tried.append(endpoint)
                         problem = "its query server has not answered yet"
                         found, problem = await self._ask(endpoint, body, PATIENCE if len(left) > 1 else SECONDS)
-                        if found is not None:
+                        if found is None:
+                            continue
+                        if not whose.named or found.get("tenant") == whose.named:
                             return _passages(found, retrieval)
+                        problem = "it did not keep to the tenant that was named"  # of a version that knows none
                     metrics.GATEWAY_RETRIES.labels(retrieval.index).inc()
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
@@ -101,9 +109,19 @@ class Retriever:
             ) as response:
                 if response.status == 200:
                     return orjson.loads(await response.read()), ""
-                return None, f"status {response.status}: {_said(await response.read())}"
+                said = await response.read()
+                if response.status == 400 and (code := _code(said)) in REFUSALS:
+                    raise BadRequest(_said(said), code=code, param="prompt.tenant")
+                return None, f"status {response.status}: {_said(said)}"
         except (aiohttp.ClientError, ConnectionError) as problem:
             return None, type(problem).__name__
+
+
+def _code(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["error"]["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
 
 
 def _said(body: bytes) -> str:

@@ -238,6 +238,7 @@ class Holder:
     concurrency: int | None
     budget: Budget | None
     groups: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
 
     def opens_to(self, kind: str, namespace: str, name: str) -> bool:
         """Whether the key is for this model or prompt; the object's own access is asked besides."""

@@ -15,6 +15,7 @@
     children.py   the query server and the Job; engines/ the vector database, one file an engine
     passage.py    what is embedded, stored, found and cited
     rank.py       a question's passages: by nearness, by words.py, by fusion.py of both, by reranker.py; for both sides
+    widen.py      a filtered search that comes short looks at more; for both sides
     ingest/       the Job's side: read, chunk, embed, write, measure, and only then move the alias
     server/       the query server: POST /search
 

@@ -21,7 +21,7 @@ the only one, until the next one is ready."""
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
-RULE = f"{names.GROUP}/permissions"
+RULE, TENANTS = f"{names.GROUP}/permissions", f"{names.GROUP}/tenants"
 MOUNTED = "/mounted"
 KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password", "ssh-privatekey", "known_hosts")}
 """What is taken out of a source's Secret."""
@@ -92,10 +92,12 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
 
 
 def asked_labels(index: VectorIndex) -> dict[str, str]:
-    """Of the query servers that are asked. With permissions the Service leads only to pods that hold to these: a query
-    server of before, which finds everything for everybody, is asked no more though its successor may never start."""
-    rule = index.spec.query.permissions
-    return selector(index, SERVER) | ({RULE: short(digest(rule.essence()))} if rule else {})
+    """Of the query servers that are asked. With permissions or tenants the Service leads only to pods that hold to
+    these: a query server of before, which finds everything for everybody, is asked no more though its successor may
+    never start."""
+    query = index.spec.query
+    rules = {RULE: query.permissions, TENANTS: query.tenants}
+    return selector(index, SERVER) | {label: short(digest(rule.essence())) for label, rule in rules.items() if rule}
 
 
 def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
@@ -106,6 +108,7 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
     poor = [] if below is None else [f"--poor-below={below}"]
     rule = index.spec.query.permissions
     seen = [f"--permissions={rule.field}", f"--permissions-missing={rule.missing}"] if rule else []
+    seen += [f"--tenants={index.spec.query.tenants.field}"] if index.spec.query.tenants else []
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -179,10 +182,7 @@ def build_rights(index: VectorIndex, work: Work) -> list[Object]:
 
 def build_input(index: VectorIndex, work: Work, questions: Questions) -> Object:
     """The work, frozen, and the labelled questions."""
-    rows = "".join(
-        json.dumps({"question": question, "documents": documents}, ensure_ascii=False) + "\n"
-        for question, documents in questions
-    )
+    rows = "".join(json.dumps(one.row, ensure_ascii=False) + "\n" for one in questions)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

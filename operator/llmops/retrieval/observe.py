@@ -181,7 +181,8 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
     index, spec = seen.index, seen.index.spec
     engine = ENGINES[spec.engine.type, spec.engine.mode]
     rule = spec.query.permissions
-    asked = json.dumps(questions, ensure_ascii=False).encode()
+    # a question of no tenant is what it was before there were any
+    asked = json.dumps([one if one.tenant else one[:2] for one in questions], ensure_ascii=False).encode()
     work = Work(
         index=names.qualified(index.metadata.namespace, index.metadata.name),
         alias=alias_of(index.metadata.namespace, index.metadata.name),
@@ -209,6 +210,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         mode=spec.query.mode,
         rerank=reranker,
         seen_by=rule.field if rule and spec.engine.mode == "Lite" else "",
+        tenants=spec.query.tenants.field if spec.query.tenants else "",
     )
     return replace(work, ask_above=_ask_above(seen, work.parts.key))
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from llmops.api import EvalJob, VectorIndex, names
 from llmops.api.dataset import Dataset
+from llmops.api.tenants import FORM, is_tenant
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
-from llmops.retrieval.work import Questions
+from llmops.retrieval.work import Question, Questions
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ async def questions_of(index: VectorIndex, cluster: Cluster) -> tuple[Questions 
     rows, followed = found
     try:
         parsed = [json.loads(row) if isinstance(row, str) else row for row in rows[: dataset.limit]]
-        return [_question(row, dataset.fields.input, dataset.fields.target) for row in parsed], followed
+        apart = index.spec.query.tenants is not None
+        return [_question(row, dataset.fields.input, dataset.fields.target, apart) for row in parsed], followed
     except (ValueError, KeyError, TypeError) as problem:
         return Missing(f"the questions of EvalJob {namespace}/{name} cannot be read: {problem!r}"), followed
 
@@ -67,9 +69,13 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
     return [line for line in data[reference.key].split("\n") if line.strip()], followed
 
 
-def _question(row: Mapping[str, Any], input_: str, target: str) -> tuple[str, list[str]]:
+def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = False) -> Question:
+    """`apart`: whether it is asked within a tenant."""
     relevant = row.get("relevant", row.get(target))
     documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
     if not documents:
         raise ValueError(f"a row has no field {target!r} with the documents that answer it")
-    return str(row[input_]), documents
+    tenant = row.get("tenant") if apart else ""
+    if apart and not is_tenant(tenant):
+        raise ValueError(f"a row says as its tenant {tenant!r}, whose documents it is asked of: write {FORM}")
+    return Question(str(row[input_]), documents, str(tenant))

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.api import digest, short
 
@@ -129,6 +129,7 @@ class Work:
     rerank: RerankWork | None = None
     ask_above: Mapping[str, int] = field(default_factory=dict)  # passages, tokens: more are not embedded unapproved
     seen_by: str = ""  # the metadata field that is to stand in a column too, where permissions are searched by one
+    tenants: str = ""  # the metadata field that names a document's one tenant, where tenants are kept apart
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property
@@ -152,7 +153,7 @@ class Work:
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
             index=digest({
                 "type": self.index_type, "parameters": self.parameters, "place": self.place, "seen_by": self.seen_by,
-                "keyword": self.keyword or None,
+                "keyword": self.keyword or None, "tenants": self.tenants or None,
             }),
             search=digest({
                 "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,
@@ -211,5 +212,19 @@ def _letters(name: str) -> str:
     return text if text[0].isalpha() else f"n{text}"
 
 
-Questions = list[tuple[str, list[str]]]
-"""Each question with the documents (or passages) that answer it."""
+class Question(NamedTuple):
+    """A labelled question: the documents (or passages) that answer it, and whose they are where tenants are kept
+    apart."""
+
+    text: str
+    documents: list[str]
+    tenant: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As it is handed to the Job."""
+        told = {"question": self.text, "documents": self.documents}
+        return {**told, "tenant": self.tenant} if self.tenant else told
+
+
+Questions = list[Question]

@@ -77,6 +77,11 @@ def test_a_key_is_of_the_groups_that_it_was_made_with(capsys: pytest.CaptureFixt
     assert yaml.safe_load(capsys.readouterr().out)["spec"]["groups"] == ["staff", "board"]
 
 
+def test_a_key_asks_for_the_tenants_that_it_was_made_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["key", "create", "team", "-n", "shop", "--tenant", "größe 😀", "--tenant", "*"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["spec"]["tenants"] == ["größe 😀", "*"]
+
+
 def test_a_new_key_is_told_once_and_only_its_hash_is_in_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["key", "create", "team", "-n", "shop", "--models", "support", "--expires", "90d"]) == 0
     said = capsys.readouterr()

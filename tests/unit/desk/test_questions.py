@@ -18,6 +18,7 @@ from llmops.desk.objects import Unknown
 from llmops.desk.questions import Made, questions, told
 from llmops.desk.reach import Index
 from llmops.retrieval.referred import _question
+from llmops.retrieval.work import Question
 
 TEXT = "Snow shoes are rented out for nine euros a day. Bring a document that says who you are."
 
@@ -87,7 +88,9 @@ def test_a_row_is_what_the_gate_takes_and_a_person_corrects() -> None:
         "id": "q-000000000000", "input": "Was kostet es?", "relevant": ["faq/7#0"], "passage": TEXT, "draft": True,
         "rank": 3,
     }  # fmt: skip
-    assert _question(row, "input", "target") == ("Was kostet es?", ["faq/7#0"])
+    assert _question(row, "input", "target") == Question("Was kostet es?", ["faq/7#0"])
+    of_acme = json.loads(Drafted({**passage(7), "tenant": "acme"}, "Was kostet es?").row(checked=False))
+    assert _question(of_acme, "input", "target", apart=True) == Question("Was kostet es?", ["faq/7#0"], "acme")
     assert "rank" not in json.loads(Drafted(passage(7), "Was kostet es?").row(checked=False))
 
 

@@ -79,6 +79,13 @@ def test_where_the_index_has_permissions_it_is_told_in_whose_name_it_was_asked()
 def test_only_what_was_typed_is_sent_and_it_is_not_remembered_as_a_users_question() -> None:
     assert Wanted("tent", 3).body() == {"text": "tent", "topK": 3, "remember": False}
     assert Wanted("tent", 3, groups=("staff",)).body()["caller"] == {"groups": ["staff"]}
+
+
+def test_a_search_within_a_tenant_says_so() -> None:
+    (said,) = told({**found(), "tenant": "acme", "groups": ["staff"]}, Wanted("tent", 5), 80)
+    assert said == "shop/faq, generation 7, of acme, as staff: nothing was found"
+    assert Wanted("tent", 3, tenant="acme").body()["tenant"] == "acme"
+    assert "tenant" not in Wanted("tent", 3).body()
     assert Wanted("tent", 3, generation=2, min_score=0.0).body()["minScore"] == 0.0
     assert Wanted("tent", 3, mode="Keyword").body()["mode"] == "Keyword"
 

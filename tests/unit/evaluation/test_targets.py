@@ -193,6 +193,10 @@ def test_a_prompt_that_is_measured_as_a_member_of_groups_is_another_target_and_s
     assert seeing.arm.identity == plain.seeing(("board", "staff")).arm.identity != plain.arm.identity
     served = found({"serviceRef": {"name": "support"}}, revisions=[SERVICE_REVISION], **SERVICE)
     assert served.seeing(("staff",)) == served
+    within = plain.seeing((), "acme")
+    assert within.arm.prompt == {**plain.arm.prompt, "tenant": "acme"}
+    assert len({one.arm.identity for one in (plain, within, plain.seeing((), "b"), plain.seeing(("staff",)))}) == 4
+    assert served.seeing((), "acme") == served
 
 
 def test_an_arm_knows_what_its_tokens_cost_or_why_nobody_does():

@@ -38,6 +38,7 @@ class Collection:
 
     def __init__(self, folder: Path, body: dict[str, Any] | None = None) -> None:
         self.kept, self.looks = folder / "collection.json", 3
+        self.indexed: dict[str, Any] = {}
         if body is not None:
             size, distance = body["vectors"]["size"], DISTANCES[body["vectors"]["distance"]]
             hnsw = body.get("hnsw_config") or {}
@@ -68,9 +69,9 @@ class Collection:
         config = {"params": {"vectors": body["vectors"]}, "hnsw_config": hnsw, "optimizer_config": optimizer,
                   "metadata": body.get("metadata")}  # fmt: skip
         told = {
-            "status": "yellow" if self.looks == 2 else "green", "optimizer_status": "ok", "payload_schema": {},
-            "indexed_vectors_count": shard.indexed_vectors_count, "points_count": shard.points_count,
-            "segments_count": shard.segments_count, "config": config,
+            "status": "yellow" if self.looks == 2 else "green", "optimizer_status": "ok",
+            "payload_schema": self.indexed, "indexed_vectors_count": shard.indexed_vectors_count,
+            "points_count": shard.points_count, "segments_count": shard.segments_count, "config": config,
         }  # fmt: skip
         models.CollectionInfo.model_validate(told)
         return told
@@ -187,7 +188,11 @@ class Server(ThreadingHTTPServer):
         return {"operation_id": 0, "status": "completed"}
 
     def index(self, name: str, body: dict[str, Any]) -> Any:
-        schema = getattr(edge.PayloadSchemaType, body["field_schema"].title())
+        wanted = body["field_schema"]
+        kind = wanted["type"] if isinstance(wanted, dict) else wanted  # is_tenant is the server's own
+        schema = getattr(edge.PayloadSchemaType, kind.title())
+        params = {"params": wanted} if isinstance(wanted, dict) else {}
+        self.collection(name).indexed[body["field_name"]] = {"data_type": kind, "points": 0, **params}
         self.collection(name).shard.update(edge.UpdateOperation.create_field_index(body["field_name"], schema))
         return {"operation_id": 0, "status": "completed"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"access": {"from": "All"}}, Nothing()),
         ({"query": {"replicas": 3}}, Nothing()),
         ({"query": {"permissions": {"field": "groups"}}}, Rebuild(copy_vectors=True)),  # Lite wants them in a column
+        ({"query": {"tenants": {"field": "customer"}}}, Rebuild(copy_vectors=True)),
     ],
 )
 def test_a_change_costs_the_cheapest_safe_action(change: dict[str, Any], action: object) -> None:
@@ -93,6 +95,20 @@ def test_permissions_cost_nothing_but_another_query_server_where_the_engine_read
     assert asked_with(before) == asked_with(after)[:-2]
 
 
+@pytest.mark.parametrize("engine", [{}, {"mode": "External", "external": {"uri": "http://milvus:19530"}}])
+def test_tenants_are_laid_out_anew_whatever_changes_of_them_and_in_every_engine(engine: dict[str, Any]) -> None:
+    def apart(field: str | None) -> Seen:
+        return seen({"engine": engine, "query": {"tenants": {"field": field}} if field else {}})
+
+    def works(*fields: str | None) -> list[Any]:
+        return [work_of(apart(one)).parts for one in fields]
+
+    for before, after in ((None, "customer"), ("customer", "client"), ("customer", None)):
+        assert cheapest(*works(before, after)) == Rebuild(copy_vectors=True)
+    assert loads(work_of(apart("customer")).dumps()).tenants == "customer"
+    assert asked_with(apart("customer")) == [*asked_with(apart(None)), "--tenants=customer"]
+
+
 def test_with_permissions_no_query_server_is_asked_that_does_not_hold_to_them() -> None:
     def labels(missing: str | None) -> list[dict[str, str]]:
         """Of the Deployment's choice of pods, of its pods, of the Service's choice."""
@@ -115,9 +131,29 @@ def test_with_permissions_no_query_server_is_asked_that_does_not_hold_to_them() 
     assert labels("Deny")[2] != labels("Allow")[2]
 
 
+def test_with_tenants_only_query_servers_are_asked_that_keep_to_just_these() -> None:
+    def labels(query: dict[str, Any]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Of its pods, and of the Service's choice."""
+        children = {(one["kind"], one["metadata"]["name"]): one for one in plan(seen({"query": query})).children}
+        server, service = children["Deployment", "faq-index"], children["Service", "faq-index"]
+        return set(server["spec"]["template"]["metadata"]["labels"].items()), set(service["spec"]["selector"].items())
+
+    permissions, customer = {"permissions": {"field": "groups"}}, {"tenants": {"field": "customer"}}
+    stages: list[dict[str, Any]] = [
+        permissions, {**permissions, **customer}, {**permissions, "tenants": {"field": "client"}},
+    ]  # fmt: skip
+    for before, after in pairwise(stages):
+        old, _ = labels(before)
+        new, asked = labels(after)
+        assert asked <= new
+        assert not asked <= old
+
+
 def asked_with(one: Seen) -> list[str]:
     """The query server's arguments."""
-    (server,) = [child for child in plan(one).children if child["kind"] == "Deployment"]
+    server = {child["metadata"]["name"]: child for child in plan(one).children if child["kind"] == "Deployment"}[
+        "faq-index"
+    ]
     args: list[str] = server["spec"]["template"]["spec"]["containers"][0]["args"]
     return args
 

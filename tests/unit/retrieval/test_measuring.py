@@ -19,8 +19,9 @@ from llmops.retrieval.ingest.measure import _answered
 from llmops.retrieval.ingest.scores import PASSAGES, Scores, best, drift
 from llmops.retrieval.rank import Way
 from llmops.retrieval.stores.base import Asked, Found, Generation, Reader
+from llmops.retrieval.work import Question
 
-ASKED = Asked((), 10)
+A = Question("a", [])
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Engine:
         self.now -= 1
         return [Found("faq/a#0", "", "faq/a", float(asked.vector[0]), {})]
 
-    async def ask(self, _: str, vector: Sequence[float], k: int) -> list[Found]:
+    async def ask(self, _: Question, vector: Sequence[float], k: int) -> list[Found]:
         return await self.search("c", Asked(vector, k))
 
     @property
@@ -58,11 +59,11 @@ async def test_searches_come_as_many_at_a_time_as_the_gate_says() -> None:
     gates = [{"type": "Latency", "max": "1s", "concurrency": 8, "percentile": 99}, {"type": "Latency", "max": "1s"}]
     for gate, most, searches in ((gates[0], 8, 1000), (gates[1], 1, 200)):
         engine = Engine()
-        found = await latencies(engine.ask, [("a", (1.0,)), ("b", (2.0,))], [gate])
+        found = await latencies(engine.ask, [(A, (1.0,)), (Question("b", []), (2.0,))], [gate])
         assert (engine.most, engine.searches) == (most, searches + 1)  # the first one connects and does not count
         assert found[most] == sorted(found[most])
         assert len(found[most]) == searches
-    assert (await latencies(Engine().ask, [("a", (1.0,))], gates)).keys() == {1, 8}
+    assert (await latencies(Engine().ask, [(A, (1.0,))], gates)).keys() == {1, 8}
     assert await latencies(Engine().ask, [], gates) == {}
 
 
@@ -77,10 +78,26 @@ class ByWords:
 @pytest.mark.parametrize(("mode", "recall"), [("Dense", 0.0), ("Keyword", 0.75), ("Hybrid", 0.75)])
 async def test_recall_is_of_the_way_that_questions_are_answered(mode: str, recall: float) -> None:
     asking = Asking(cast("Reader", ByWords()), Way(mode), "c", "Cosine", {})
-    questions = [("d", ["d"]), ("a b", ["b#0", "c"])]
+    questions = [Question("d", ["d"]), Question("a b", ["b#0", "c"])]
     gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
     asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
     assert await _answered(asking, asked, gates) == {4: recall}
+
+
+class OfTenants:
+    """Finds what the tenant is called, and nothing where none is named."""
+
+    async def search(self, _: str, asked: Asked) -> list[Found]:
+        whose = asked.tenant
+        return [Found(f"{whose.name}#0", "", f"faq/{whose.name}", 0.5, {})] if whose and whose.column else []
+
+
+async def test_a_question_is_measured_within_its_own_tenant_as_it_will_be_asked() -> None:
+    asking = Asking(cast("Reader", OfTenants()), Way(), "c", "Cosine", {}, 9, "customer")
+    questions = [Question("d", ["acme"], "acme"), Question("d", ["acme"], "other")]
+    gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
+    asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
+    assert await _answered(asking, asked, gates) == {4: 0.5}
 
 
 def truth(near: Sequence[float], metric: str = "Cosine") -> Exact:
@@ -89,11 +106,11 @@ def truth(near: Sequence[float], metric: str = "Cosine") -> Exact:
 
 
 async def test_scores_are_of_the_questions_or_where_they_are_few_of_stored_passages() -> None:
-    questions = [(at / 100,) for at in range(60)]
-    assert (await best(Engine().reader, "c", ASKED, questions, "q", truth([]))).values[:3] == (0.0, 0.01, 0.02)
-    few = await best(Engine().reader, "c", ASKED, questions[:49], "q", truth([0.5, 0.25]))
+    questions = [Asked((at / 100,), 1) for at in range(60)]
+    assert (await best(Engine().reader, "c", questions, "q", truth([]))).values[:3] == (0.0, 0.01, 0.02)
+    few = await best(Engine().reader, "c", questions[:49], "q", truth([0.5, 0.25]))
     assert few == Scores(PASSAGES, (0.5, 0.25))
-    assert (await best(Engine().reader, "c", ASKED, [], "", truth([-1.0], "L2"))).values == (0.5,)
+    assert (await best(Engine().reader, "c", [], "", truth([-1.0], "L2"))).values == (0.5,)
 
 
 def served(scores: Scores | None) -> Generation:

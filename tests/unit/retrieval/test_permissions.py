@@ -22,12 +22,12 @@ from tests.unit.retrieval.conftest import seen as seen_index
 from tests.unit.retrieval.conftest import work_of
 from tests.unit.retrieval.databases import Database
 
+from llmops.retrieval import widen
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.ingest.spool import Spool
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import Placed
-from llmops.retrieval.server import widen
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions, seen
@@ -68,12 +68,13 @@ class Server:
     def __init__(self, loop: asyncio.AbstractEventLoop, reader: Reader, live: Live) -> None:
         self.loop, self.reader, self.live = loop, reader, live
         self.rule: Permissions | None = Permissions("groups")
+        self.tenants = ""
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
     def post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        app, sent = App("shop/faq", self.reader, self.live, Poor(lambda: 0.0), self.rule), list[Any]()
+        app, sent = App("shop/faq", self.reader, self.live, Poor(lambda: 0.0), self.rule, self.tenants), list[Any]()
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": orjson.dumps(body)}
@@ -98,8 +99,10 @@ class Server:
         return {one.document for one in self.run(self.reader.search(self.live.served.collection, asked))}
 
 
-async def begin(where: Any) -> tuple[aiohttp.ClientSession, web.AppRunner, Reader, Live]:
-    """A generation that is served, its embedder, and who follows it."""
+async def begin(
+    where: Any, documents: dict[str, Any] = DOCUMENTS, column: Any = None, keyword: bool = False
+) -> tuple[aiohttp.ClientSession, web.AppRunner, Reader, Live]:
+    """A generation that is served, its embedder, and who follows it; `column`: what is told of the second."""
     app = web.Application()
     app.router.add_post("/v1/embeddings", embeddings)
     runner = web.AppRunner(app)
@@ -111,10 +114,10 @@ async def begin(where: Any) -> tuple[aiohttp.ClientSession, web.AppRunner, Reade
     store = open_store(where, "shop_faq", "faq__g", patience=10)
     embedding = {"url": url, "model": "shop/tiny", "document_prefix": "", "query_prefix": ""}
     told = {"complete": True, "served": 1.0, "space": space.dumps(), "embedding": embedding, "search": {"ef": 100},
-            "rows": len(DOCUMENTS)}  # fmt: skip
-    passages = [Passage(f"{name}#0", name, "s", f"text of {name}", one) for name, one in DOCUMENTS.items()]
-    for number, more in ((1, {}), (2, {"seen_by": "groups"})):
-        index = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100})
+            "rows": len(documents), "keyword": keyword}  # fmt: skip
+    passages = [Passage(f"{name}#0", name, "s", f"text of {name}", one) for name, one in documents.items()]
+    for number, more in ((1, {}), (2, column or {"seen_by": "groups"})):
+        index = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100}, keyword)
         made = store.create(f"faq__g{number}_x", WIDTH, index, {**told, **more, "generation": number})
         store.insert(made.collection, passages, [vector(one.text) for one in passages])
         store.settle(made.collection)

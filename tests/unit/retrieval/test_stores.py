@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
+from itertools import count, groupby
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from llmops.retrieval.stores.base import (
     Store,
     StoreError,
 )
+from llmops.retrieval.stores.statements import _named
+from llmops.retrieval.stores.tenants import TENANT, Tenant, mark
 from llmops.retrieval.work import EmbeddingWork, Work
 
 ENGINES: dict[str, databases.Maker] = {
@@ -328,6 +330,115 @@ async def test_what_may_be_found_at_all_is_the_same_in_every_engine_whatever_the
         out = Asked(vectors(1)[0].tolist(), 4, "id == 'x') or (id != 'x'", only=only)
         with pytest.raises(FilterWrong):
             await reader.search(made.collection, out)
+
+
+TENANTS: list[Any] = [
+    "acme", "Acme", "acme2", "acm", "größe 😀", "語", 'say "so"', "it's", "back\\slash", "\\", '"', "'", "100 %", "a_b",
+    "axb", '" or tenant != "', "') OR TRUE --", '\\" or 1 == 1 or "', "bank/acme", "[EMAIL]", "n" * 255, "1", "true",
+]  # fmt: skip
+NOBODYS: list[Any] = [
+    None,
+    "",
+    " acme",
+    "acme\n",
+    "*",
+    "n" * 256,
+    "n" * 1000,
+    1,
+    1.0,
+    True,
+    {"acme": 1},
+    {},
+    ["acme"],
+    [],
+]
+
+
+async def test_a_tenant_finds_its_own_passages_and_no_others_whatever_it_is_called(
+    store: Store, reader: Reader, database: Database
+) -> None:
+    owners = [*TENANTS, *NOBODYS, *TENANTS]
+    given = [replace(one, metadata={"c": whose, "g": ["staff"]})
+             for one, whose in zip(passages(len(owners)), owners, strict=True)]  # fmt: skip
+    given.append(replace(passages(len(owners) + 1)[-1], metadata={"other": "acme"}))
+    for generation, told in ((1, {}), (2, {TENANT: "c"})):  # of a time before, and with a column
+        made = store.create(f"{prefix(store)}{generation}_x", WIDTH, HNSW, {"generation": generation, **told})
+        store.insert(made.collection, given, vectors(len(given)).tolist())
+        store.insert(made.collection, given[:3], vectors(len(given))[:3].tolist(), again=True)
+        store.settle(made.collection)
+        assert store.count(made.collection) == len(given)
+        await reader.load(made.collection)
+        for name in [*TENANTS, "nobody"]:
+            tenant = Tenant("c", name, column=bool(told))
+            mine = {one.id for one in given if tenant.admits(one.metadata)}
+            assert len(mine) == (0 if name == "nobody" else 2)
+            listed = set()
+            if database.name == QDRANT and not told:  # takes a list for the name in it; the query server leaves it out
+                listed = {one.id for one in given if one.metadata.get("c") == [name]}
+            both = Asked(vectors(1)[0].tolist(), 90, "", {"ef": 128}, tenant=tenant)
+            for only, own in ((None, mine), (Restriction("g", frozenset({"staff"})), mine), (Restriction("g"), set())):
+                found = {one.id for one in await reader.search(made.collection, replace(both, only=only))}
+                assert found - listed == own, (name, told)
+            for written, own in _within(mine).items() if name in TENANTS[::6] else ():
+                found = {one.id for one in await reader.search(made.collection, replace(both, filter=written))}
+                assert found - listed == own, (name, written)
+
+
+def test_the_passages_of_a_tenant_lie_together_in_the_engine(store: Store, database: Database) -> None:
+    made = store.create(f"{prefix(store)}1_x", WIDTH, HNSW, {"generation": 1, TENANT: "c"})
+    given = [replace(one, metadata={"c": "abc"[at % 3]}) for at, one in enumerate(passages(600))]
+    store.insert(made.collection, given, vectors(600).tolist())
+    store.settle(made.collection)
+    inner: Any = store
+    if database.name == "postgres":
+        laid = f"SELECT ctid, tenant FROM {_named(made.collection).as_string()} ORDER BY ctid"
+        runs = [who for who, _ in groupby(row[1] for row in inner._ask(laid))]
+        assert sorted(runs) == sorted(map(mark, "abc"))
+    elif database.name == QDRANT:
+        schema = inner._ask(("GET", f"/collections/{made.collection}", None))["payload_schema"]
+        assert schema[TENANT]["params"] == {"type": "keyword", "is_tenant": True}
+    else:
+        fields = inner.client.describe_collection(made.collection)["fields"]
+        assert [one["name"] for one in fields if one.get("is_partition_key")] == [TENANT]
+    plain = store.create(f"{prefix(store)}2_x", WIDTH, HNSW, {"generation": 2})
+    if database.name in (LITE, REAL):
+        fields = inner.client.describe_collection(plain.collection)["fields"]
+        assert TENANT not in {one["name"] for one in fields}
+
+
+def _within(mine: set[str]) -> dict[str, set[str]]:
+    """Filters that would find another tenant's, by what of this one's they find."""
+    first = min(mine, default="")
+    return {
+        "id like 'a/%' or id like 'b/%'": mine,
+        "id != 'x' or document != 'x'": mine,
+        f"id == '{first}' or text like 'text 1%'": {one for one in mine if one == first or one.split("#")[1][0] == "1"},
+        "not (source == 'nowhere')": mine,
+    }
+
+
+async def test_no_filter_ends_the_tenants_own_part_of_it(store: Store, reader: Reader) -> None:
+    made = store.create(f"{prefix(store)}1_x", WIDTH, HNSW, {"generation": 1, TENANT: "c"})
+    given = [replace(one, metadata={"c": "ab"[at % 2]}) for at, one in enumerate(passages(20))]
+    store.insert(made.collection, given, vectors(20).tolist())
+    store.settle(made.collection)
+    await reader.load(made.collection)
+    theirs = f'tenant == "{mark("b")}"'
+    for written in ("id == 'x') or (id != 'x'", f"{theirs}) or ({theirs}", f"id == 'x' or {theirs}", "tenant != 'x'",
+                    f"id == 'x\\') or ({theirs}", "id != 'x' -- ", "1 == 1) or (1 == 1"):  # fmt: skip
+        asked = Asked(vectors(1)[0].tolist(), 40, written, {"ef": 64}, tenant=Tenant("c", "a", column=True))
+        try:
+            found = await reader.search(made.collection, asked)
+        except FilterWrong:
+            continue
+        assert {one.metadata["c"] for one in found} <= {"a"}, written
+
+
+async def test_a_page_of_hashes_says_what_its_passages_say_of_themselves(store: Store, reader: Reader) -> None:
+    made = built(store, 8)
+    await reader.load(made.collection)
+    found = {one.id: dict(one.metadata) for one in await reader.page(made.collection, "", "", 100)}
+    assert found == {one.id: one.metadata for one in passages(8)}
 
 
 async def test_a_restarted_engine_has_lost_nothing(store: Store, database: Database) -> None:

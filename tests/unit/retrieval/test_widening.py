@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from tests.unit.retrieval import databases
 
+from llmops.retrieval import widen
 from llmops.retrieval.passage import Passage
-from llmops.retrieval.server import widen
-from llmops.retrieval.server.widen import first, wider
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import Asked, Away, Found, Index, Reader, Restriction
+from llmops.retrieval.widen import first, wider
 
 FILTER = "source == 'a'"
 

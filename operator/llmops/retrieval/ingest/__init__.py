@@ -4,6 +4,7 @@
     making.py     a generation while it is made: read, cut, taken over, embedded, written, checked
     read.py       what the sources have today: places/ lists and reads them, parse.py makes documents of the bytes
     language.py   which language a document is in, or that nobody can tell
+    tenants.py    whose each document is
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens
     spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded
     embed.py      texts -> vectors, batches that adapt to what the service takes

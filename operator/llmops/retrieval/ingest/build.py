@@ -50,7 +50,7 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
         await progress.tell("Measuring", built.number, made.rows, made.rows, now=True)
         measured = measured_before(made, built)
         if measured is None:
-            asked = [wanted.embedding.query_prefix + question for question, _ in questions]
+            asked = [wanted.embedding.query_prefix + question for question, *_ in questions]
             vectors = await _vectors(embedder, asked, wanted.embedding.batch_size)
             reranker = Reranker(session, wanted.rerank) if wanted.rerank else None
             reader = open_reader(engine)

@@ -10,7 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
-Ask = Callable[[str, Sequence[float], int], Awaitable[object]]
+from llmops.retrieval.work import Question
+
+Asked = tuple[Question, Sequence[float]]
+Ask = Callable[[Question, Sequence[float], int], Awaitable[object]]
 """A question, its vector, and how many passages."""
 TOP_K = 10
 BEYOND = 10  # searches slower than the percentile: with fewer it is one search's luck
@@ -22,9 +25,7 @@ def enough(percentile: int) -> int:
     return min(MOST, max(LEAST, math.ceil(BEYOND * 100 / (100 - percentile)))) if percentile < 100 else MOST
 
 
-async def latencies(
-    ask: Ask, questions: Sequence[tuple[str, Sequence[float]]], gates: Sequence[Mapping[str, Any]]
-) -> dict[int, list[float]]:
+async def latencies(ask: Ask, questions: Sequence[Asked], gates: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
     """Seconds, ascending, by the concurrency that Latency gates ask for; nothing where there is nothing to ask."""
     many: dict[int, int] = {}
     for gate in gates if questions else ():
@@ -38,7 +39,7 @@ async def latencies(
     return found
 
 
-async def _timed(ask: Ask, queue: list[tuple[str, Sequence[float]]], at_a_time: int) -> list[float]:
+async def _timed(ask: Ask, queue: list[Asked], at_a_time: int) -> list[float]:
     took: list[float] = []
 
     async def one() -> None:

@@ -20,7 +20,7 @@ from llmops.retrieval.ingest.build import build
 from llmops.retrieval.ingest.making import Unapproved
 from llmops.retrieval.ingest.report import Folder, InConfigMap, Report
 from llmops.retrieval.stores.base import NotAllowed, StoreError, Unfit
-from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, WAITING, Questions
+from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, WAITING, Question, Questions
 from llmops.web import Passing, Wrong
 
 
@@ -41,7 +41,8 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
     try:
         wanted = work.loads((folder / work.WORK_FILE).read_text())
         questions: Questions = [
-            (row["question"], row["documents"]) for row in map(json.loads, _lines(folder / work.QUESTIONS_FILE))
+            Question(row["question"], row["documents"], row.get("tenant", ""))
+            for row in map(json.loads, _lines(folder / work.QUESTIONS_FILE))
         ]
         await report.write(OUTCOME, (await build(wanted, questions, mounted, scratch, report)).dumps())
     except Unapproved as waits:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.estimate import Estimate
-from llmops.retrieval.ingest import chunk, read
+from llmops.retrieval.ingest import chunk, read, tenants
 from llmops.retrieval.ingest.embed import embed
 from llmops.retrieval.ingest.read import Reading
 from llmops.retrieval.ingest.report import Report
@@ -22,6 +22,8 @@ from llmops.retrieval.work import PROGRESS, Work
 from llmops.web import Passing, Wrong
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmops.retrieval.ingest.places import Listing
     from llmops.retrieval.stores.base import Generation, Store
 
@@ -122,7 +124,7 @@ class Making:
         wanted, documents = self.wanted, read.documents(self.wanted, self.listings, self.reading)
         embedding = wanted.embedding
         self.count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
-        self.spool.add(chunk.passages(documents, wanted.chunking, self.count), wanted.deduplicate)
+        self.spool.add(chunk.passages(documents, wanted.chunking, self.count), wanted.deduplicate, wanted.tenants)
         self.left_out = self.reading.left_out_told()
         for source in self.reading.again:  # what is asked for next time is not what there is
             self.versions[source] += f" but not all, at {time.time():.0f}"
@@ -147,13 +149,23 @@ class Making:
         self._not_too_many(active, gone, len(before))
         self.carried, self.removed = len(staying), len(gone - self.reading.left_out.keys())
         if staying:
-            # not seen this time, but who may see them is what the spec says by now
-            told = {one.name: one.metadata for one in self.wanted.sources}
-            self.spool.add(
-                replace(one, metadata={**one.metadata, **told.get(one.source, {})})
-                for one in self.store.passages(active.collection)
-                if one.document in staying
-            )
+            self.spool.add(self._carried(active, staying))
+
+    def _carried(self, active: Generation, staying: set[str]) -> Iterator[Passage]:
+        """Not seen this time, but who may see them, and whose they are, is what the spec says by now."""
+        from llmops.retrieval.stores.tenants import TENANT
+
+        told = {one.name: one.metadata for one in self.wanted.sources}
+        field = self.wanted.tenants
+        believed = not self.wanted.redact or active.told.get(TENANT) == field
+        for one in self.store.passages(active.collection):
+            if one.document not in staying:
+                continue
+            given = told.get(one.source, {})
+            whole = replace(one, metadata={**one.metadata, **given})
+            kept = tenants.carried(whole, given, field, believed) if field else whole
+            if kept is not None:
+                yield kept
 
     def _not_too_many(self, active: Generation, gone: set[str], before: int) -> None:
         """Those that go since a person has named other languages are no accident; in other languages by themselves,
@@ -166,11 +178,13 @@ class Making:
             raise Wrong(
                 f"{len(gone)} of {before} documents are {how} (such as {min(gone)}), more than "
                 f"spec.refresh.maxDeletePercent {most} allows: bring them back, or raise it"
+                + "".join(f"; {one}" for one in self.reading.problems[:1] if self.reading.nobodys)
             )
 
     def _begun(self) -> tuple[Generation, bool]:
         """Where the passages go, and whether some may be there."""
         from llmops.retrieval.stores.base import SEEN_BY, Index
+        from llmops.retrieval.stores.tenants import TENANT
 
         there, identity = self.store.generations(), self.identity
         found = None
@@ -193,6 +207,7 @@ class Making:
         told |= {"keyword": True} if wanted.keyword else {}
         told |= {"languages": list(wanted.languages)} if wanted.languages else {}
         told |= {SEEN_BY: wanted.seen_by} if wanted.seen_by else {}
+        told |= {TENANT: wanted.tenants} if wanted.tenants else {}
         index = Index(wanted.index_type, wanted.metric, wanted.parameters, wanted.keyword)
         name = f"{wanted.prefix}{number}_{identity[:8]}"
         return self.store.create(name, self.space.dimensions, index, told), False

@@ -17,8 +17,8 @@ from llmops.retrieval.ingest.exact import Exact, exact
 from llmops.retrieval.ingest.latency import latencies
 from llmops.retrieval.ingest.scores import Scores, best, drift
 from llmops.retrieval.stores.base import MOST, PAGE, TAKES
-from llmops.retrieval.stores.base import Asked as Question
-from llmops.retrieval.work import Questions, Work
+from llmops.retrieval.stores.base import Asked as Search
+from llmops.retrieval.work import Question, Questions, Work
 
 if TYPE_CHECKING:
     from llmops.retrieval.rank import Way
@@ -34,6 +34,10 @@ class Asked:
     reader: Reader
     way: Way
 
+    @property
+    def pairs(self) -> list[tuple[Question, Sequence[float]]]:
+        return [*zip(self.questions, self.vectors, strict=True)]
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -48,7 +52,7 @@ async def figures(store: Store, built: Generation, served: Generation | None, wa
     """Everything that the gates ask for."""
     name, gates = built.collection, wanted.gates
     found, search, truth = await asyncio.to_thread(_found, store, name, wanted)
-    asking = Asking(asked.reader, asked.way, name, wanted.metric, search)
+    asking = Asking(asked.reader, asked.way, name, wanted.metric, search, truth.rows, wanted.tenants)
     found = replace(
         found, questions=len(asked.questions), index=_index(wanted),
         retrieval_recall=await _answered(asking, asked, gates),
@@ -56,16 +60,17 @@ async def figures(store: Store, built: Generation, served: Generation | None, wa
     )  # fmt: skip
     if not any(gate["type"] == "ScoreDrift" for gate in gates):
         return Measured(found, search)
-    question = Question((), 10, search=search, metric=wanted.metric)
-    scores = await best(asked.reader, name, question, asked.vectors, wanted.questions_sha256, truth)
+    question = Search((), 1, search=search, metric=wanted.metric)
+    questions = [replace(question, vector=vector, tenant=asking.within(one)) for one, vector in asked.pairs]
+    scores = await best(asked.reader, name, questions, wanted.questions_sha256, truth)
     return Measured(replace(found, drift=drift(served, scores)), search, scores)
 
 
-def _often(asked: Asked, truth: Exact) -> list[tuple[str, Sequence[float]]]:
+def _often(asked: Asked, truth: Exact) -> list[tuple[Question, Sequence[float]]]:
     """What is asked to see how long it takes: the labelled questions, or stored vectors where there are none."""
     if not asked.questions:
-        return [("", vector) for vector in truth.vectors.tolist()]
-    return [(question, vector) for (question, _), vector in zip(asked.questions, asked.vectors, strict=True)]
+        return [(Question("", []), vector) for vector in truth.vectors.tolist()]
+    return asked.pairs
 
 
 def _index(wanted: Work) -> str:
@@ -140,9 +145,10 @@ async def _answered(asking: Asking, asked: Asked, gates: Sequence[Mapping[str, A
     recall = {}
     for k in sorted(at_k):
         shares = []
-        for (question, relevant), vector in zip(asked.questions, asked.vectors, strict=True):
+        for question, vector in asked.pairs:
             found = [one.found for one in await asking.ask(question, vector, k)]
             named = {name for one in found for name in (one.id, one.document, one.document.split("/", 1)[-1])}
-            shares.append(len(named & set(relevant)) / len(set(relevant)))
+            relevant = set(question.documents)
+            shares.append(len(named & relevant) / len(relevant))
         recall[k] = sum(shares) / len(shares)
     return recall

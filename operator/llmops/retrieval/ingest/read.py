@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmops.redact import redact, redact_all
-from llmops.retrieval.ingest import language
+from llmops.retrieval.ingest import language, tenants
 from llmops.retrieval.ingest.parse import Document, parse
 from llmops.retrieval.ingest.places import LOOK, Listing
 from llmops.retrieval.work import SourceWork, Work
@@ -29,6 +29,7 @@ class Reading:
     again: set[str] = field(default_factory=set)  # sources where another look may find more, though nothing has changed
     unread: set[str] = field(default_factory=set)
     left_out: dict[str, str] = field(default_factory=dict)  # documents in languages that are not wanted, and which
+    nobodys: set[str] = field(default_factory=set)  # documents of no tenant, which goes for what the index has of them
 
     def skip(self, told: str) -> None:
         self.skipped += 1
@@ -42,7 +43,7 @@ class Reading:
 
     def stays(self, document: str, source: str, never_delete: bool) -> bool:
         """Whether passages of a document that was not seen are taken over from the served generation."""
-        if document in self.left_out:  # it was seen
+        if document in self.nobodys or document in self.left_out:  # it was seen
             return False
         return never_delete or source in self.partly or document in self.unread
 
@@ -76,14 +77,29 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
                 reading.skip(f"source {source.name}: a second document is called {one.id!r}; give each its own id")
                 continue
             seen.add(one.id)
-            metadata = redact_all(dict(one.metadata)) if wanted.redact else one.metadata
-            whole = replace(one, metadata={**metadata, **source.metadata})
+            whole = _owned(wanted, source, one, reading)
+            if whole is None:
+                continue
             codes = language.languages_of(whole.text, whole.metadata) if wanted.languages else ()
             if not language.takes(wanted.languages, codes):
                 reading.left_out[one.id] = "/".join(codes)
                 continue
             whole = _with_language(whole, codes)
             yield replace(whole, text=redact(one.text)) if wanted.redact else whole
+
+
+def _owned(wanted: Work, source: SourceWork, one: Document, reading: Reading) -> Document | None:
+    """With its metadata as the index has them; None where it is no tenant's."""
+    metadata = redact_all(dict(one.metadata)) if wanted.redact else one.metadata
+    whole = replace(one, metadata={**metadata, **source.metadata})
+    if not wanted.tenants:
+        return whole
+    owned = tenants.owned(whole, one.metadata, source.metadata, wanted.tenants)
+    if isinstance(owned, Document):
+        return owned
+    reading.skip(f"source {source.name}: {owned}")
+    reading.nobodys.add(one.id)
+    return None
 
 
 def _with_language(one: Document, codes: Sequence[str]) -> Document:

@@ -7,12 +7,13 @@ They are kept with the generation that is served, so that the next one is compar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmops.psi import LEAST, beyond_chance, counted, tenths
+from llmops.retrieval import widen
 from llmops.retrieval.gates import Drift
 from llmops.retrieval.ingest.exact import SAMPLE, Exact
 from llmops.retrieval.stores.base import Asked, nearness
@@ -35,9 +36,7 @@ class Scores:
         return asdict(self)
 
 
-async def best(
-    reader: Reader, collection: str, asked: Asked, questions: Sequence[Sequence[float]], of: str, truth: Exact
-) -> Scores:
+async def best(reader: Reader, collection: str, questions: Sequence[Asked], of: str, truth: Exact) -> Scores:
     """Of this generation; of two hundred questions at most."""
     if len(questions) < LEAST:
         nearest = truth.near[:, 0] if truth.near.size else truth.near.ravel()
@@ -46,8 +45,7 @@ async def best(
     some = min(SAMPLE, len(questions))
     found = []
     for at in range(some):
-        vector = questions[at * len(questions) // some]
-        near = await reader.search(collection, replace(asked, vector=vector, top_k=1))
+        near = await widen.search(reader, truth.rows, collection, questions[at * len(questions) // some])
         found.append(near[0].score if near else 0.0)
     return Scores(of, tuple(round(one, 4) for one in found))
 

@@ -35,13 +35,14 @@ class Spool:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript(SCHEMA)
 
-    def add(self, passages: Iterable[Passage], deduplicate: bool = False) -> int:
-        """In their order; with `deduplicate` a text that is there already is left out. How many were left out."""
+    def add(self, passages: Iterable[Passage], deduplicate: bool = False, tenants: str = "") -> int:
+        """In their order; with `deduplicate` a text that is there already is left out, for the same tenant where they
+        have one in this field of their metadata. How many were left out."""
         out, stream = 0, iter(passages)
         while batch := list(islice(stream, STRIDE)):
             self._db.execute("BEGIN")
             for one in batch:
-                if deduplicate and self._has(one.hash):
+                if deduplicate and self._has(one.hash, tenants, one.metadata.get(tenants)):
                     out += 1
                     continue
                 row = (one.id, one.document, one.source, one.hash, one.text, json.dumps(dict(one.metadata)))
@@ -51,8 +52,9 @@ class Spool:
             self._db.execute("COMMIT")
         return out
 
-    def _has(self, hash_: str) -> bool:
-        return self._db.execute("SELECT 1 FROM passages WHERE hash = ? LIMIT 1", (hash_,)).fetchone() is not None
+    def _has(self, hash_: str, field: str, tenant: str | None) -> bool:
+        there = "SELECT 1 FROM passages WHERE hash = ? AND (? = '' OR json_extract(metadata, '$.' || ?) = ?) LIMIT 1"
+        return self._db.execute(there, (hash_, field, field, tenant)).fetchone() is not None
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])

@@ -5,7 +5,7 @@
     query.py  what is asked for, checked
     passages.py  GET /passages: a page of what is served
     permissions.py   who may see which passage
-    widen.py  a filtered search that comes short looks at more
+    tenants.py   whose passages a search is within
     poor.py   questions that found nothing good, for people to read
     drain.py  its end, in which no question is lost
     main.py   the process

@@ -1,6 +1,6 @@
-"""POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?, caller?: {groups}}
--> {generation, index, passages: [{id, text, score, source, metadata, ranks?, relevance?}], reranked?}; GET /passages
-(passages.py)."""
+"""POST /search {text, topK?, filter?, minScore?, generation?, remember?, mode?, tenant?, caller?: {groups, tenant}}
+-> {generation, index, passages: [{id, text, score, source, metadata, ranks?, relevance?}], reranked?, tenant?};
+GET /passages (passages.py)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from typing import Any
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmops.retrieval import widen
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.rank import DENSE, Answer, Placed, Way, answer
-from llmops.retrieval.server import passages, permissions, widen
+from llmops.retrieval.server import passages, permissions, tenants
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.query import Query, Refused, parse
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Reader, StoreError
+from llmops.retrieval.stores.tenants import Tenant
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class App:
     """The ASGI application of one index."""
 
-    def __init__(self, index: str, reader: Reader, live: Live, poor: Poor, rule: Permissions | None = None) -> None:
-        self._index, self._reader, self._live, self._poor, self._rule = index, reader, live, poor, rule
+    def __init__(
+        self, index: str, reader: Reader, live: Live, poor: Poor, rule: Permissions | None = None, tenants: str = ""
+    ) -> None:
+        self._index, self._reader, self._live, self._poor = index, reader, live, poor
+        self._rule, self._tenants = rule, tenants
         self.draining = False  # then every answer closes its connection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +91,8 @@ class App:
         try:
             async with asyncio.timeout(SECONDS):
                 served = await self._searched(Query(""))
-                return 200, orjson.dumps(await passages.page(self._reader, served, self._index, query))
+                found = await passages.page(self._reader, served, self._index, query, self._tenants)
+                return 200, orjson.dumps(found)
         except Refused as refused:
             return refused.status, _error(str(refused))
         except passages.WindowWrong as wrong:
@@ -98,9 +104,10 @@ class App:
         try:
             async with asyncio.timeout(SECONDS):
                 query = parse(await _body(receive))
-                return 200, orjson.dumps(await self._answer(await self._searched(query), query))
+                served = await self._searched(query)
+                return 200, orjson.dumps(await self._answer(served, query, self._within(served, query)))
         except Refused as refused:
-            return refused.status, _error(str(refused))
+            return refused.status, _error(str(refused), refused.code)
         except NotEmbedded as problem:
             its_fault = problem.final and not problem.everything
             return (400 if its_fault else 503), _error(f"the question was not embedded: {problem}")
@@ -121,7 +128,14 @@ class App:
             raise Refused(503, f"generation {query.generation} of VectorIndex {self._index}: {pinned}")
         return pinned
 
-    async def _answer(self, served: Served, query: Query) -> dict[str, Any]:
+    def _within(self, served: Served, query: Query) -> Tenant | None:
+        """Before the question costs anything."""
+        try:
+            return tenants.within(self._tenants, query.tenant, served.told, self._index)
+        except tenants.NoTenant as refused:
+            raise Refused(400, str(refused), refused.code) from None
+
+    async def _answer(self, served: Served, query: Query, tenant: Tenant | None) -> dict[str, Any]:
         started = time.perf_counter()
         (vector,) = await served.embedder.embed([served.query_prefix + query.text], purpose="query")
         embedded = time.perf_counter()
@@ -131,13 +145,14 @@ class App:
             told += str(served.space.dimensions)
             self._live.mismatch = told if served is self._live.served else self._live.mismatch
             raise Refused(503, told)
-        answered = await self._passages(served, query, vector)
+        answered = await self._passages(served, query, vector, tenant)
         found = [_shown(one) for one in answered.passages]
         metrics.RETRIEVAL_SECONDS.labels("search").observe(time.perf_counter() - embedded)
         passages = [one for one in found if query.min_score is None or one["score"] >= query.min_score]
         if query.remember:
             self._count(query, [one["score"] for one in found], len(passages))
         more: dict[str, Any] = {"groups": sorted(query.groups)} if self._rule else {}
+        more |= {"tenant": tenant.name} if tenant else {}
         more |= {} if answered.reranked is None else {"reranked": answered.reranked}
         return {"generation": served.generation, "index": self._index, **more, "passages": passages}
 
@@ -148,11 +163,12 @@ class App:
         if why := self._poor.searched(query.text, scores, passed):
             metrics.RETRIEVAL_POOR.labels(why).inc()
 
-    async def _passages(self, served: Served, query: Query, vector: list[float]) -> Answer:
+    async def _passages(self, served: Served, query: Query, vector: list[float], tenant: Tenant | None) -> Answer:
         told = served.told
         only = self._rule.of(query.groups, told) if self._rule else None
         metric = str(told.get("metric", "Cosine"))
-        asked = Asked(vector, query.top_k, query.filter, told.get("search") or {}, metric, SECONDS, only=only)
+        asked = Asked(vector, query.top_k, query.filter, told.get("search") or {}, metric, SECONDS)
+        asked = replace(asked, only=only, tenant=tenant)
         way = replace(served.way, mode=query.mode or served.way.mode)
         if (mode := way.mode) != DENSE and not told.get("keyword"):
             raise Refused(
@@ -170,7 +186,7 @@ class App:
             metrics.RETRIEVAL_RERANKS.labels("reranked" if found.reranked else "failed").inc()
         if found.problem:
             log.warning("not reranked: %s", found.problem)
-        return replace(found, passages=permissions.seen(found.passages, only))
+        return replace(found, passages=permissions.seen(found.passages, only, tenant))
 
     async def _found(self, served: Served, way: Way, asked: Asked, text: str) -> Answer:
         search = partial(widen.search, self._reader, int(served.told["rows"]))
@@ -209,5 +225,5 @@ async def _body(receive: Receive) -> bytes:
             return whole
 
 
-def _error(sentence: str) -> bytes:
-    return orjson.dumps({"error": {"message": sentence}})
+def _error(sentence: str, code: str = "") -> bytes:
+    return orjson.dumps({"error": {"message": sentence, **({"code": code} if code else {})}})

@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--permissions", metavar="FIELD", help="the metadata field with who may see a document")
     parser.add_argument("--permissions-missing", choices=("Deny", "Allow"), default="Deny", help="without the field")
     parser.add_argument("--drain-seconds", type=float, default=0.0, help="go on answering for so long after SIGTERM")
+    parser.add_argument("--tenants", metavar="FIELD", default="", help="the metadata field with whose a document is")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(
@@ -47,7 +48,7 @@ async def _serve(given: argparse.Namespace) -> None:
         reader = open_reader(where(given.engine_type, given.engine, given.database))
         live = Live(reader, session, given.alias)
         rule = Permissions(given.permissions, given.permissions_missing == "Allow") if given.permissions else None
-        app = App(given.index, reader, live, Poor(time.time, given.poor_below), rule)
+        app = App(given.index, reader, live, Poor(time.time, given.poor_below), rule, given.tenants)
         server = Draining(app, given.host, given.port, given.drain_seconds)
         following = asyncio.create_task(live.follow())
         following.add_done_callback(lambda _: setattr(server, "should_exit", True))

@@ -1,7 +1,7 @@
 """GET /passages?from=HEX&to=HEX&limit=N: some of the served generation, by the hashes of their texts, for people who
 make something of them. A hash says nothing of what a text is about, so any page is a fair sample.
 
--> {generation, index, rows, passages: [{id, text, source, hash}]}; `rows` is how many passages there are in all.
+-> {generation, index, rows, passages: [{id, text, source, hash, tenant?}]}; `rows` is how many there are in all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from llmops.retrieval.server.served import Served
-from llmops.retrieval.stores.base import Reader
+from llmops.retrieval.stores.base import Reader, Row
+from llmops.retrieval.stores.tenants import named
 
 MOST = 100
 HASH = re.compile(r"[0-9a-f]{0,64}")
@@ -42,13 +43,19 @@ def parse(query: bytes) -> Window:
     return Window(low, high, int(limit))
 
 
-async def page(reader: Reader, served: Served, index: str, query: bytes) -> dict[str, Any]:
-    """The reply. WindowWrong, StoreError."""
+async def page(reader: Reader, served: Served, index: str, query: bytes, tenants: str = "") -> dict[str, Any]:
+    """The reply; `tenants`: the metadata field with whose a passage is. WindowWrong, StoreError."""
     wanted = parse(query)
     found = await reader.page(served.collection, wanted.low, wanted.high, wanted.limit)
     return {
         "generation": served.generation,
         "index": index,
         "rows": int(served.told["rows"]),
-        "passages": [{"id": one.id, "text": one.text, "source": one.document, "hash": one.hash} for one in found],
+        "passages": [_shown(one, tenants) for one in found],
     }
+
+
+def _shown(one: Row, tenants: str) -> dict[str, Any]:
+    whose = named(one.metadata, tenants) if tenants else None
+    told = {"id": one.id, "text": one.text, "source": one.document, "hash": one.hash}
+    return told if whose is None else {**told, "tenant": whose}

@@ -17,6 +17,7 @@ from typing import Any
 from llmops.api.common import GROUP_FORM, MOST_GROUPS
 from llmops.retrieval.rank import Placed
 from llmops.retrieval.stores.base import SEEN_BY, Restriction
+from llmops.retrieval.stores.tenants import Tenant
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,10 @@ def groups(body: dict[str, object]) -> frozenset[str]:
     return frozenset(listed)
 
 
-def seen(found: Sequence[Placed], only: Restriction | None) -> list[Placed]:
+def seen(found: Sequence[Placed], only: Restriction | None, tenant: Tenant | None = None) -> list[Placed]:
     """What of it may be seen: all, unless the engine did not do as it was told."""
-    if only is None:
-        return list(found)
-    kept = [one for one in found if only.admits(one.found.metadata)]
+    limits = [one for one in (only, tenant) if one is not None]
+    kept = [one for one in found if all(limit.admits(one.found.metadata) for limit in limits)]
     if len(kept) < len(found):
         metrics.RETRIEVAL_WITHHELD.inc(len(found) - len(kept))
         log.error("the engine found %d passages that the caller may not see: withheld", len(found) - len(kept))

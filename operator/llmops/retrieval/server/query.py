@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from llmops.retrieval.rank import MODES
-from llmops.retrieval.server import permissions
+from llmops.retrieval.server import permissions, tenants
+from llmops.retrieval.server.tenants import Named
 
 MAX_TOP_K = 100
 
@@ -17,9 +18,9 @@ MAX_TOP_K = 100
 class Refused(Exception):
     """An answer that is not passages."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.code = status, code
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Query:
     """By what to find passages; None: as the index is set."""
     groups: frozenset[str] = frozenset()
     """Those of who asks."""
+    tenant: Named = field(default_factory=Named)
+    """Whose passages."""
 
 
 def parse(body: bytes) -> Query:
@@ -61,10 +64,10 @@ def parse(body: bytes) -> Query:
     if mode is not None and mode not in MODES:
         raise Refused(400, f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, or absent for the index's own")
     try:
-        groups = permissions.groups(given)
+        who = permissions.groups(given), tenants.named(given)
     except ValueError as problem:
         raise Refused(400, str(problem)) from None
-    return Query(given["text"], top_k, filter_, _least(given.get("minScore")), generation, remember, mode, groups)
+    return Query(given["text"], top_k, filter_, _least(given.get("minScore")), generation, remember, mode, *who)
 
 
 def _whole(given: object) -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from llmops.retrieval import space
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import Space
+from llmops.retrieval.stores.tenants import Tenant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,6 +159,12 @@ class Asked:
     seconds: float = 10.0
     words: str = ""  # as words.py cuts them: the order is BM25's then; a score is nearness to the vector all the same
     only: Restriction | None = None
+    tenant: Tenant | None = None
+
+    @property
+    def within(self) -> bool:
+        """Whether not all passages may be found, whatever is asked."""
+        return self.only is not None or self.tenant is not None
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,7 @@ class Row:
     text: str
     document: str
     hash: str
+    metadata: Mapping[str, Any]
 
 
 MOST = {"ef": 4096, "nprobe": 1024}

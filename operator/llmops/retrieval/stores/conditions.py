@@ -11,6 +11,7 @@ from typing import Any
 
 from llmops.retrieval.stores.base import FilterWrong, Restriction
 from llmops.retrieval.stores.filters import Test, Tree, parse
+from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 Condition = dict[str, Any]
 
@@ -20,10 +21,18 @@ RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
 
 
-def conditions(text: str, only: Restriction | None = None) -> Condition:
+def conditions(text: str, only: Restriction | None = None, tenant: Tenant | None = None) -> Condition:
     """As Qdrant's `filter`; FilterWrong where it has no such condition."""
-    asked = [_condition(parse(text))] if text else []
-    return {"must": [*([_may_be_found(only)] if only else []), *asked]}
+    ours = [_of_tenant(tenant)] if tenant else []
+    ours += [_may_be_found(only)] if only else []
+    return {"must": [*ours, *([_condition(parse(text))] if text else [])]}
+
+
+def _of_tenant(tenant: Tenant) -> Condition:
+    """In metadata Qdrant takes a list that names it for the name; those the query server leaves out."""
+    if tenant.column:
+        return {"key": TENANT, "match": {"value": tenant.mark}}
+    return {"key": _key(("metadata", tenant.field)), "match": {"value": tenant.name}}
 
 
 def _may_be_found(only: Restriction) -> Condition:

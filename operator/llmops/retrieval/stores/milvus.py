@@ -4,6 +4,7 @@ properties of its collection (descriptions do not survive a restart of Milvus Li
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,7 @@ from llmops.retrieval.stores.base import (
     patiently,
 )
 from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, expression, seen_by
+from llmops.retrieval.stores.tenants import MARK, TENANT, marked
 from llmops.retrieval.words import words
 
 PROPERTY = "llmops"
@@ -47,6 +49,7 @@ NO_ALIAS = frozenset({100, 1600})
 NOT_TAKEN = frozenset({6, 1100})
 """For an expression or a parameter that it does not take: Lite's, and Milvus's."""
 NAMES = 5000  # rows a page where no vector or text is asked for: Milvus Lite looks at all rows for each page
+STANDS_STILL = 600.0
 FIELDS = ["text", "document", "metadata"]
 
 
@@ -96,7 +99,7 @@ class MilvusStore:
 
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix = alias, prefix
-        self._more: dict[str, tuple[str, bool]] = {}  # by collection: see _columns
+        self._more: dict[str, tuple[Mapping[str, Any], bool]] = {}  # by collection: see _columns
         self.client = patiently(lambda: _connected(where), patience)
 
     def generations(self) -> list[Generation]:
@@ -122,8 +125,10 @@ class MilvusStore:
         schema.add_field("metadata", DataType.JSON)
         if told.get(SEEN_BY):
             schema.add_field(SEEN_BY, DataType.VARCHAR, max_length=2 * SEEN_BY_BYTES)
+        if told.get(TENANT):
+            schema.add_field(TENANT, DataType.VARCHAR, max_length=MARK, is_partition_key=True)
         wanted = self.client.prepare_index_params()
-        self._more[collection] = (str(told.get(SEEN_BY) or ""), index.keyword)
+        self._more[collection] = (told, index.keyword)
         if index.keyword:
             keyword.add(self.client, schema, wanted)
         given = dict(index.parameters)
@@ -137,27 +142,33 @@ class MilvusStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
-        field, by_words = self._columns(collection)
+        told, by_words = self._columns(collection)
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
                 "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
-                **({SEEN_BY: seen_by(one.metadata.get(field))} if field else {}),
+                **({SEEN_BY: seen_by(one.metadata.get(told[SEEN_BY]))} if told.get(SEEN_BY) else {}),
+                **({TENANT: marked(one.metadata, told[TENANT])} if told.get(TENANT) else {}),
             }
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
         if by_words:
             rows = [{**row, keyword.WORDS: words(one.text)} for row, one in zip(rows, passages, strict=True)]
-        write = self.client.upsert if again else self.client.insert
+        # Milvus 2.3.5 puts what is upserted into any partition, where no search within a tenant finds it
+        apart = again and bool(told.get(TENANT))
+        write = self.client.upsert if again and not apart else self.client.insert
         for at in range(0, len(rows), PAGE):
+            if apart:
+                gone = _listed([one.id for one in passages[at : at + PAGE]])
+                self.client.delete(collection, filter=f"id in {gone}")
             write(collection, rows[at : at + PAGE])
 
-    def _columns(self, collection: str) -> tuple[str, bool]:
-        """Which metadata field has groups in a column of their own, and whether words have one; asked once, since a
-        collection keeps the columns that it was made with."""
+    def _columns(self, collection: str) -> tuple[Mapping[str, Any], bool]:
+        """What was told of a collection, of which only the fields that have columns of their own are wanted, and
+        whether words have one; asked once, since a collection keeps the columns that it was made with."""
         if collection not in self._more:
             described = self.client.describe_collection(collection)
-            self._more[collection] = (str(_told_in(described).get(SEEN_BY) or ""), keyword.has(described))
+            self._more[collection] = (_told_in(described), keyword.has(described))
         return self._more[collection]
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
@@ -177,7 +188,7 @@ class MilvusStore:
         found: dict[str, np.ndarray[Any, Any]] = {}
         for at in range(0, len(ids), PAGE):
             # not `ids=`: the client puts single quotes around each, and names have some
-            some = json.dumps(list(ids[at : at + PAGE]), ensure_ascii=False)
+            some = _listed(ids[at : at + PAGE])
             rows = self.client.query(
                 collection, filter=f"id in {some}", output_fields=["id", "vector"], consistency_level="Strong"
             )
@@ -219,8 +230,20 @@ class MilvusStore:
         """Until it is loaded anew, a search of fresh rows goes through them one by one, and every recall measured is a
         false 1.0."""
         self.client.flush(collection)
+        self._indexed(collection)
         self.client.release_collection(collection)
         patiently(lambda: self.client.load_collection(collection), STARTING)  # Milvus Lite may still write its file
+
+    def _indexed(self, collection: str) -> None:
+        """A real Milvus indexes in the background; what it has not come to is searched through a makeshift index, which
+        finds half of the nearest whatever ef is. Counted are whole segments, so it may stand still for minutes."""
+        before, since = -1, time.monotonic()
+        while left := int(self.client.describe_index(collection, "vector").get("pending_index_rows") or 0):
+            if left != before:
+                before, since = left, time.monotonic()
+            elif time.monotonic() - since > STANDS_STILL:
+                return  # measured as it is: a gate says so
+            time.sleep(0.5)
 
     def loaded(self, collection: str) -> None:
         self.client.load_collection(collection)
@@ -256,6 +279,10 @@ def _told_in(described: Mapping[str, Any]) -> dict[str, Any]:
     properties = described.get("properties") or {}
     found: dict[str, Any] = json.loads(properties.get(PROPERTY) or "{}")
     return found
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return json.dumps(list(ids), ensure_ascii=False)
 
 
 def _connected(where: Where) -> Any:
@@ -318,7 +345,7 @@ class MilvusReader:
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")
-        fields = ["id", "text", "document", "hash"]
+        fields = ["id", "text", "document", "hash", "metadata"]
         with _in_our_words():
             found = await self._client.query(collection, filter=within, output_fields=fields, limit=limit)
         return [Row(*(one[name] for name in fields)) for one in found]

@@ -34,6 +34,7 @@ from llmops.retrieval.stores.base import (
     patiently,
 )
 from llmops.retrieval.stores.base import Row as Hashed
+from llmops.retrieval.stores.tenants import TENANT
 
 Row = tuple[Any, ...]
 
@@ -103,7 +104,9 @@ class PgVectorStore:
         made = {"type": index.type, "metric": index.metric, "parameters": dict(index.parameters)}
         index_of_it = statements.index(collection, made, dimensions)
         with _in_our_words(), self._connection.transaction():
-            self._ask(statements.table(collection, dimensions))
+            self._ask(statements.table(collection, dimensions, bool(told.get(TENANT))))
+            if told.get(TENANT):
+                self._ask(statements.of_tenants(collection))
             if (
                 index_of_it
             ):  # its parameters are looked at before anything is embedded; it is built when all rows are in
@@ -115,9 +118,10 @@ class PgVectorStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
-        rows = [statements.row(one, vector) for one, vector in zip(passages, vectors, strict=True)]
+        tenants = self._told(collection).get(TENANT, "")
+        rows = [statements.row(one, vector, tenants) for one, vector in zip(passages, vectors, strict=True)]
         with _in_our_words(), self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.executemany(statements.insert(collection, again), rows)
+            cursor.executemany(statements.insert(collection, again, bool(tenants)), rows)
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
         for page in self._pages(collection, "id", "hash"):
@@ -156,6 +160,8 @@ class PgVectorStore:
     def settle(self, collection: str) -> None:
         """Over all rows at once an index is built faster than row by row, and finds more. Then the planner is told what
         there is, without which it may not use it."""
+        if self._told(collection).get(TENANT):
+            self._ask(statements.together(collection))
         if statement := statements.index(collection, self._made(collection)):
             self._ask(statement)
         self._ask(statements.analyze(collection))
@@ -174,11 +180,10 @@ class PgVectorStore:
         return [(row[0], row[2]) for row in _nearest_first(rows)]
 
     def _made(self, collection: str) -> dict[str, Any]:
-        rows = self._ask(statements.MADE, collection)
-        if not rows:
-            raise Away(f"there is no collection {collection}")
-        found: dict[str, Any] = rows[0][0]
-        return found
+        return _first(self._ask(statements.MADE, collection), collection)
+
+    def _told(self, collection: str) -> dict[str, Any]:
+        return _first(self._ask(statements.TOLD, collection), collection)
 
     def point(self, generation: Generation) -> None:
         self._ask(statements.POINT, self.alias, generation.collection)
@@ -208,6 +213,13 @@ def _opened(where: Where) -> psycopg.Connection[Row]:
     if tuple(int(one) for one in version.split(".")[:2]) < (0, 8):
         raise Unfit(f"{TOO_OLD}: it has {version}")
     return connection
+
+
+def _first(rows: list[Row], collection: str) -> dict[str, Any]:
+    if not rows:
+        raise Away(f"there is no collection {collection}")
+    found: dict[str, Any] = rows[0][0]
+    return found
 
 
 def _nearest_first(rows: list[Row]) -> list[Row]:
@@ -259,11 +271,7 @@ class PgVectorReader:
 
     async def told(self, collection: str) -> dict[str, Any]:
         with _in_our_words():
-            rows = await self._ask(statements.TOLD, collection)
-        if not rows:
-            raise Away(f"there is no collection {collection}")
-        found: dict[str, Any] = rows[0][0]
-        return found
+            return _first(await self._ask(statements.TOLD, collection), collection)
 
     async def collections(self, prefix: str) -> list[str]:
         with _in_our_words():
@@ -282,7 +290,7 @@ class PgVectorReader:
                 await one.execute(statements.SETTINGS, statements.settings(asked))
                 rows = await (await one.execute(statement, given)).fetchall()
                 # the scan of the index may have given up
-                if (asked.filter or asked.only) and len(rows) < asked.top_k:
+                if (asked.filter or asked.within) and len(rows) < asked.top_k:
                     await one.execute(statements.EXACTLY)
                     rows = await (await one.execute(statement, given)).fetchall()
         return [_found(row, asked.metric) for row in _nearest_first(rows)]

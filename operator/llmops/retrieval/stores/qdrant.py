@@ -39,15 +39,18 @@ from llmops.retrieval.stores.base import (
     patiently,
 )
 from llmops.retrieval.stores.conditions import HAS, conditions
+from llmops.retrieval.stores.tenants import TENANT, marked
 
 PROPERTY = "llmops"
 METRICS = {"Cosine": "Cosine", "L2": "Euclid", "IP": "Dot"}
 PARAMETERS = {"M": "m", "efConstruction": "ef_construct"}
 FILTERED = {"id": "keyword", "document": "keyword", "source": "keyword", HAS: "keyword", "place": "integer"}
 """A server in strict mode takes no filter over what has no index."""
+OF_TENANTS = {"type": "keyword", "is_tenant": True}
+"""Each tenant's points lie together, and have links among themselves."""
 DIGITS = 12  # of a hash that are its place: a text cannot be asked for by a range
 FIELDS = ["id", "text", "document", "metadata"]
-OF_ROWS = ["id", "text", "document", "hash"]
+OF_ROWS = ["id", "text", "document", "hash", "metadata"]
 BODY = 8 << 20  # bytes of one request; a server takes 32 MiB unless told otherwise
 STILL = 3  # looks at an index that has not changed
 
@@ -91,8 +94,8 @@ ALIASES: Request = ("GET", "/aliases", None)
 
 def _query(collection: str, asked: Asked) -> Request:
     body: dict[str, Any] = {"query": list(asked.vector), "limit": asked.top_k, "with_payload": FIELDS}
-    if asked.filter or asked.only:
-        body["filter"] = conditions(asked.filter, asked.only)
+    if asked.filter or asked.within:
+        body["filter"] = conditions(asked.filter, asked.only, asked.tenant)
     if "ef" in asked.search:
         body["params"] = {"hnsw_ef": max(asked.search["ef"], asked.top_k)}
     return "POST", _of(collection, "/points/query"), body
@@ -163,7 +166,8 @@ class QdrantStore:
             "metadata": _metadata(told),
         }
         self._ask(("PUT", _of(collection), body))
-        for field, kind in FILTERED.items():
+        indexed: dict[str, Any] = {**FILTERED, **({TENANT: OF_TENANTS} if told.get(TENANT) else {})}
+        for field, kind in indexed.items():
             self._ask(("PUT", _of(collection, "/index?wait=true"), {"field_name": field, "field_schema": kind}))
         return Generation(collection, told)
 
@@ -171,7 +175,8 @@ class QdrantStore:
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
         """A point's number is made of its passage's id, so that the same is never there twice."""
-        points = (_point(one, vector) for one, vector in zip(passages, vectors, strict=True))
+        field = self._generation(collection).told.get(TENANT, "")
+        points = (_point(one, vector, field) for one, vector in zip(passages, vectors, strict=True))
         for body in _bodies(points):
             self._ask(("PUT", _of(collection, "/points?wait=true"), body))
 
@@ -280,12 +285,13 @@ def _place(hash_: str) -> int:
     return int(hash_[:DIGITS].ljust(DIGITS, "0"), 16)
 
 
-def _point(one: Passage, vector: Sequence[float]) -> bytes:
+def _point(one: Passage, vector: Sequence[float], tenants: str = "") -> bytes:
     return orjson.dumps({
         "id": _number(one.id), "vector": [*map(float, vector)],
         "payload": {"id": one.id, "document": one.document, "source": one.source, "hash": one.hash,
                     "text": kept_text(one.text), "metadata": dict(one.metadata), "place": _place(one.hash),
-                    HAS: [name for name, value in one.metadata.items() if value is not None]},
+                    HAS: [name for name, value in one.metadata.items() if value is not None],
+                    **({TENANT: marked(one.metadata, tenants)} if tenants else {})},
     })  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.retrieval.stores import fence
 from llmops.retrieval.stores.base import SEEN_BY, Asked, Restriction
+from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 SEEN_BY_BYTES = 16_000
 """Of the column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row with the vectors, 0.8 s
@@ -16,10 +17,12 @@ of 6000 rows."""
 
 def expression(asked: Asked) -> str:
     """What Milvus is asked to filter by: the user's filter, within what may be found at all."""
-    if asked.only is None:
+    if not asked.within:
         return asked.filter
-    may = _may_be_found(asked.only)
-    return f"({may}) and ({fence.whole(asked.filter)})" if asked.filter.strip() else may
+    ours = [_of_tenant(asked.tenant)] if asked.tenant else []
+    ours += [_may_be_found(asked.only)] if asked.only else []
+    theirs = [fence.whole(asked.filter)] if asked.filter.strip() else []
+    return " and ".join(f"({one})" for one in ours + theirs)
 
 
 def seen_by(given: Any) -> str:
@@ -31,6 +34,13 @@ def seen_by(given: Any) -> str:
     names = [one for one in listed if isinstance(one, str) and re.fullmatch(r"\*|[-A-Za-z0-9_./]{1,127}", one)]
     whole = "|".join(["", *names, ""])[:SEEN_BY_BYTES]
     return whole[: whole.rindex("|") + 1].replace("_", "~") or "|"
+
+
+def _of_tenant(tenant: Tenant) -> str:
+    """Of a partition's key Milvus makes out which partition to search only where it stands first, and alone."""
+    if tenant.column:
+        return f'{TENANT} == "{tenant.mark}"'
+    return f'metadata["{tenant.field}"] == {json.dumps(tenant.name, ensure_ascii=False)}'
 
 
 def _may_be_found(only: Restriction) -> str:

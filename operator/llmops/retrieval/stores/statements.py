@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import PAGE, TAKES, Asked, Restriction, Unfit
 from llmops.retrieval.stores.filters import Test, Tree, parse
+from llmops.retrieval.stores.tenants import Tenant, marked
 
 Statement = LiteralString | sql.Composed
 
@@ -71,12 +72,30 @@ def _index_named(collection: str) -> sql.Identifier:
     return sql.Identifier(f"llmops_{hashlib.sha256(collection.encode()).hexdigest()[:40]}")
 
 
-def table(collection: str, dimensions: int) -> Statement:
+def _tenants_named(collection: str) -> sql.Identifier:
+    return sql.Identifier(f"llmops_t_{hashlib.sha256(collection.encode()).hexdigest()[:40]}")
+
+
+def table(collection: str, dimensions: int, tenants: bool = False) -> Statement:
+    """`tenants`: with a last column that has whose each row is."""
     return sql.SQL(
         'CREATE TABLE {} (id text COLLATE "C" PRIMARY KEY, document text COLLATE "C" NOT NULL, '
         'source text COLLATE "C" NOT NULL, hash text COLLATE "C" NOT NULL, text text COLLATE "C" NOT NULL, '
-        "metadata jsonb NOT NULL, vector vector({}) NOT NULL)"
-    ).format(_named(collection), sql.Literal(dimensions))
+        "metadata jsonb NOT NULL, vector vector({}) NOT NULL{})"
+    ).format(
+        _named(collection), sql.Literal(dimensions),
+        sql.SQL(', tenant text COLLATE "C" NOT NULL') if tenants else sql.SQL(""),
+    )  # fmt: skip
+
+
+def of_tenants(collection: str) -> Statement:
+    """By it a small tenant's rows are found without the vectors' index, and all compared."""
+    return sql.SQL("CREATE INDEX {} ON {} (tenant)").format(_tenants_named(collection), _named(collection))
+
+
+def together(collection: str) -> Statement:
+    """The rows of a tenant on neighbouring pages."""
+    return sql.SQL("CLUSTER {} USING {}").format(_named(collection), _tenants_named(collection))
 
 
 def index(collection: str, made: Mapping[str, Any], dimensions: int = 0) -> Statement | None:
@@ -107,17 +126,19 @@ def drop_index(collection: str) -> Statement:
     return sql.SQL("DROP INDEX {}").format(_index_named(collection))
 
 
-def insert(collection: str, again: bool) -> Statement:
-    names = ("document", "source", "hash", "text", "metadata", "vector")
+def insert(collection: str, again: bool, tenants: bool = False) -> Statement:
+    names = ("document", "source", "hash", "text", "metadata", "vector", *(["tenant"] if tenants else []))
     news = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
     there = sql.SQL(" ON CONFLICT (id) DO UPDATE SET ") + news if again else sql.SQL("")
-    return sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s, %s, %s, %s){}").format(_named(collection), there)
+    places = sql.SQL(", ").join([sql.Placeholder()] * (1 + len(names)))
+    return sql.SQL("INSERT INTO {} VALUES ({}){}").format(_named(collection), places, there)
 
 
-def row(one: Passage, vector: Sequence[float]) -> tuple[Any, ...]:
-    """For `insert`."""
+def row(one: Passage, vector: Sequence[float], tenants: str = "") -> tuple[Any, ...]:
+    """For `insert`; `tenants` is the metadata field that they are named in, where there are any."""
     texts = (one.id, one.document, one.source, one.hash, kept_text(one.text))
-    return (*map(_clean, texts), jsonb(one.metadata), numbers(vector))
+    whose = [marked(one.metadata, tenants)] if tenants else []
+    return (*map(_clean, texts), jsonb(one.metadata), numbers(vector), *whose)
 
 
 def page(collection: str, *fields: str) -> Statement:
@@ -136,7 +157,8 @@ def of_ids(collection: str) -> Statement:
 def of_hashes(collection: str) -> Statement:
     """Some rows with a hash from one and below another, which may be empty."""
     return sql.SQL(
-        "SELECT id, text, document, hash FROM {} WHERE hash >= %s AND (%s = '' OR hash < %s) ORDER BY hash LIMIT %s"
+        "SELECT id, text, document, hash, metadata FROM {} "
+        "WHERE hash >= %s AND (%s = '' OR hash < %s) ORDER BY hash LIMIT %s"
     ).format(_named(collection))
 
 
@@ -157,6 +179,9 @@ def search(collection: str, asked: Asked) -> tuple[Statement, list[Any]]:
     if asked.only is not None:
         may, names = _may_be_found(asked.only)
         kept, given = f"({may}) AND ({kept})", [*names, *given]
+    if asked.tenant is not None:
+        whose, values = _of_tenant(asked.tenant)
+        kept, given = f"({whose}) AND ({kept})", [*values, *given]
     statement = sql.SQL(
         "SELECT id, vector {} %s::vector AS distance, document, text, metadata FROM {} WHERE {} "
         "ORDER BY distance LIMIT %s"
@@ -229,6 +254,10 @@ def _of_metadata(test: Test) -> tuple[str, list[Any]]:
         return f"CASE jsonb_typeof({KEY}) WHEN 'string' THEN {text} END", [path, path, _clean(value)]
     number = f"metadata #> %s {COMPARED[is_]}"
     return f"CASE jsonb_typeof({KEY}) WHEN 'number' THEN {number} END", [path, path, jsonb(value)]
+
+
+def _of_tenant(tenant: Tenant) -> tuple[LiteralString, list[Any]]:
+    return ("tenant = %s", [tenant.mark]) if tenant.column else (f"{KEY} = %s", [[tenant.field], jsonb(tenant.name)])
 
 
 def _may_be_found(only: Restriction) -> tuple[str, list[Any]]:

@@ -45,10 +45,11 @@ async def search(reader: Reader, rows: int, collection: str, asked: Asked) -> li
 
 
 def first(asked: Asked, rows: int) -> Asked:
-    """How it is asked at first; within permissions, which hold for all of a caller's searches, wider at once."""
+    """How it is asked at first; within permissions or a tenant, which hold for all of a caller's searches, wider at
+    once."""
     if not _starves(asked) or not MOST.keys() & asked.search.keys():
         return asked
-    search = _more(asked, rows) if asked.only else asked.search
+    search = _more(asked, rows) if asked.within else asked.search
     return replace(asked, top_k=max(asked.top_k, min(MARGIN * asked.top_k, ROOM)), search=search)
 
 
@@ -68,4 +69,4 @@ def _more(asked: Asked, rows: int) -> dict[str, int]:
 
 def _starves(asked: Asked) -> bool:
     """By words everything is looked at anyway."""
-    return (bool(asked.filter) or asked.only is not None) and not asked.words
+    return (bool(asked.filter) or asked.within) and not asked.words
