@@ -10,12 +10,12 @@ from llmops.kube.resources import Object
 from llmops.retrieval import abroad
 from llmops.retrieval import work as works
 from llmops.retrieval.engines import credentials, database
-from llmops.retrieval.pods import RESTRICTED, RESTRICTED_POD, TMP, selector
+from llmops.retrieval.pods import BUILD, RESTRICTED, RESTRICTED_POD, TMP, selector
 from llmops.retrieval.work import Questions, Work
 from llmops.s3 import VARIABLES
 
 PORT = 8080
-SERVER, BUILD = "query", "build"
+SERVER = "query"
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"

@@ -25,12 +25,13 @@ from llmops.kube.resources import (
     Object,
 )
 from llmops.retrieval import outcome
-from llmops.retrieval.children import BUILD, WORK_KEY, server_name
-from llmops.retrieval.engines import ENGINES, database, place, unavailable
+from llmops.retrieval.children import WORK_KEY, server_name
+from llmops.retrieval.engines import ENGINES, database, opener, place, unavailable
+from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Waits
 from llmops.retrieval.estimate import Estimate, limits
 from llmops.retrieval.outcome import Outcome
-from llmops.retrieval.pods import PART
+from llmops.retrieval.pods import BUILD, PART
 from llmops.retrieval.referred import Missing, questions_of
 from llmops.retrieval.services import embedder_of, pricing_of, reranker_of, through_door
 from llmops.retrieval.sources import sources_of
@@ -127,6 +128,7 @@ class Seen:
     turns: Turns = field(default_factory=Turns)
     reranker: RerankWork | Missing | None = None
     through_door: bool = False  # whether the query server asks the door for vectors: of the spec, or of what is kept
+    standing: Standing = NOT_OURS  # what is there of an engine that we run
 
     @property
     def served(self) -> Parts | None:
@@ -161,14 +163,16 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
     pods = cluster.list(POD, key.namespace, labels)
-    old = raw.get("status") or {}
+    old, standing = raw.get("status") or {}, engine.standing(index, cluster.settings, cluster)
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
-        questions, engine.waits(index, cluster), _available(cluster, key.namespace, server_name(index)),
+        questions, opener.told(engine.waits(index, cluster), standing),
+        _available(cluster, key.namespace, server_name(index)),
         await _runs(index, cluster), _building(pods), _out_of_memory(pods), pricing_of(index, cluster), _trouble(pods),
         _pinned(key, cluster), when, reranker_of(index, cluster), through_door(index, cluster),
+        standing,
     )  # fmt: skip
     if not when.due:
         return seen
@@ -209,6 +213,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         mode=spec.query.mode,
         rerank=reranker,
         seen_by=rule.field if rule and spec.engine.mode == "Lite" else "",
+        after=_last(index),
     )
     return replace(work, ask_above=_ask_above(seen, work.parts.key))
 
@@ -222,11 +227,18 @@ def _ask_above(seen: Seen, key: str) -> dict[str, int]:
     return limits(asked.passages, asked.cost, seen.pricing)
 
 
+def _last(index: VectorIndex) -> int:
+    """The highest number that a generation had: no other gets it, though the engine may have forgotten that one."""
+    told = index.status.generation if index.status else None
+    return max([told.active or 0, *told.kept]) if told else 0
+
+
 def _look(seen: Seen, source: SourceWork) -> str:
-    """What makes the Job look again: a turn of the schedule where no event tells of a change, or a person's retry."""
+    """What makes the Job look again: a turn of the schedule where no event tells of a change, a person's retry, or an
+    engine that went back to what it was, in which not all is that was built."""
     waits = bool(source.kind) or not seen.index.spec.refresh.on_source_change
     retry = (seen.raw["metadata"].get("annotations") or {}).get(names.RETRY, "")
-    return " ".join(one for one in (seen.turns.now if waits else "", retry) if one)
+    return " ".join(one for one in (seen.turns.now if waits else "", retry, seen.standing.restored) if one)
 
 
 _PARAMETERS: dict[str, dict[str, int]] = {

@@ -128,6 +128,7 @@ class Work:
     rerank: RerankWork | None = None
     ask_above: Mapping[str, int] = field(default_factory=dict)  # passages, tokens: more are not embedded unapproved
     seen_by: str = ""  # the metadata field that is to stand in a column too, where permissions are searched by one
+    after: int = 0  # the highest number that a generation had, by the index's status
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
 
     @property
