@@ -6,6 +6,8 @@ import pytest
 from tests.e2e.test_vectorindex import (
     QUESTION,
     client,
+    config_map,
+    documents,
     given,
     index,
     ready,
@@ -19,10 +21,34 @@ from tests.e2e.test_vectorindex import (
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import NETWORK_POLICY, POD, SERVICE, VECTOR_INDEX
+from llmops.kube.resources import CONFIG_MAP, NETWORK_POLICY, POD, SERVICE, VECTOR_INDEX
 
 pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
+
+
+SAME = "docker.io/llmops/milvus:dev"  # the image that runs, by another name: for an index it is another image
+
+
+async def its_image_changes_and_comes_back(client: Client, world: Cluster, namespace: str) -> None:
+    """What the first image wrote is saved, then put back; what the second one wrote besides is built again."""
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"engine": {"image": SAME}}})
+    saved = "what image llmops/milvus:dev wrote until"
+    await until(lambda: saved in said(world, namespace, "EngineReady")[1] and ready(world, namespace), 120)
+    await until_found(world, namespace, QUESTION, "faq/q001#0")
+    more = [{"id": "snow", "text": "Snow shoes are rented out for nine euros a day."}]
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents(more)))
+    await until_found(world, namespace, "Can I rent snow shoes?", "faq/snow#0")
+    await until(lambda: ready(world, namespace) and status(world, namespace)["rows"] == 101)
+    grown = status(world, namespace)["generation"]["active"]
+
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"engine": {"image": None}}})
+    await until(lambda: status(world, namespace)["generation"]["active"] > grown and ready(world, namespace), 120)
+    assert "1 of 101 passages were embedded" in said(world, namespace, "Built")[1]  # the others are of the backup
+    assert said(world, namespace, "EngineReady")[1] == "the vector database answers"
+    await until_found(world, namespace, "Can I rent snow shoes?", "faq/snow#0")
+    await client.apply(CONFIG_MAP, config_map(namespace, "faq", documents()))
+    await until(lambda: ready(world, namespace) and status(world, namespace)["rows"] == 100)
 
 
 async def test_the_real_server_is_built_on_searched_lost_and_searched_again(
@@ -44,6 +70,8 @@ async def test_the_real_server_is_built_on_searched_lost_and_searched_again(
     await until(lambda: ready(world, namespace), 180)
     await until_found(world, namespace, QUESTION, "faq/q001#0")
     assert status(world, namespace)["generation"]["active"] == first["generation"]["active"]
+
+    await its_image_changes_and_comes_back(client, world, namespace)
 
     # another index asks the same server by its address, as it would somebody else's
     service = world.get(SERVICE, namespace, "faq-index-milvus")

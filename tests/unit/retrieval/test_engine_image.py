@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,14 @@ from tests.unit.retrieval.test_index_plan import NOW, condition, message
 from llmops.api import Settings
 from llmops.kube.resources import Object, Resource
 from llmops.retrieval.engines import ENGINES, opener
+from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import State, plan
+from llmops.retrieval.space import Space
 from llmops.retrieval.status import status
+from llmops.retrieval.stores.base import Generation
 from llmops.retrieval.volume import REFUSED
+from llmops.retrieval.work import Work
 
 OLD, NEW = "milvusdb/milvus:v1", "milvusdb/milvus:v2"
 NAME = "faq-index-milvus"
@@ -272,6 +277,16 @@ def test_where_nobody_knows_the_image_of_before_the_refused_one_waits_and_says_w
     assert "--without-backup" in world.arguments
 
 
+def test_a_refused_image_that_found_room_by_itself_is_refused_no_more() -> None:
+    world = World(wanted=NEW)
+    world.turn()
+    world.refuses(was="")
+    again(world)
+    world.runs(restored="", backup=None)  # the kubelet tries it again and again
+    again(world)
+    assert condition(world.status, "EngineReady") == condition(world.status, "Ready") == "True"
+
+
 def test_data_that_went_back_are_looked_at_and_what_is_missing_is_built_from_what_is_there() -> None:
     world = running()
     before = work_of(world.seen())
@@ -308,8 +323,7 @@ def finished_before(_: Any, world: World) -> Any:
 
 def allowed(world: World) -> Any:
     """Whom the engine's NetworkPolicy lets in."""
-    (policy,) = [one for one in plan(world.seen()).children
-                 if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", NAME)]  # fmt: skip
+    (policy,) = [one for one in world.objects if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", NAME)]
     return policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"].get("llmops.dev/part")
 
 
@@ -319,10 +333,9 @@ def test_who_might_see_a_passage_then_does_not_find_it_now(permissions: Any) -> 
     assert allowed(world) is None
     before = finished(world.seen())
     world.runs(restored="r1", backup=None)
-    assert allowed(world) == ("build" if permissions else None)
     world.turn(runs=(before,))
+    assert allowed(world) == ("build" if permissions else None)
     assert condition(world.status, "Available") == ("False" if permissions else "True")
-    again(world)
     again(world)
     assert (allowed(world), condition(world.status, "Available")) == (None, "True")
 
@@ -333,7 +346,18 @@ def test_a_generation_gets_no_number_that_another_had_though_the_engine_has_forg
     world.status["generation"]["kept"] = [3, 7]
     assert work_of(world.seen()).after == 7
     before = replace(work_of(world.seen()), after=0)
-    assert before.parts == work_of(world.seen()).parts
+    assert before.parts == work_of(world.seen()).parts  # which costs nothing
+    assert [begun(replace(before, after=after)) for after in (0, 7)] == [3, 8]
+
+
+def begun(work: Work) -> int:
+    """The number of a generation that is begun where two are there."""
+    told = {"complete": True, "identity": "of another content"}
+    there = [Generation(f"faq__g{at}", {**told, "generation": at}) for at in (1, 2)]
+    store = SimpleNamespace(generations=lambda: there, create=lambda name, _, __, told: Generation(name, told))
+    nothing: Any = None
+    making = Making(work, {}, Space(((1.0,),)), nothing, store, nothing, nothing, nothing)  # type: ignore[arg-type]
+    return making._begun()[0].number
 
 
 def test_an_unfinished_engine_of_another_mode_knows_nothing_of_this_ones_data() -> None:

@@ -170,8 +170,15 @@ def test_an_older_backup_goes_first_only_where_that_is_needed_and_enough(
         open_for(C, root)
     assert [image for image, _ in saved(root)] == [A]
     fills(monkeypatch, backup.MARGIN + 10_000)
+    copy, there = backup._copy, []
+
+    def copied(*given: Any) -> None:
+        there.extend(saved(root))
+        copy(*given)
+
+    monkeypatch.setattr(backup, "_copy", copied)
     open_for(C, root)
-    assert saved(root) == [(B, NEW)]
+    assert (there, saved(root)) == ([], [(B, NEW)])
 
 
 def test_what_changed_on_the_disk_since_it_was_saved_is_not_put_back(root: Path) -> None:
