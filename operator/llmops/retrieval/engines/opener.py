@@ -164,7 +164,7 @@ def _fails(state: Object, said: Mapping[str, Any]) -> str:
     waiting, ended = state.get("waiting") or {}, state["ended"]
     if waiting.get("reason", "PodInitializing") not in ("PodInitializing", "ContainerCreating", "CrashLoopBackOff"):
         return f"its volume cannot be looked at: {waiting['reason']}: {waiting.get('message', '')}"
-    if not ended.get("exitCode"):
+    if not ended.get("exitCode") or "running" in state:
         return ""
     words = said.get("refused") or said.get("failed")
     return words or f"its volume cannot be looked at: {str(ended.get('message') or ended.get('reason'))[-600:]}"
