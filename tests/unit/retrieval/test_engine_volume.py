@@ -105,6 +105,17 @@ def test_of_several_changes_one_backup_is_kept_that_of_the_image_before(root: Pa
     assert len(list((root / ".llmops/backups").iterdir())) == 1
 
 
+def test_a_clock_that_goes_backwards_does_not_make_the_older_backup_the_newer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_make_room", lambda *_: None)
+    for image, now in ((B, 1000.0), (C, 900.0), (A, 800.0)):
+        monkeypatch.setattr(backup.time, "time", lambda now=now: now)
+        open_for(image, root)
+        put(root, NEW)
+    assert [image for image, _ in saved(root)] == [C]
+
+
 def test_data_of_which_nobody_knows_who_wrote_them_are_saved_too(tmp_path: Path) -> None:
     put(tmp_path, OLD)
     open_for(B, tmp_path)
@@ -172,9 +183,9 @@ def test_an_older_backup_goes_first_only_where_that_is_needed_and_enough(
     fills(monkeypatch, backup.MARGIN + 10_000)
     copy, there = backup._copy, []
 
-    def copied(*given: Any) -> None:
+    def copied(*given: Any) -> int:
         there.extend(saved(root))
-        copy(*given)
+        return copy(*given)
 
     monkeypatch.setattr(backup, "_copy", copied)
     open_for(C, root)

@@ -6,13 +6,13 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmops.retrieval.volume.files import OURS, Refused, data, read, remove, sync, write
 
@@ -25,9 +25,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Backup:
-    """What `image` wrote until `at`; `files` by their path: size and SHA-256."""
+    """What `image` wrote until `at`; `files` by their path: size and SHA-256. By its number it is newer than another:
+    the clock may be another node's."""
 
     folder: Path
+    number: int
     image: str
     at: float
     files: Mapping[str, tuple[int, str]]
@@ -45,12 +47,13 @@ def backups(root: Path) -> list[Backup]:
     """Those that are whole, the newest first."""
     folder = root / OURS / "backups"
     told = [(one, read(one / ABOUT)) for one in (folder.iterdir() if folder.exists() else ())]
-    found = [
-        Backup(one, about["image"], about["at"], {name: (size, sha) for name, (size, sha) in about["files"].items()})
-        for one, about in told
-        if about is not None
-    ]
-    return sorted(found, key=lambda one: one.at, reverse=True)
+    found = [_backup(one, about) for one, about in told if about is not None]
+    return sorted(found, key=lambda one: one.number, reverse=True)
+
+
+def _backup(folder: Path, about: Mapping[str, Any]) -> Backup:
+    files = {name: (size, sha256) for name, (size, sha256) in about["files"].items()}
+    return Backup(folder, about["number"], about["image"], about["at"], files)
 
 
 def make(root: Path, image: str, wanted: str) -> None:
@@ -60,7 +63,7 @@ def make(root: Path, image: str, wanted: str) -> None:
     size = sum(one for one, _ in before.values())
     _make_room(root, size + PAGE * len(before), image, wanted)
     try:
-        _copy(root, ours / "copying", image)
+        number = _copy(root, ours / "copying", image)
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -70,17 +73,20 @@ def make(root: Path, image: str, wanted: str) -> None:
         raise OSError("it was written to while it was copied: it is tried again")
     (ours / "backups").mkdir(exist_ok=True)
     name = re.sub("[^A-Za-z0-9.]+", "-", image or "unknown")[-80:]
-    (ours / "copying").rename(ours / "backups" / f"{name}-{secrets.token_hex(3)}")
+    (ours / "copying").rename(ours / "backups" / f"{name}-{number}")
     sync(ours / "backups")
     sync(ours)
 
 
-def _copy(root: Path, copying: Path, image: str) -> None:
+def _copy(root: Path, copying: Path, image: str) -> int:
     (copying / "data").mkdir(parents=True)
     copied = {str(one.relative_to(root)): _copied(one, root, copying / "data") for one in _every(data(root))}
     files = {name: told for name, told in copied.items() if told is not None}
-    write(copying / ABOUT, {"image": image, "at": time.time(), "files": files})
-    verify(Backup(copying, image, 0.0, files))
+    about = {"number": max((one.number for one in backups(root)), default=0) + 1, "image": image, "at": time.time()}
+    write(copying / ABOUT, {**about, "files": files})
+    made = _backup(copying, {**about, "files": files})
+    verify(made)
+    return made.number
 
 
 def verify(backup: Backup) -> None:
