@@ -30,6 +30,7 @@ def _play() -> acts.Show:
     acts.ask(show)
     act(3, "Knowledge, measured before it is served")
     acts.index(show)
+    acts.worse_index(show)
     act(4, "The first release")
     acts.first_release(show)
     act(5, "A better prompt is evaluated, taken to a few users, promoted")

@@ -95,6 +95,29 @@ def index(show: Show) -> None:
         raise StageError("the rendered prompt does not carry the passage about the lamp")
 
 
+def worse_index(_: Show) -> None:
+    """An index that misses what is there: its gate stops it, and going back costs nothing."""
+    (before,) = (one for one in load("index.yaml") if one["kind"] == "VectorIndex")
+    sparse = copy.deepcopy(before)
+    sparse["spec"]["index"]["parameters"] = {"M": 2, "efConstruction": 4}
+    served = get("vectorindex", "faq")["status"]["generation"]["active"]
+    apply(sparse)
+
+    def stopped() -> Object | None:
+        seen = get("vectorindex", "faq")
+        return seen if condition(seen, "GatesPassed")["status"] == "False" else None
+
+    seen: Object = until("the worse index stopped", stopped, 120, lambda: str(get("vectorindex", "faq")["status"]))
+    tell("applied", "the same index with 2 links a vector instead of 16, to save memory")
+    tell("evidence", condition(seen, "GatesPassed")["message"].split("; ")[0])
+    if (still := seen["status"]["generation"]["active"]) != served:
+        raise StageError(f"generation {still} is served, and {served} should still be")
+    apply(before)
+    until_true("vectorindex", "faq", timeout=60)
+    after = get("vectorindex", "faq")["status"]["generation"]["active"]
+    tell("happened", f"stopped before anyone was served; generation {served} answered all along, and now it is {after}")
+
+
 def first_release(_: Show) -> None:
     apply(*load("evaluation.yaml"), *load("release.yaml"))
     release = _until_phase({"Released"}, "1.0.0", timeout=180)

@@ -208,6 +208,8 @@ def test_a_generation_that_a_release_names_is_never_removed_and_is_searched_besi
         index.documents([*ROWS, newest])
         second = index.build(copy_vectors=True, pinned=(first.generation,))
         assert second.kept == (first.generation, second.generation)
+        status, answer = index.search(question, generation=second.generation)  # not seen yet that it is active
+        assert (status, answer["passages"][0]["id"]) == (200, "faq/new#0")
         until(lambda: index.found(question) == "faq/new#0", 10)
         status, answer = index.search(question, generation=first.generation)
         assert (status, answer["generation"]) == (200, first.generation)

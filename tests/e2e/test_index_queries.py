@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 import subprocess
@@ -10,10 +11,13 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from tests.e2e.asking import Leading, asking
 from tests.e2e.test_index_engine import (
     ROOT,
     ROWS,
@@ -28,6 +32,9 @@ from tests.e2e.test_index_engine import (
     until,
 )
 from tests.unit.gateway.world import KEY, World
+
+from llmops.gateway.snapshot import Retrieval
+from llmops.retrieval.stores import open_reader, where
 
 __all__ = ["milvus_lite"]
 
@@ -185,6 +192,67 @@ async def test_a_thumb_down_at_the_door_is_on_the_list_and_what_an_evaluation_as
     poor = {one["text"]: one["disliked"] for one in get(f"http://127.0.0.1:{served.port}/poor")["questions"]}
     assert poor["Is the lamp waterproof?"] == 1
     assert "Does the moon shine at noon?" not in poor
+
+
+def another(index: Index, *more: str) -> Index:
+    """One more query server of the same index."""
+    made = copy.copy(index)
+    made.port, made.more = free_port(), (*index.more, *more)
+    return made
+
+
+async def test_two_query_servers_that_are_replaced_in_turn_lose_no_question(served: Index) -> None:
+    first, second = (another(served, "--drain-seconds=1.5") for _ in range(2))
+    faq, ends = Retrieval("shop/faq", 1, None, "context", None), {first.port: ExitStack(), second.port: ExitStack()}
+    question = "How do I change my email address?"
+
+    async with World() as door, Leading() as service, aiohttp.ClientSession(raise_for_status=True) as session:
+        url = f"http://127.0.0.1:{service.port}/search"
+        door.point("faq", first, second, kind="VectorIndex", service="faq-index")  # type: ignore[arg-type]
+        door.apply()
+
+        async def begin(one: Index) -> None:
+            await asyncio.to_thread(ends[one.port].enter_context, one.serving())
+            await asyncio.to_thread(until, lambda: one.found(question) is not None, 20)
+            service.ports.append(one.port)
+
+        async def end(one: Index) -> None:
+            ending = asyncio.create_task(asyncio.to_thread(ends[one.port].close))
+            await asyncio.sleep(0.5)  # it is told to end before anybody forgets it
+            service.ports.remove(one.port)
+            await ending
+
+        async def kept_open() -> None:
+            await (await session.post(url, json={"text": question})).read()
+
+        async def opened_anew() -> None:
+            async with aiohttp.request("POST", url, json={"text": question}, raise_for_status=True) as reply:
+                await reply.read()
+
+        async def through_the_door() -> None:
+            assert await door.door.search(faq, question, ())
+
+        try:
+            for one in (first, second):
+                await begin(one)
+            async with asking(kept_open, kept_open, opened_anew, through_the_door) as asked:
+                for one in (first, second):
+                    await end(one)
+                    await begin(one)
+        finally:
+            for stack in ends.values():
+                await asyncio.to_thread(stack.close)
+    assert (asked.failed, asked.answered > 100) == ([], True)
+
+
+async def test_a_generation_that_another_query_server_let_go_of_is_found_without_a_refusal(served: Index) -> None:
+    reader = open_reader(where("Milvus", served.work.engine, ""))
+    collection = await reader.points_to(served.work.alias)
+    for _ in range(5):
+        await reader.release(collection)
+        found = await asyncio.to_thread(served.found, "How do I change my email address?")
+        assert found == "faq/q001#0"
+    await reader.close()
 
 
 def test_a_page_of_passages_is_bounded_and_what_is_wrong_with_it_is_a_sentence(served: Index) -> None:

@@ -24,6 +24,10 @@ def test_an_index_is_measured_before_it_serves_and_a_release_cites_it(show: acts
     acts.index(show)
 
 
+def test_an_index_that_misses_what_is_there_is_stopped_while_the_one_before_serves(show: acts.Show) -> None:
+    acts.worse_index(show)
+
+
 def test_the_first_release_is_decided_by_its_absolute_minimum(show: acts.Show) -> None:
     acts.first_release(show)
 

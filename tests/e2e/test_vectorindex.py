@@ -10,15 +10,32 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.e2e.asking import asking
 from tests.e2e.operate import operating
 from tests.unit.gateway.world import KEY, World
 
 from llmops.api import Settings, VectorIndex
 from llmops.desk.change import annotate
+from llmops.desk.reach import Index
+from llmops.gateway.snapshot import Retrieval
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, POD, PVC, SERVICE, VECTOR_INDEX
+from llmops.kube.errors import ApiError
+from llmops.kube.resources import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    EVAL_JOB,
+    JOB,
+    LLM_SERVICE,
+    PDB,
+    POD,
+    PVC,
+    SERVICE,
+    VECTOR_INDEX,
+)
 from llmops.retrieval.reconcile import CONTROLLER
+from llmops.retrieval.server.poor import merged
 from llmops.serving.reconcile import CONTROLLER as SERVING
 
 pytestmark = pytest.mark.cluster
@@ -139,6 +156,81 @@ async def until_found(cluster: Cluster, namespace: str, text: str, passage: str)
             await asyncio.sleep(0.2)
 
 
+def servers(cluster: Cluster, namespace: str, ready: bool = True) -> dict[str, str]:
+    """The query servers that are there, or that answer, by their pods' names: their addresses."""
+    found = {}
+    for one in cluster.list(POD, namespace, {"llmops.dev/part": "query"}):
+        state = one.get("status") or {}
+        answers = any((each["type"], each["status"]) == ("Ready", "True") for each in state.get("conditions") or [])
+        if not ready or (answers and not one["metadata"].get("deletionTimestamp")):
+            found[one["metadata"]["name"]] = state.get("podIP", "")
+    return found
+
+
+async def evict(client: Client, namespace: str, pod: str) -> None:
+    """As `kubectl drain` does."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    await client.raw(f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", eviction)
+
+
+async def no_question_is_lost_of_two_query_servers(client: Client, world: Cluster, namespace: str) -> None:
+    """All restarted by a rollout, then one evicted, while the door and pods of the namespace ask without a pause."""
+
+    def complete(*gone: str) -> bool:
+        left = servers(world, namespace, ready=False).keys() & set(gone)
+        return not left and len(servers(world, namespace)) == 2 and ready(world, namespace)
+
+    before, jobs = status(world, namespace)["generation"], {one["metadata"]["name"] for one in world.list(JOB)}
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": {"replicas": 2}}})
+    await until(complete, 60)
+    assert world.get(PDB, namespace, "faq-index") is not None
+    service = world.get(SERVICE, namespace, "faq-index")
+    assert service is not None
+    url = f"http://{service['spec']['clusterIP']}:8080/search"
+    reference = Retrieval(f"{namespace}/faq", 1, None, "context", None)
+
+    async with World() as door, aiohttp.ClientSession(raise_for_status=True) as session:
+
+        async def kept_open() -> None:
+            await (await session.post(url, json={"text": QUESTION})).read()
+
+        async def opened_anew() -> None:
+            async with aiohttp.request("POST", url, json={"text": QUESTION}, raise_for_status=True) as reply:
+                await reply.read()
+
+        async def through_the_door() -> None:
+            door.objects["slices"] = world.list(ENDPOINT_SLICE, namespace)
+            door.apply()
+            assert await door.door.search(reference, QUESTION, ())
+
+        async with asking(kept_open, kept_open, opened_anew, through_the_door) as asked:
+            old = servers(world, namespace)
+            again = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}
+            await client.patch(DEPLOYMENT, namespace, "faq-index", {"spec": {"template": again}})
+            await until(lambda: complete(*old), 90)
+            one, other = servers(world, namespace)
+            await evict(client, namespace, one)
+            with pytest.raises(ApiError, match="disruption budget"):
+                await evict(client, namespace, other)
+            await until(lambda: said(world, namespace, "Ready")[1].startswith("1 of 2 query servers is ready"), 10)
+            assert said(world, namespace, "Available")[0] == "True"
+            await until(lambda: complete(one), 60)
+    print(f"{asked.answered} questions were answered, the slowest in {asked.slowest:.2f} s")
+    assert (asked.failed, asked.answered > 500) == ([], True)
+    assert status(world, namespace)["generation"] == before
+    assert {one["metadata"]["name"] for one in world.list(JOB)} == jobs
+
+    # each has heard a part of what users were not helped by
+    for address in servers(world, namespace).values():
+        async with aiohttp.request("POST", f"http://{address}:8080/poor", json={"text": "Do you sell boats?"}) as reply:
+            assert reply.status == 200
+    found = merged((await Index(namespace, "faq").each("/poor")).answers)
+    assert [(one["text"], one["disliked"]) for one in found["questions"]] == [("Do you sell boats?", 2)]
+    assert found["servers"].keys() == servers(world, namespace).keys()
+    await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": {"replicas": 1}}})
+    await until(lambda: world.get(PDB, namespace, "faq-index") is None, 20)
+
+
 async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     client: Client, world: Cluster, namespace: str
 ) -> None:
@@ -205,6 +297,7 @@ async def test_an_index_is_built_gated_followed_and_survives_its_engine(
     await client.create(VECTOR_INDEX, index(namespace))
     await until(lambda: ready(world, namespace))
     assert "0 of 101 passages were embedded" in said(world, namespace, "Built")[1]
+    await no_question_is_lost_of_two_query_servers(client, world, namespace)
 
 
 async def test_what_is_missing_is_named_and_what_is_wrong_in_a_source_too(

@@ -50,6 +50,10 @@ class QuerySettings(Model):
     """By what passages are found. Dense: nearness of vectors. Keyword: their words (BM25). Hybrid: both, by reciprocal
     rank fusion."""
 
+    replicas: Annotated[int, Field(ge=1, le=16)] = 1
+    """Query servers, on different nodes and zones where that can be. With 2 no question is lost when a node is drained,
+    and hardly one when it breaks. One is the default: the vector database of a small index is one pod too, and the
+    gateway asks again for ten seconds."""
     rerank: Rerank | None = None
     """Have the first passages ordered by how well they answer the question."""
     poor_below: Similarity | None = None

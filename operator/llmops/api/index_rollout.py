@@ -89,7 +89,7 @@ class IndexRollout(Model):
     gates: Annotated[list[IndexGate], Field(max_length=8)] = []
     """All must pass."""
     auto_tune_search: bool = False
-    """Raise search.ef until the recall gate passes, or say that it cannot."""
+    """Raise search.ef or search.nprobe until the recall gate passes, or say that it cannot."""
     approve_above: ApproveAbove | None = None
     """Wait for the annotation llmops.dev/approve before more than this is embedded anew."""
     keep_generations: Annotated[int, Field(ge=1, le=10)] = 2

@@ -50,6 +50,12 @@ class S3Source(Model):
 class GitSource(Model):
     """Files in a repository."""
 
+    RULES = (
+        Rule(
+            "!self.url.startsWith('ssh://') || has(self.credentialsSecretRef)",
+            "for ssh:// write a Secret with ssh-privatekey and known_hosts as credentialsSecretRef",
+        ),
+    )
     url: Annotated[
         Uri, matches("(https|ssh)://[^ ]+", "write the repository's address, such as https://host/org/repo.git")
     ]
@@ -59,7 +65,7 @@ class GitSource(Model):
     path: Annotated[str, Field(max_length=1024)] = "/"
     """Where in it."""
     credentials_secret_ref: SecretRef | None = None
-    """A Secret with username and password, or ssh-privatekey."""
+    """A Secret with username and password, or for ssh:// with ssh-privatekey and known_hosts."""
 
 
 class SourceFields(Model):
@@ -133,6 +139,20 @@ class Chunking(Model):
     """Tokens that neighbours share."""
 
 
+# fmt: off
+Language = Literal[
+    "*", "af", "am", "an", "ar", "as", "az", "ba", "be", "bg", "bn", "br", "bs", "ca", "cs", "cy", "da", "de", "dz",
+    "el", "en", "eo", "es", "et", "eu", "fa", "fi", "fo", "fr", "fy", "ga", "gd", "gl", "gu", "ha", "he", "hi", "hr",
+    "ht", "hu", "hy", "id", "ig", "is", "it", "ja", "jv", "ka", "kk", "km", "kn", "ko", "ku", "ky", "la", "lb", "lg",
+    "ln", "lo", "lt", "lv", "mg", "mk", "ml", "mn", "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "om", "or",
+    "pa", "pl", "ps", "pt", "qu", "ro", "ru", "rw", "sa", "se", "si", "sk", "sl", "sn", "so", "sq", "sr", "st", "sv",
+    "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "ug", "uk", "ur", "uz", "vi", "vo", "wa", "xh", "yo", "zh",
+    "zu",
+]
+# fmt: on
+"""The languages of ISO 639-1 that can be told from one another (no is Bokmål), and * for all."""
+
+
 class Cleaning(Model):
     """What is done to documents before they become passages."""
 
@@ -140,6 +160,9 @@ class Cleaning(Model):
     """Put a mark such as [EMAIL] where somebody's e-mail address, phone, card or account number, or a key stands."""
     deduplicate: bool = False
     """Index a text once that stands in several places; the first source, and the first file by name, has it."""
+    languages: Annotated[list[Language], Field(max_length=128)] = []
+    """Take only documents in these languages, such as [en, de], and those of which nobody can tell; ["*"] takes all.
+    With either, each document gets its language as metadata, unless it says it itself; absent, nobody looks."""
 
 
 class Refresh(Model):

@@ -110,7 +110,7 @@ class Reason(_Told):
         "EngineRefused",
         "An image does not open the vector database's volume; the message says why, and what to write.",
     )
-    QUERY_SERVER_STARTING = "QueryServerStarting", "No query server is ready yet."
+    QUERY_SERVER_STARTING = "QueryServerStarting", "Not every query server is ready yet; the message says how many are."
 
     # evaluation
     TEMPLATE = "Template", "The EvalJob has no target: it waits to be filled in by releases."

@@ -64,7 +64,7 @@ class VectorIndexSpec(Model):
         Rule(
             "!(has(self.rollout) && has(self.rollout.autoTuneSearch) && self.rollout.autoTuneSearch)"
             " || has(self.rollout.gates) && self.rollout.gates.exists(g, g.type == 'AnnRecall')",
-            "autoTuneSearch raises ef until the AnnRecall gate passes: add that gate, or remove autoTuneSearch",
+            "autoTuneSearch widens searches until the AnnRecall gate passes: add that gate, or remove autoTuneSearch",
         ),
         Rule(
             "!has(self.query) || self.query.mode == 'Dense' || !has(self.engine)"
@@ -124,8 +124,10 @@ class Generation(Model):
 class CurvePoint(Model):
     """One way to search that was tried."""
 
-    ef: int
-    """How many candidates were looked at."""
+    ef: int | None = None
+    """HNSW: how many candidates were looked at."""
+    nprobe: int | None = None
+    """IVF: how many lists were looked into."""
     recall: Annotated[str, Field(max_length=26)]
     """Of the AnnRecall gate; of several the worst."""
     p95: Annotated[str, Field(max_length=26)]

@@ -1,4 +1,5 @@
-"""An index's query server, or a model, from wherever a kubeconfig is: through the API server's proxy of its Service.
+"""An index's query servers, or a model, from wherever a kubeconfig is: through the API server's proxy of its Service,
+or of each of its pods where all have to be asked.
 
 What goes wrong is said for the person who asked: what is missing, who can give it, and what to type instead. `url`
 stands for a query server that is reached otherwise, such as by `kubectl port-forward`; no cluster is asked then.
@@ -6,17 +7,21 @@ stands for a query server that is reached otherwise, such as by `kubectl port-fo
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 
-from llmops.api import VectorIndex
+from llmops.api import VectorIndex, names
 from llmops.desk.look import condition
 from llmops.desk.objects import Unknown, resource
 from llmops.kube.client import Client
 from llmops.kube.errors import ApiError, Forbidden, Invalid, NotFound
-from llmops.kube.resources import Object
+from llmops.kube.resources import POD, Object
+from llmops.retrieval.pods import PART, SERVER
 
 SECONDS = 30.0
 UNREACHED = ("no endpoints available", "error trying to reach service", "TimeoutError", "no route to host")
@@ -27,8 +32,21 @@ def service_path(namespace: str, service: str, port: int, path: str) -> str:
     return f"/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy{path}"
 
 
+def pod_path(namespace: str, pod: str, port: int, path: str) -> str:
+    """Where the API server passes requests on to one pod."""
+    return f"/api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy{path}"
+
+
+@dataclass(frozen=True)
+class Each:
+    """What each query server answered, by its name; and, in a sentence, which were not asked or did not."""
+
+    answers: Mapping[str, Object]
+    lacking: str = ""
+
+
 class Index:
-    """The query server of one index, asked from outside of the cluster."""
+    """The query servers of one index, asked from outside of the cluster."""
 
     def __init__(self, namespace: str, name: str, url: str | None = None) -> None:
         self.namespace, self.name, self._url = namespace, name, url
@@ -41,6 +59,28 @@ class Index:
     async def get(self, path: str, **query: object) -> Object:
         """The answer to a GET."""
         return await self._ask(path + (f"?{urlencode(query)}" if query else ""), None)
+
+    async def each(self, path: str) -> Each:
+        """The answers to a GET of all that are there, or of the one that may be asked."""
+        if self._url is not None:
+            return Each({self._url: await self.get(path)})
+        async with await Client.connect(timeout=SECONDS) as client:
+            one = await self._object(client)
+            try:
+                pods = await self._pods(client)
+                found = await _of_pods(client, self.namespace, pods, path) if len(pods) > 1 else None
+            except Forbidden as problem:
+                many = ((one.get("spec") or {}).get("query") or {}).get("replicas", 1)
+                lacking = _right_to_pods(problem, self.namespace, many) if many > 1 else ""
+                return Each({"": await self.get(path)}, lacking)
+        return found if found is not None and found.answers else Each({"": await self.get(path)})
+
+    async def _pods(self, client: Client) -> list[str]:
+        labels = {**names.labels(VectorIndex.KIND, self.name), PART: SERVER}
+        chosen = ",".join(f"{name}={value}" for name, value in labels.items())
+        there = (await client.list(POD, self.namespace, chosen))["items"]
+        running = [one for one in there if (one.get("status") or {}).get("phase") == "Running"]
+        return [one["metadata"]["name"] for one in running if not one["metadata"].get("deletionTimestamp")]
 
     async def _ask(self, path: str, body: Object | None) -> Object:
         if self._url is not None:
@@ -88,6 +128,26 @@ class Index:
             f"kubectl port-forward -n {self.namespace} svc/{self.name}-index 8080, and ask again with "
             "--url http://localhost:8080"
         )
+
+
+async def _of_pods(client: Client, namespace: str, pods: list[str], path: str) -> Each:
+    asked = (client.raw(pod_path(namespace, one, 8080, path)) for one in pods)
+    answers, lacking = dict[str, Object](), list[str]()
+    for pod, one in zip(pods, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+        if isinstance(one, ApiError) and not isinstance(one, Forbidden):
+            lacking.append(f"{pod} did not answer ({one})")
+        elif isinstance(one, BaseException):
+            raise one
+        else:
+            answers[pod] = one
+    return Each(answers, "; ".join(lacking))
+
+
+def _right_to_pods(problem: ApiError, namespace: str, many: int) -> str:
+    return (
+        f"only one of {many} query servers was asked, since you may not ask each pod ({problem}): ask for list on pods "
+        f"and get on pods/proxy in namespace {namespace}, which Kubernetes' own role edit has"
+    )
 
 
 def _right(problem: ApiError, namespace: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from llmops.desk.lines import cut, padded, plain, snippet, width
 from llmops.desk.reach import Index
 from llmops.kube.resources import Object
+from llmops.retrieval.server.poor import merged
 
 NARROWEST = 24
 """Cells; where less is left beside the names, texts go on lines of their own."""
@@ -80,16 +81,25 @@ def _narrowed(wanted: Wanted) -> str:
 
 async def poor(index: Index, as_json: bool) -> int:
     """The questions that found nothing good, the most asked first; 1 where there are none."""
-    found = await index.get("/poor")
+    each = await index.each("/poor")
+    found = merged(each.answers)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         print("\n".join(listed(found, shutil.get_terminal_size().columns)))
         if found["questions"]:
-            print(
-                f"since {found['since']}, when this query server started; it forgets them when it ends", file=sys.stderr
-            )
+            print(remembered(found), file=sys.stderr)
+    if each.lacking:
+        print(each.lacking, file=sys.stderr)
     return 0 if found["questions"] else 1
+
+
+def remembered(found: Object) -> str:
+    """Since when, and until when."""
+    many = len(found["servers"])
+    if many == 1:
+        return f"since {found['since']}, when this query server started; it forgets them when it ends"
+    return f"of {many} query servers, the youngest since {found['since']}; each forgets its own when it ends"
 
 
 def listed(found: Object, cells: int) -> list[str]:

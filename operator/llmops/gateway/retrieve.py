@@ -1,4 +1,9 @@
-"""Passages for a question, from the index's own query server (POST /search); retried on another pod, never cached."""
+"""Passages for a question, from the index's own query servers (POST /search): the one with the fewest searches
+pending, another one if it fails; never cached.
+
+A search is tried again whatever went wrong, since it changes nothing. A pod that does not answer within PATIENCE is
+left for another, where there is one: its node may be gone, which connections that stand already do not tell.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,11 @@ import orjson
 
 from llmops.gateway.errors import UpstreamFailed
 from llmops.gateway.snapshot import Endpoint, Retrieval, Snapshot
+from llmops.gateway.upstream import AVOID, least_pending
 from llmops.telemetry import metrics
 
 SECONDS = 10.0
+PATIENCE = 4.0
 PAUSE = 0.1
 
 
@@ -30,10 +37,11 @@ class Passage:
 
 
 class Retriever:
-    """Asks the pods of an index in turn until one answers or SECONDS have passed."""
+    """Asks the pods of an index until one answers or SECONDS have passed."""
 
     def __init__(self, session: aiohttp.ClientSession, current: Callable[[], Snapshot]) -> None:
         self._session, self._current = session, current
+        self._loop, self._turn = asyncio.get_running_loop(), 0
 
     async def search(
         self, retrieval: Retrieval, text: str, groups: Sequence[str], remember: bool = True
@@ -52,8 +60,13 @@ class Retriever:
         try:
             async with asyncio.timeout(SECONDS):
                 while True:
-                    for endpoint in self._current().indexes.get(retrieval.index, ()):
-                        found, problem = await self._ask(endpoint, body)
+                    tried = list[Endpoint]()
+                    while left := [one for one in self._pods(retrieval.index) if one not in tried]:
+                        self._turn += 1
+                        endpoint = least_pending(left, self._loop.time(), self._turn)
+                        tried.append(endpoint)
+                        problem = "its query server has not answered yet"
+                        found, problem = await self._ask(endpoint, body, PATIENCE if len(left) > 1 else SECONDS)
                         if found is not None:
                             return _passages(found, retrieval)
                     metrics.GATEWAY_RETRIES.labels(retrieval.index).inc()
@@ -65,7 +78,23 @@ class Retriever:
                 code="retrieval_failed",
             ) from None
 
-    async def _ask(self, endpoint: Endpoint, body: bytes) -> tuple[dict[str, Any] | None, str]:
+    def _pods(self, index: str) -> Sequence[Endpoint]:
+        return self._current().indexes.get(index, ())
+
+    async def _ask(self, endpoint: Endpoint, body: bytes, patience: float) -> tuple[dict[str, Any] | None, str]:
+        endpoint.pending += 1
+        try:
+            async with asyncio.timeout(patience):
+                found, problem = await self._asked(endpoint, body)
+        except TimeoutError:
+            found, problem = None, f"no answer within {patience:g} s"
+        finally:
+            endpoint.pending -= 1
+        if found is None:
+            endpoint.avoid_until = self._loop.time() + AVOID
+        return found, problem
+
+    async def _asked(self, endpoint: Endpoint, body: bytes) -> tuple[dict[str, Any] | None, str]:
         try:
             async with self._session.post(
                 endpoint.url + "/search", data=body, headers={"content-type": "application/json"}

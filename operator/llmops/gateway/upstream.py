@@ -170,7 +170,7 @@ class Upstream:
             left = [one for one in current.endpoints if one not in tried] if tried else current.endpoints
             if left:
                 self._turn += 1
-                return _least_pending(left, self._loop.time(), self._turn)
+                return least_pending(left, self._loop.time(), self._turn)
             if current.endpoints:
                 tried.clear()
                 await asyncio.sleep(PAUSE)
@@ -237,7 +237,7 @@ def _judge(status: int) -> None:
         raise _TryAgain(f"status {status}", avoid=False, last=True)
 
 
-def _least_pending(endpoints: Sequence[Endpoint], now: float, turn: int) -> Endpoint:
+def least_pending(endpoints: Sequence[Endpoint], now: float, turn: int) -> Endpoint:
     """Equals take turns; a pod to avoid only when there is no other."""
     count = len(endpoints)
     best = endpoints[turn % count]

@@ -11,6 +11,7 @@
     outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said
     gates.py      measurements + gates -> passed or not, in words; pure
     status.py     observation + plan -> conditions and status; pure
+    replicas.py   several query servers: apart from one another, how many may be away, how many are ready; pure
     children.py   the query server and the Job; engines/ the vector database, one file an engine
     passage.py    what is embedded, stored, found and cited
     rank.py       a question's passages: by nearness, by words.py, by fusion.py of both, by reranker.py; for both sides

@@ -7,21 +7,23 @@ import json
 
 from llmops.api import Settings, VectorIndex, digest, names, short
 from llmops.kube.resources import Object
-from llmops.retrieval import abroad
+from llmops.retrieval import abroad, replicas
 from llmops.retrieval import work as works
 from llmops.retrieval.engines import credentials, database
-from llmops.retrieval.pods import BUILD, RESTRICTED, RESTRICTED_POD, TMP, selector
+from llmops.retrieval.pods import BUILD, RESTRICTED, RESTRICTED_POD, SERVER, TMP, selector
 from llmops.retrieval.work import Questions, Work
 from llmops.s3 import VARIABLES
 
 PORT = 8080
-SERVER = "query"
+DRAIN = 10
+"""Seconds that a query server which is to end goes on answering: until every client has forgotten it, and, where it was
+the only one, until the next one is ready."""
 TRIES = 6
 DEADLINE = 6 * 3600
 WORK_KEY = f"{names.GROUP}/work-key"
 RULE = f"{names.GROUP}/permissions"
 MOUNTED = "/mounted"
-KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password")}
+KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password", "ssh-privatekey", "known_hosts")}
 """What is taken out of a source's Secret."""
 
 
@@ -46,9 +48,9 @@ def account_name(index: VectorIndex) -> str:
 
 
 def build_server(index: VectorIndex, engine: str, settings: Settings, through_door: bool = False) -> list[Object]:
-    """Deployment, Service, and who may ask; `through_door`: what embeds a question is asked there."""
+    """Deployment, Service, budget, and who may ask; `through_door`: what embeds a question is asked there."""
     labels, name = selector(index, SERVER), server_name(index)
-    asked = labels | _rule(index)
+    asked, many = asked_labels(index), index.spec.query.replicas
     pod = _server_pod(index, engine, settings)
     pod = abroad.with_token(pod, abroad.account_name(index)) if through_door else pod
     door = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.system_namespace}}}
@@ -59,9 +61,11 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
             "kind": "Deployment",
             "metadata": {"name": name},
             "spec": {
-                "replicas": 1,
+                "replicas": many,
                 "selector": {"matchLabels": labels},
-                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                # all at once: whoever has a connection to one of before, which may hold to no permissions, keeps it
+                # until the last new one is ready
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "100%"}},
                 "revisionHistoryLimit": 2,
                 "template": {"metadata": {"labels": asked}, "spec": pod},
             },
@@ -72,6 +76,7 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
             "metadata": {"name": name},
             "spec": {"selector": asked, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
         },
+        *([replicas.build_disruption_budget(name, asked)] if many > 1 else []),
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
@@ -86,11 +91,11 @@ def build_server(index: VectorIndex, engine: str, settings: Settings, through_do
     ]
 
 
-def _rule(index: VectorIndex) -> dict[str, str]:
-    """With permissions the Service leads only to pods that hold to these: a query server of before, which finds
-    everything for everybody, is asked no more though its successor may never start."""
+def asked_labels(index: VectorIndex) -> dict[str, str]:
+    """Of the query servers that are asked. With permissions the Service leads only to pods that hold to these: a query
+    server of before, which finds everything for everybody, is asked no more though its successor may never start."""
     rule = index.spec.query.permissions
-    return {RULE: short(digest(rule.essence()))} if rule else {}
+    return selector(index, SERVER) | ({RULE: short(digest(rule.essence()))} if rule else {})
 
 
 def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
@@ -105,7 +110,8 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": RESTRICTED_POD,
-        "terminationGracePeriodSeconds": 30,
+        "terminationGracePeriodSeconds": DRAIN + 20,
+        "affinity": replicas.build_apart(selector(index, SERVER)),
         "containers": [
             {
                 "name": "query",
@@ -113,7 +119,8 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
                 "imagePullPolicy": settings.image_pull_policy,
                 "args": [
                     "retrieve", "--index", whole, "--engine", engine, "--engine-type", index.spec.engine.type,
-                    "--database", database(index), "--alias", alias, "--port", str(PORT), *poor, *seen,
+                    "--database", database(index), "--alias", alias, "--port", str(PORT),
+                    f"--drain-seconds={DRAIN}", *poor, *seen,
                 ],
                 "env": credentials(index),
                 "ports": [{"name": "http", "containerPort": PORT}],
@@ -122,8 +129,6 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
                 "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 2},
                 "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10,
                                   "timeoutSeconds": 5},
-                # the endpoints forget the pod before it stops listening
-                "lifecycle": {"preStop": {"exec": {"command": ["sleep", "3"]}}},
                 "resources": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}},
                 "securityContext": RESTRICTED,
                 "terminationMessagePolicy": "FallbackToLogsOnError",

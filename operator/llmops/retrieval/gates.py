@@ -24,15 +24,15 @@ class Drift:
 
 @dataclass(frozen=True)
 class Tried:
-    """One ef: the recall (of several AnnRecall gates the worst) and the time of a search."""
+    """One way to search: the recall (of several AnnRecall gates the worst) and the time of a search."""
 
-    ef: int
+    search: Mapping[str, int]
     recall: float
     p95: float
 
     def told(self) -> dict[str, str | int]:
         """As in status.curve."""
-        return {"ef": self.ef, "recall": f"{self.recall:.3f}", "p95": _milliseconds(self.p95)}
+        return {**self.search, "recall": f"{self.recall:.3f}", "p95": _milliseconds(self.p95)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Figures:
     retrieval_recall: Mapping[int, float] = field(default_factory=dict)
     questions: int = 0
     latencies: Mapping[int, Sequence[float]] = field(default_factory=dict)
-    ef: int | None = None
+    search: Mapping[str, int] = field(default_factory=dict)  # ef or nprobe
+    everything: bool = False  # no search of this index looks at more
     tried: Sequence[Tried] = ()  # with autoTuneSearch
     index: str = ""  # its type and parameters, in words
     drift: Drift | None = None
@@ -60,9 +61,11 @@ class Figures:
         p95 = self.percentile(95)
         if p95 is not None:
             told["p95"] = _milliseconds(p95)
-        if self.ef is not None:
-            told["ef"] = self.ef
-        return told
+        return {**told, **self.search}
+
+    def looks(self) -> str:
+        """How far a search looks, in words."""
+        return " and ".join(f"{name} {value}" for name, value in self.search.items())
 
 
 def percentile(ascending: Sequence[float], percent: int) -> float | None:
@@ -79,24 +82,20 @@ def _ann_recall(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     """The index against exact search over the same vectors: what the index itself loses."""
     k, least = gate.get("atK", 10), float(gate["min"])
     found = figures.ann_recall.get(k)
-    at = f" with ef {figures.ef}" if figures.ef is not None else ""
+    at = f" with {figures.looks()}" if figures.search else ""
     result = _at_least("AnnRecall", found, least, f"of the {k} nearest passages the index finds {{}}{at}")
     return result if result.passed or found is None else replace(result, sentence=result.sentence + _better(figures))
 
 
 def _better(figures: Figures) -> str:
     """What would find more."""
-    if figures.index.startswith("IVF"):
-        return ": raise index.search.nprobe"
-    if figures.ef is None:
-        return ""
+    if not figures.search:
+        return ": raise index.search.nprobe" if figures.index.startswith("IVF") else ""
     if not figures.tried:
-        return ": raise index.search.ef, or write rollout.autoTuneSearch: true"
-    most = "which looks at every passage" if figures.ef >= figures.rows else "the most that is tried"
-    return (
-        f": ef {figures.ef}, {most}, is not enough for {figures.index}: raise index.parameters.M and efConstruction, "
-        "or write index.type: FLAT"
-    )
+        return f": raise index.search.{next(iter(figures.search))}, or write rollout.autoTuneSearch: true"
+    most = "which looks at every passage" if figures.everything else "the most that is tried"
+    finer = "" if "nprobe" in figures.search else "raise index.parameters.M and efConstruction, or "
+    return f": {figures.looks()}, {most}, is not enough for {figures.index}: {finer}write index.type: FLAT"
 
 
 def _retrieval(gate: Mapping[str, Any], figures: Figures) -> GateResult:

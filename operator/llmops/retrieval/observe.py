@@ -16,7 +16,6 @@ from llmops.control.turns import Turns, turns
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import (
     CONFIG_MAP,
-    DEPLOYMENT,
     JOB,
     POD,
     PROMPT_RELEASE,
@@ -24,8 +23,8 @@ from llmops.kube.resources import (
     VECTOR_INDEX,
     Object,
 )
-from llmops.retrieval import outcome
-from llmops.retrieval.children import WORK_KEY, server_name
+from llmops.retrieval import outcome, replicas
+from llmops.retrieval.children import WORK_KEY, asked_labels
 from llmops.retrieval.engines import ENGINES, database, opener, place, unavailable
 from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Waits
@@ -118,7 +117,7 @@ class Seen:
     embedder: EmbeddingWork | Missing | None = None
     questions: Questions | Missing | None = None
     engine_waits: Waits | None = None  # why nothing can be built in it now
-    servers_ready: int = 0
+    servers_ready: int = 0  # of those that know the permissions of now
     runs: tuple[Run, ...] = ()
     building: frozenset[str] = frozenset()  # Jobs with a pod that is not over
     out_of_memory: frozenset[str] = frozenset()  # Jobs with a pod that was ended as it took more than its limit
@@ -168,8 +167,7 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
-        questions, opener.told(engine.waits(index, cluster), standing),
-        _available(cluster, key.namespace, server_name(index)),
+        questions, opener.told(engine.waits(index, cluster), standing), replicas.ready(pods, asked_labels(index)),
         await _runs(index, cluster), _building(pods), _out_of_memory(pods), pricing_of(index, cluster), _trouble(pods),
         _pinned(key, cluster), when, reranker_of(index, cluster), through_door(index, cluster),
         standing,
@@ -206,6 +204,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         pinned=seen.pinned,
         redact=spec.cleaning.redact,
         deduplicate=spec.cleaning.deduplicate,
+        languages=tuple(sorted(set(spec.cleaning.languages))),
         never_delete=spec.refresh.delete_policy == "Never",
         engine_type=spec.engine.type,
         database=database(index),
@@ -245,11 +244,6 @@ _PARAMETERS: dict[str, dict[str, int]] = {
     "HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "IVF_SQ8": {"nlist": 128},
 }  # fmt: skip
 _SEARCH = {"HNSW": {"ef": 64}, "IVF_FLAT": {"nprobe": 16}, "IVF_SQ8": {"nprobe": 16}}
-
-
-def _available(cluster: Cluster, namespace: str, name: str) -> int:
-    found = cluster.get(DEPLOYMENT, namespace, name)
-    return int(((found or {}).get("status") or {}).get("availableReplicas") or 0)
 
 
 async def _runs(index: VectorIndex, cluster: Cluster) -> tuple[Run, ...]:

@@ -42,6 +42,7 @@ class Outcome:
     skipped: int = 0  # how many of them in all
     carried: int = 0  # documents that were not seen and stay
     removed: int = 0  # documents that are gone
+    left_out: tuple[str, ...] = ()  # documents in other languages than those wanted: how many of each, in words
     pace: float = 0.0  # passages embedded a second; 0 where there were too few to tell
     curve: tuple[Mapping[str, str | int], ...] = ()  # what was tried with autoTuneSearch
 
@@ -62,7 +63,7 @@ def loads(text: str) -> Outcome:
         raise ValueError(f"an outcome of a format other than {FORMAT}")
     try:
         gates = tuple(GateResult(**one) for one in raw.pop("gates"))
-        lists: dict[str, Any] = {name: tuple(raw.pop(name, ())) for name in ("kept", "problems", "curve")}
+        lists: dict[str, Any] = {name: tuple(raw.pop(name, ())) for name in ("kept", "problems", "curve", "left_out")}
         return Outcome(gates=gates, **lists, **raw)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an outcome that cannot be read: {error!r}") from None

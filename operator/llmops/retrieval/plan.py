@@ -303,9 +303,6 @@ def unsupported(seen: Seen) -> str | None:
     told = unavailable(seen.index)
     if told:
         return told
-    for source in spec.sources:
-        if source.git is not None and not source.git.url.startswith("https://"):
-            return f"source {source.name}: git over ssh is not available yet: write an https:// address"
     if len({gate.eval_job_ref.name for gate in spec.rollout.gates if gate.eval_job_ref}) > 1:
         return "Retrieval gates of several EvalJobs are not available yet: let all refer to one"
     return None

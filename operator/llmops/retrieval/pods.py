@@ -8,7 +8,7 @@ from llmops.api import VectorIndex, names
 from llmops.kube.resources import VECTOR_INDEX
 
 PART = "llmops.dev/part"
-BUILD = "build"  # the part of Jobs
+SERVER, BUILD = "query", "build"
 
 RESTRICTED_POD: dict[str, Any] = {
     "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,

@@ -20,6 +20,7 @@ from llmops.kube.resources import (
     LLM_SERVICE,
     MILVUS,
     NETWORK_POLICY,
+    PDB,
     POD,
     PROMPT_RELEASE,
     PROVIDER,
@@ -39,7 +40,7 @@ from llmops.retrieval.plan import Plan, State, not_installed, plan
 from llmops.retrieval.status import status
 
 # outcomes before Jobs: cut off in between, what is left says too little and never too much
-PRUNED = (CONFIG_MAP, JOB)
+PRUNED = (CONFIG_MAP, JOB, PDB)
 OF_ENGINES = (DEPLOYMENT, SERVICE, NETWORK_POLICY, MILVUS)
 
 
@@ -164,7 +165,10 @@ def _questions_of(index: Object) -> set[str]:
 CONTROLLER = control.Controller(
     resource=VECTOR_INDEX,
     reconcile=reconcile,
-    owns=(DEPLOYMENT, SERVICE, NETWORK_POLICY, MILVUS, PVC, JOB, POD, CONFIG_MAP, SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
+    owns=(
+        *(DEPLOYMENT, SERVICE, PDB, NETWORK_POLICY, MILVUS, PVC, JOB, POD, CONFIG_MAP),
+        *(SERVICE_ACCOUNT, ROLE, ROLE_BINDING),
+    ),
     refers=(
         control.Refers(CONFIG_MAP, _by_config_map, labels=f"{names.WATCH}=true"),
         control.Refers(LLM_SERVICE, _by_service),

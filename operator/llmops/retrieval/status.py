@@ -8,7 +8,7 @@ from typing import Any
 from llmops.api import ConditionType, Reason
 from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
-from llmops.retrieval import children
+from llmops.retrieval import children, replicas
 from llmops.retrieval.engines.server import held
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
@@ -121,7 +121,11 @@ def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     )
     serves = "what the vector database went back to" if back else f"generation {active}"
     available = active is not None and seen.servers_ready > 0 and answers
-    ready, reason, sentence = plan.state is State.SERVED and available, plan.reason, plan.sentence
+    wanted = seen.index.spec.query.replicas
+    whole = available and seen.servers_ready >= wanted
+    ready, reason, sentence = plan.state is State.SERVED and whole, plan.reason, plan.sentence
+    if plan.state is State.SERVED and available and not whole:
+        reason, sentence = Reason.QUERY_SERVER_STARTING, replicas.told(seen.servers_ready, wanted, seen.trouble)
     if ready and seen.standing.refusal:
         ready, reason, sentence = False, Reason.ENGINE_REFUSED, _engine_ready(seen).message
     if plan.state is State.SERVED and not available:
@@ -167,6 +171,7 @@ def _read(seen: Seen, outcome: Outcome) -> Condition:
     told = f"{outcome.rows} passages of {len(seen.sources)} sources"
     told += f"; {outcome.carried} documents that were not seen this time stay" if outcome.carried else ""
     told += f"; {outcome.removed} documents are gone" if outcome.removed else ""
+    told += f"; spec.cleaning.languages leaves out {', '.join(outcome.left_out)}" if outcome.left_out else ""
     if outcome.skipped:
         first = outcome.problems[0] if outcome.problems else ""
         told += f"; {outcome.skipped} could not be read (status.unread), such as {first}"

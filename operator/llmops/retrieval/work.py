@@ -120,6 +120,7 @@ class Work:
     copy_vectors: bool = field(default=False)
     redact: bool = False
     deduplicate: bool = False
+    languages: tuple[str, ...] = ()  # sorted; "*" for all; none: nobody looks which they are in
     never_delete: bool = False
     pinned: tuple[int, ...] = ()  # generations that releases name: never removed
     engine_type: str = "Milvus"
@@ -147,6 +148,7 @@ class Work:
             }),
             chunking=digest({
                 **self.chunking, "redact": self.redact or None, "deduplicate": self.deduplicate or None,
+                "languages": self.languages,
             }),
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
             index=digest({
@@ -191,6 +193,7 @@ def loads(text: str) -> Work:
             embedding=EmbeddingWork(**raw.pop("embedding")),
             gates=tuple(raw.pop("gates")),
             pinned=tuple(raw.pop("pinned", ())),
+            languages=tuple(raw.pop("languages", ())),
             rerank=RerankWork.read(raw.pop("rerank", None)),
             **raw,
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from llmops import cli
 from llmops.desk.lines import cut, plain, snippet, width
-from llmops.desk.reach import Index, service_path
-from llmops.desk.search import Wanted, listed, told
+from llmops.desk.reach import Each, Index, service_path
+from llmops.desk.search import Wanted, listed, remembered, told
 from llmops.kube.errors import ApiError, Forbidden, Invalid, NotFound, Unreachable
 
 FAQ = Index("shop", "faq")
@@ -147,3 +148,79 @@ def test_a_search_without_a_question_says_what_to_write(capsys: pytest.CaptureFi
 def test_a_query_server_that_is_not_there_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["search", "faq", "tent", "--url", "http://127.0.0.1:9"]) == 2
     assert "llmops: no query server answers at http://127.0.0.1:9/search" in capsys.readouterr().err
+
+
+class Api:
+    """The API server, as far as an index and its query servers go."""
+
+    def __init__(self, pods: dict[str, Any], service: Any = None, replicas: int = 2) -> None:
+        self.pods, self.service, self.replicas = pods, service, replicas
+        self.asked: list[str] = []
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def get(self, *_: object) -> dict[str, Any]:
+        return {**READY, "spec": {"query": {"replicas": self.replicas}}}
+
+    async def list(self, resource: object, namespace: str, labels: str) -> dict[str, Any]:
+        assert "llmops.dev/owner-name=faq,llmops.dev/part=query" in labels
+        running = [{"metadata": {"name": name}, "status": {"phase": "Running"}} for name in self.pods]
+        gone = {"metadata": {"name": "gone", "deletionTimestamp": "now"}, "status": {"phase": "Running"}}
+        return {"items": [*running, gone, {"metadata": {"name": "new"}, "status": {"phase": "Pending"}}]}
+
+    async def raw(self, path: str, body: object = None) -> Any:
+        self.asked.append(path)
+        pod = path.partition("/pods/http:")[2].partition(":")[0]
+        answer = self.pods[pod] if pod else self.service
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Api]:
+    def made(*given: Any, **named: Any) -> Api:
+        one = Api(*given, **named)
+
+        async def connect(timeout: float) -> Api:
+            return one
+
+        monkeypatch.setattr("llmops.desk.reach.Client.connect", connect)
+        return one
+
+    return made
+
+
+async def test_every_query_server_is_asked_through_its_own_pod(api: Callable[..., Api]) -> None:
+    asked = api({"a": {"n": 1}, "b": {"n": 2}})
+    assert await FAQ.each("/poor") == Each({"a": {"n": 1}, "b": {"n": 2}})
+    assert sorted(asked.asked) == [f"/api/v1/namespaces/shop/pods/http:{pod}:8080/proxy/poor" for pod in "ab"]
+
+
+async def test_the_only_query_server_is_asked_through_the_service_as_ever(api: Callable[..., Api]) -> None:
+    asked = api({"a": {"n": 1}}, {"n": 3}, replicas=1)
+    assert await FAQ.each("/poor") == Each({"": {"n": 3}})
+    assert asked.asked == [service_path("shop", "faq-index", 8080, "/poor")]
+
+
+async def test_who_may_not_ask_pods_hears_of_one_and_what_to_ask_for(api: Callable[..., Api]) -> None:
+    api({"a": {"n": 1}, "b": Forbidden('cannot get resource "pods/proxy"', 403)}, {"n": 3})
+    found = await FAQ.each("/poor")
+    assert found.answers == {"": {"n": 3}}
+    assert found.lacking.startswith("only one of 2 query servers was asked, since you may not ask each pod (cannot")
+    assert "ask for list on pods and get on pods/proxy in namespace shop" in found.lacking
+
+
+async def test_a_query_server_that_does_not_answer_is_named_and_the_others_are_heard(api: Callable[..., Api]) -> None:
+    api({"a": {"n": 1}, "b": Unreachable("connection refused", 503)})
+    assert await FAQ.each("/poor") == Each({"a": {"n": 1}}, "b did not answer (connection refused)")
+
+
+def test_since_when_several_remember_is_said() -> None:
+    one = {"since": "2026-01-01T00:00:00Z", "servers": {"a": "2026-01-01T00:00:00Z"}}
+    assert remembered(one).startswith("since 2026-01-01T00:00:00Z, when this query server started")
+    two = {**one, "servers": {**one["servers"], "b": "2025-01-01T00:00:00Z"}}
+    assert remembered(two).startswith("of 2 query servers, the youngest since 2026-01-01T00:00:00Z")

@@ -74,7 +74,7 @@ class Counting:
 
 
 def making(store: Memory, service: Counting, texts: Sequence[str], folder: str, **change: Any) -> Making:
-    work = replace(work_of(seen()), max_delete_percent=100, copy_vectors=True, **change)
+    work = replace(work_of(seen()), copy_vectors=True, **{"max_delete_percent": 100, **change})
     work = replace(work, sources=(replace(work.sources[0], sha256=str(texts)),))
     work = replace(work, chunking={"strategy": "Document", "maxTokens": 200, "overlap": 0})
     work = replace(work, embedding=replace(work.embedding, url="http://127.0.0.1:9/v1"))

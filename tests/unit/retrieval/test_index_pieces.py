@@ -38,24 +38,27 @@ TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40
     ],
 )
 def test_a_gate_says_what_was_measured_and_what_was_wanted(gate: dict[str, object], passed: bool, said: str) -> None:
-    figures = Figures(100, {10: 0.96}, {4: 0.86}, 100, {1: [0.01, 0.02, 0.03, 0.04], 8: [0.05, 0.06]}, 64)
+    figures = Figures(100, {10: 0.96}, {4: 0.86}, 100, {1: [0.01, 0.02, 0.03, 0.04], 8: [0.05, 0.06]}, {"ef": 64})
     figures = replace(figures, drift=Drift("questions", 100, 0.12, 0.6, 0.61))
     (result,) = judge([gate], figures)
     assert result.passed is passed
     assert said in result.sentence
 
 
-TUNED = (Tried(64, 0.8, 0.01),)
-M4 = Figures(4000, {10: 0.93}, ef=4096, tried=TUNED, index="HNSW with M 4")
+TUNED = (Tried({"ef": 64}, 0.8, 0.01),)
+M4 = Figures(4000, {10: 0.93}, search={"ef": 4000}, everything=True, tried=TUNED, index="HNSW with M 4")
+IVF = replace(M4, search={"nprobe": 128}, index="IVF_SQ8 with nlist 128")
 
 
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        (M4, ": ef 4096, which looks at every passage, is not enough for HNSW with M 4: raise index.parameters.M and"),
-        (replace(M4, rows=10**6), ": ef 4096, the most that is tried, is not enough"),
+        (M4, ": ef 4000, which looks at every passage, is not enough for HNSW with M 4: raise index.parameters.M and"),
+        (replace(M4, everything=False), ": ef 4000, the most that is tried, is not enough"),
         (replace(M4, tried=()), "0.95: raise index.search.ef, or write rollout.autoTuneSearch: true"),
-        (replace(M4, ef=None, index="IVF_FLAT with nlist 128"), "0.95: raise index.search.nprobe"),
+        (IVF, ": nprobe 128, which looks at every passage, is not enough for IVF_SQ8 with nlist 128: write index.type"),
+        (replace(IVF, tried=()), "0.95: raise index.search.nprobe, or write rollout.autoTuneSearch: true"),
+        (replace(IVF, search={}, tried=()), "0.95: raise index.search.nprobe"),
     ],
 )
 def test_an_index_that_finds_too_little_says_what_would_find_more(figures: Figures, said: str) -> None:

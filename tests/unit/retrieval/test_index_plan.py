@@ -38,6 +38,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"index": {"metric": "IP"}}, Rebuild(copy_vectors=False)),
         ({"chunking": {"maxTokens": 100}}, Rebuild(copy_vectors=True)),
         ({"cleaning": {"redact": True}}, Rebuild(copy_vectors=True)),
+        ({"cleaning": {"languages": ["en"]}}, Rebuild(copy_vectors=True)),
+        ({"cleaning": {"languages": []}}, Nothing()),
         ({"query": {"mode": "Hybrid"}}, Rebuild(copy_vectors=True)),
         ({"query": {"mode": "Dense"}}, Nothing()),
         ({"query": {"rerank": {"serviceRef": {"name": "reranker"}}}}, MeasureAgain()),
@@ -49,6 +51,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"build": {"memory": "8Gi"}}, Nothing()),
         ({"index": {"parameters": {"M": 16}}}, Nothing()),  # the default, written out
         ({"access": {"from": "All"}}, Nothing()),
+        ({"query": {"replicas": 3}}, Nothing()),
         ({"query": {"permissions": {"field": "groups"}}}, Rebuild(copy_vectors=True)),  # Lite wants them in a column
     ],
 )
@@ -63,8 +66,16 @@ def test_the_same_passages_are_found_by_words_or_by_both_without_a_new_generatio
 
 
 def test_an_upgrade_of_the_operator_builds_nothing_anew() -> None:
-    parts = work_of(seen()).parts  # as digested before there was a choice of query.mode
+    parts = work_of(seen()).parts  # as digested before there was a choice of query.mode, and of languages
     assert (parts.index[:12], parts.search[:12]) == ("d9cc01691547", "f8943eaf999a")
+    assert (parts.space[:12], parts.chunking[:12], parts.documents[:12]) == (
+        "013bdfe4db38", "2a8d85303124", "a88fb9a60d29",
+    )  # fmt: skip
+
+
+def test_languages_in_another_order_are_the_same() -> None:
+    first, second = ({"cleaning": {"languages": one}} for one in (["en", "de"], ["de", "en", "de"]))
+    assert work_of(seen(first)).parts == work_of(seen(second)).parts
 
 
 def test_a_changed_document_copies_the_vectors_of_the_others() -> None:
@@ -406,7 +417,6 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
             {"engine": {"type": "Qdrant", "mode": "Standalone"}},
             "engine Qdrant in mode Standalone is not available yet: write spec.engine.mode External",
         ),
-        ({"sources": [{"name": "m", "git": {"url": "ssh://git@h/r"}}]}, "source m: git over ssh is not available yet"),
     ],
 )
 def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[str, Any], said: str) -> None:
@@ -417,10 +427,12 @@ def test_what_this_version_cannot_do_is_said_and_nothing_is_begun(change: dict[s
 
 
 def test_work_travels_whole() -> None:
-    for change in ({}, {"query": {"mode": "Hybrid", "rerank": {"serviceRef": {"name": "reranker"}}}}):
+    hybrid = {"query": {"mode": "Hybrid", "rerank": {"serviceRef": {"name": "reranker"}}}}
+    for change in ({}, hybrid, {"cleaning": {"languages": ["en", "de"]}}):
         work = work_of(seen(change))
         assert loads(work.dumps()).parts == work.parts
         assert loads(work.dumps()).rerank == work.rerank
+        assert loads(work.dumps()).languages == work.languages
     with pytest.raises(ValueError, match="cannot be read"):
         loads('{"sources": []}')
 

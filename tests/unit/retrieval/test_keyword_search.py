@@ -18,6 +18,7 @@ from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import ranked
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import Asked, FilterWrong, Index, Reader, Store
+from llmops.retrieval.stores.restricted import seen_by
 from llmops.retrieval.words import words
 
 WIDTH, NUMBER = 16, 300
@@ -65,6 +66,29 @@ def built(store: Store, index: Index = HNSW) -> str:
         store.insert(name, passages(TEXTS)[at : at + 100], vectors(NUMBER)[at : at + 100].tolist())
     store.settle(name)
     return name
+
+
+def test_which_columns_a_collection_has_is_asked_once_and_not_with_each_batch(
+    database: Database, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{store.prefix}1_x"
+    store.create(name, WIDTH, HNSW, {"generation": 1, "seen_by": "groups"})
+    resumed: Any = open_store(database.where, store.alias, store.prefix, patience=10)
+    asked, describe = list[str](), resumed.client.describe_collection
+
+    def counted(collection: str) -> Any:
+        asked.append(collection)
+        return describe(collection)
+
+    monkeypatch.setattr(resumed.client, "describe_collection", counted, raising=False)
+    staff = [replace(one, metadata={"groups": ["staff"]}) for one in passages(TEXTS[:90])]
+    for at in range(0, 90, 30):
+        resumed.insert(name, staff[at : at + 30], vectors(90)[at : at + 30].tolist())
+    assert asked == [name]
+    resumed.settle(name)
+    rows = resumed.client.query(name, filter="id != ''", output_fields=["seen_by", "words"], limit=100)
+    assert (len(rows), {one["seen_by"] for one in rows}) == (90, {seen_by(["staff"])})
+    assert {one["words"] for one in rows} == {words(one) for one in TEXTS[:90]}
 
 
 def bm25(texts: Sequence[str], question: str, k1: float = 1.5, b: float = 0.75) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmops.retrieval.server.poor import DAY, LONGEST, MOST, Poor
+from llmops.retrieval.server.poor import DAY, LONGEST, MOST, Poor, merged
 
 
 class Time:
@@ -92,3 +92,25 @@ def test_a_newcomer_outlives_what_nobody_has_asked_for_a_week(time: Time) -> Non
     for n in range(10):
         poor.searched(f"new {n}", [], 0)
     assert sum(one["text"].startswith("new") for one in questions(poor)) == 10
+
+
+def test_the_lists_of_several_query_servers_are_one_as_if_one_had_been_asked(time: Time) -> None:
+    alone, first = Poor(time), Poor(time)
+    time.now += 60
+    second, asked = Poor(time), [("Do you sell boats?", 0.2), ("do you sell BOATS", 0.3), ("Any snow?", 0.1)]
+    for server, (text, score) in zip((first, second, second), asked, strict=True):
+        time.now += 1
+        for one in (server, alone):
+            one.searched(text, [score], 0)
+    for one in (first, alone):
+        one.disliked("do you sell boats")
+    told = merged({"a": first.told("shop/faq"), "b": second.told("shop/faq")})
+    assert told["questions"] == questions(alone)
+    assert (told["index"], told["since"]) == ("shop/faq", second.told("shop/faq")["since"])
+    assert told["servers"] == {"a": first.told("")["since"], "b": second.told("")["since"]}
+
+
+def test_the_list_of_one_query_server_stays_as_it_is(time: Time) -> None:
+    poor = Poor(time, below=0.3)
+    poor.searched("boats", [], 0)
+    assert merged({"a": poor.told("shop/faq")}) == {**poor.told("shop/faq"), "servers": {"a": "2023-11-14T22:13:20Z"}}

@@ -33,6 +33,7 @@ from llmops.retrieval.stores.base import (
     Store,
     StoreError,
 )
+from llmops.retrieval.work import EmbeddingWork, Work
 
 ENGINES: dict[str, databases.Maker] = {
     "milvus-lite": databases.milvus_lite,
@@ -387,7 +388,31 @@ def test_an_index_with_few_links_finds_less_at_the_same_cost(store: Store) -> No
 
 
 def _recall(store: Store, collection: str, search: dict[str, int]) -> float:
-    return _found(store, collection, "L2", search, [], tune=False)[0].ann_recall[10]
+    return _found(store, collection, wanted("HNSW", {}, search))[0].ann_recall[10]
+
+
+def wanted(type_: str, parameters: dict[str, int], search: dict[str, int], **more: Any) -> Work:
+    chunking, embedding = {"strategy": "Document"}, EmbeddingWork("http://nowhere", "shop/minilm", "r1")
+    return Work("shop/faq", "shop_faq", "", (), chunking, embedding, type_, "L2", parameters, search, **more)
+
+
+@pytest.mark.parametrize("type_", POOR)
+def test_a_search_is_widened_until_the_index_finds_enough(store: Store, database: Database, type_: str) -> None:
+    if (type_, database.name) == ("IVF_FLAT", QDRANT):
+        pytest.skip("Qdrant knows HNSW only")
+    parameters, search = {"HNSW": {"M": 16, "efConstruction": 100}}.get(type_, POOR[type_][0]), POOR[type_][1]
+    made = built(store, 2000, index=Index(type_, "L2", parameters))
+    gates = ({"type": "AnnRecall", "min": "1.0"},)
+    more: dict[str, Any] = {"gates": gates, "engine_type": database.where.type}
+    as_it_is, _, _ = _found(store, made.collection, wanted(type_, parameters, search, **more))
+    found, at, _ = _found(store, made.collection, wanted(type_, parameters, search, auto_tune=True, **more))
+    assert as_it_is.ann_recall[10] < 1.0 == found.ann_recall[10]
+    assert [one.search for one in found.tried] == [
+        {name: min(value * 2**n, parameters.get("nlist", 2000)) for name, value in search.items()}
+        for n in range(len(found.tried))
+    ]
+    assert (found.search, found.tried[-1].search) == (at, at)
+    store.drop(made)
 
 
 async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, database: Database) -> None:

@@ -3,6 +3,7 @@
     build.py      the story: look, make what changed, measure it, decide
     making.py     a generation while it is made: read, cut, taken over, embedded, written, checked
     read.py       what the sources have today: places/ lists and reads them, parse.py makes documents of the bytes
+    language.py   which language a document is in, or that nobody can tell
     chunk.py      documents -> passages with stable identities, cut by the embedding model's own tokens
     spool.py      passages and vectors on the pod's scratch disk, so that memory stays bounded
     embed.py      texts -> vectors, batches that adapt to what the service takes

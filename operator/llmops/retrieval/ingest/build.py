@@ -141,7 +141,7 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
         previous=before.collection if before and before.collection != built.collection else None,
         at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
         problems=tuple(reading.problems), skipped=reading.skipped, carried=made.carried, removed=made.removed,
-        curve=measured.curve, pace=made.pace,
+        curve=measured.curve, pace=made.pace, left_out=tuple(made.left_out),
     )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ class Making:
 
     def __post_init__(self) -> None:
         self.reading = Reading()
+        self.left_out: list[str] = []  # documents in other languages than those wanted, in words
         self.count: chunk.Count = chunk.estimate
         self.versions = {name: one.version for name, one in self.listings.items()}
 
@@ -94,6 +95,7 @@ class Making:
                 self.rows = int(one.told["rows"])
                 self.reading.problems += one.told.get("problems") or []
                 self.reading.skipped = int(one.told.get("skipped") or 0)
+                self.left_out = list(one.told.get("left_out") or [])
                 return one
         return None
 
@@ -112,7 +114,7 @@ class Making:
         self.rows = len(self.spool)
         return self.store.tell(
             generation, complete=True, rows=self.rows, versions=self.versions, problems=self.reading.problems,
-            skipped=self.reading.skipped,
+            skipped=self.reading.skipped, left_out=self.left_out,
         )  # fmt: skip
 
     def _read(self) -> None:
@@ -121,6 +123,7 @@ class Making:
         embedding = wanted.embedding
         self.count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
         self.spool.add(chunk.passages(documents, wanted.chunking, self.count), wanted.deduplicate)
+        self.left_out = self.reading.left_out_told()
         for source in self.reading.again:  # what is asked for next time is not what there is
             self.versions[source] += f" but not all, at {time.time():.0f}"
         if self.active is not None:
@@ -129,7 +132,9 @@ class Making:
             partly = "; ".join(self.reading.problems)
             if self.reading.again:
                 raise Passing(partly)
-            raise Wrong(f"the sources have no text: nothing would be found{f' ({partly})' if partly else ''}")
+            others = f"but in other languages than spec.cleaning.languages: {', '.join(self.left_out)}"
+            told = "; ".join(one for one in (self.left_out and others, partly) if one)
+            raise Wrong(f"the sources have no text: nothing would be found{f' ({told})' if told else ''}")
 
     def _carry(self, active: Generation) -> None:
         """A source that suddenly lost most of its documents is more often an accident than meant."""
@@ -139,13 +144,8 @@ class Making:
         named, never = {one.name for one in self.wanted.sources}, self.wanted.never_delete
         staying = {one for one, source in unseen.items() if source in named and self.reading.stays(one, source, never)}
         gone = unseen.keys() - staying
-        most = self.wanted.max_delete_percent
-        if before and len(gone) * 100 > most * len(before):
-            raise Wrong(
-                f"{len(gone)} of {len(before)} documents are gone (such as {min(gone)}), more than "
-                f"spec.refresh.maxDeletePercent {most} allows: bring them back, or raise it"
-            )
-        self.carried, self.removed = len(staying), len(gone)
+        self._not_too_many(active, gone, len(before))
+        self.carried, self.removed = len(staying), len(gone - self.reading.left_out.keys())
         if staying:
             # not seen this time, but who may see them is what the spec says by now
             told = {one.name: one.metadata for one in self.wanted.sources}
@@ -153,6 +153,19 @@ class Making:
                 replace(one, metadata={**one.metadata, **told.get(one.source, {})})
                 for one in self.store.passages(active.collection)
                 if one.document in staying
+            )
+
+    def _not_too_many(self, active: Generation, gone: set[str], before: int) -> None:
+        """Those that go since a person has named other languages are no accident; in other languages by themselves,
+        as of a site that answers each country in its own, they may be."""
+        if tuple(active.told.get("languages") or ()) != self.wanted.languages:
+            gone = gone - self.reading.left_out.keys()
+        most = self.wanted.max_delete_percent
+        if before and len(gone) * 100 > most * before:
+            how = "gone or in another language than before" if gone & self.reading.left_out.keys() else "gone"
+            raise Wrong(
+                f"{len(gone)} of {before} documents are {how} (such as {min(gone)}), more than "
+                f"spec.refresh.maxDeletePercent {most} allows: bring them back, or raise it"
             )
 
     def _begun(self) -> tuple[Generation, bool]:
@@ -178,6 +191,7 @@ class Making:
         told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
         wanted = self.wanted
         told |= {"keyword": True} if wanted.keyword else {}
+        told |= {"languages": list(wanted.languages)} if wanted.languages else {}
         told |= {SEEN_BY: wanted.seen_by} if wanted.seen_by else {}
         index = Index(wanted.index_type, wanted.metric, wanted.parameters, wanted.keyword)
         name = f"{wanted.prefix}{number}_{identity[:8]}"

@@ -16,15 +16,13 @@ from llmops.retrieval.ingest.ask import Asking
 from llmops.retrieval.ingest.exact import Exact, exact
 from llmops.retrieval.ingest.latency import latencies
 from llmops.retrieval.ingest.scores import Scores, best, drift
-from llmops.retrieval.stores.base import PAGE
+from llmops.retrieval.stores.base import MOST, PAGE, TAKES
 from llmops.retrieval.stores.base import Asked as Question
 from llmops.retrieval.work import Questions, Work
 
 if TYPE_CHECKING:
     from llmops.retrieval.rank import Way
     from llmops.retrieval.stores.base import Generation, Reader, Store
-
-MOST_EF = 4096
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ class Measured:
 async def figures(store: Store, built: Generation, served: Generation | None, wanted: Work, asked: Asked) -> Measured:
     """Everything that the gates ask for."""
     name, gates = built.collection, wanted.gates
-    found, search, truth = await asyncio.to_thread(
-        _found, store, name, wanted.metric, wanted.search, gates, wanted.auto_tune
-    )
+    found, search, truth = await asyncio.to_thread(_found, store, name, wanted)
     asking = Asking(asked.reader, asked.way, name, wanted.metric, search)
     found = replace(
         found, questions=len(asked.questions), index=_index(wanted),
@@ -77,24 +73,38 @@ def _index(wanted: Work) -> str:
     return f"{wanted.index_type} with {parameters}" if parameters else wanted.index_type
 
 
-def _found(
-    store: Store, collection: str, metric: str, search: Mapping[str, int], gates: Sequence[Mapping[str, Any]],
-    tune: bool,
-) -> tuple[Figures, dict[str, int], Exact]:  # fmt: skip
-    """The recalls, and the search parameters they hold for: with `tune`, ef is raised until AnnRecall passes."""
-    by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates if gate["type"] == "AnnRecall"} or {10: 0.0}
-    truth = exact(store, collection, metric, max(by_k))
-    wanted, rows, tried = dict(search), truth.rows, list[Tried]()
+def _found(store: Store, collection: str, wanted: Work) -> tuple[Figures, dict[str, int], Exact]:
+    """The recalls, and the search parameters they hold for: with autoTuneSearch those are raised until AnnRecall
+    passes."""
+    gates = [gate for gate in wanted.gates if gate["type"] == "AnnRecall"]
+    by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates} or {10: 0.0}
+    truth = exact(store, collection, wanted.metric, max(by_k))
+    search, tried = dict(wanted.search), list[Tried]()
+    most = {name: _most(name, wanted, truth.rows) for name in search}
     while True:
-        recall, took = _ann(store, collection, truth, wanted, sorted(by_k))
-        if "ef" in wanted and recall:
-            tried.append(Tried(wanted["ef"], min(recall.values()), percentile(sorted(took), 95) or 0.0))
+        recall, took = _ann(store, collection, truth, search, sorted(by_k))
+        if recall:
+            tried.append(Tried(dict(search), min(recall.values()), percentile(sorted(took), 95) or 0.0))
         enough = all(recall[k] >= least for k, least in by_k.items() if k in recall)
-        if enough or not tune or wanted.get("ef", MOST_EF) >= min(MOST_EF, rows * 2):
+        wider = {name: max(value, min(2 * value, most[name])) for name, value in search.items()}
+        if enough or not wanted.auto_tune or wider == search:
             break
-        wanted["ef"] = wanted["ef"] * 2
-    told = Figures(rows, recall, ef=wanted.get("ef"), latencies={1: sorted(took)}, tried=tried if tune else ())
-    return told, wanted, truth
+        search = wider
+    told = Figures(
+        truth.rows, recall, latencies={1: sorted(took)}, search=search, tried=tried if wanted.auto_tune else (),
+        everything=all(value >= _all(name, wanted, truth.rows) for name, value in search.items()),
+    )  # fmt: skip
+    return told, search, truth
+
+
+def _most(name: str, wanted: Work, rows: int) -> int:
+    """That is tried: as much as there is, where the engine takes it."""
+    return min(TAKES.get(wanted.engine_type, {}).get(name, MOST[name]), _all(name, wanted, rows))
+
+
+def _all(name: str, wanted: Work, rows: int) -> int:
+    """Passages for ef; lists for nprobe, of which no engine takes more than there are."""
+    return rows if name == "ef" else int(wanted.parameters.get("nlist", 128))  # 128 is Milvus's own
 
 
 def _ann(

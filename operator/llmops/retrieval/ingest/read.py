@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmops.redact import redact, redact_all
+from llmops.retrieval.ingest import language
 from llmops.retrieval.ingest.parse import Document, parse
 from llmops.retrieval.ingest.places import LOOK, Listing
 from llmops.retrieval.work import SourceWork, Work
 from llmops.web import Passing, Wrong
 
 TOLD = 20  # problems that are told in words; the others are counted
+TOLD_LANGUAGES = 10
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Reading:
     partly: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)  # sources where another look may find more, though nothing has changed
     unread: set[str] = field(default_factory=set)
+    left_out: dict[str, str] = field(default_factory=dict)  # documents in languages that are not wanted, and which
 
     def skip(self, told: str) -> None:
         self.skipped += 1
@@ -38,7 +42,17 @@ class Reading:
 
     def stays(self, document: str, source: str, never_delete: bool) -> bool:
         """Whether passages of a document that was not seen are taken over from the served generation."""
+        if document in self.left_out:  # it was seen
+            return False
         return never_delete or source in self.partly or document in self.unread
+
+    def left_out_told(self) -> list[str]:
+        """How many documents are left out, language by language, each with one of them."""
+        ranked = Counter(self.left_out.values()).most_common()
+        first = {code: one for one, code in reversed(self.left_out.items())}
+        told = [f"{many} in {code} (such as {first[code][:100]})" for code, many in ranked[:TOLD_LANGUAGES]]
+        others = sum(many for _, many in ranked[TOLD_LANGUAGES:])
+        return [*told, f"{others} in other languages"] if others else told
 
 
 def look(wanted: Work, folder: Path, before: Mapping[str, str]) -> dict[str, Listing]:
@@ -63,8 +77,20 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
                 continue
             seen.add(one.id)
             metadata = redact_all(dict(one.metadata)) if wanted.redact else one.metadata
-            text = redact(one.text) if wanted.redact else one.text
-            yield replace(one, text=text, metadata={**metadata, **source.metadata})
+            whole = replace(one, metadata={**metadata, **source.metadata})
+            codes = language.languages_of(whole.text, whole.metadata) if wanted.languages else ()
+            if not language.takes(wanted.languages, codes):
+                reading.left_out[one.id] = "/".join(codes)
+                continue
+            whole = _with_language(whole, codes)
+            yield replace(whole, text=redact(one.text)) if wanted.redact else whole
+
+
+def _with_language(one: Document, codes: Sequence[str]) -> Document:
+    """As metadata, where it says none itself."""
+    if not codes or one.metadata.get(language.FIELD):
+        return one
+    return replace(one, metadata={**one.metadata, language.FIELD: codes[0]})
 
 
 def _of(source: SourceWork, listing: Listing, reading: Reading) -> Iterator[Document]:

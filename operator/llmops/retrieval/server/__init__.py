@@ -7,6 +7,7 @@
     permissions.py   who may see which passage
     widen.py  a filtered search that comes short looks at more
     poor.py   questions that found nothing good, for people to read
+    drain.py  its end, in which no question is lost
     main.py   the process
 
 It keeps answering from the last generation it knows while the operator and the API server are away. It refuses (503,

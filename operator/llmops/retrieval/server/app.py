@@ -16,14 +16,14 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llmops.retrieval.embedder import NotEmbedded
-from llmops.retrieval.rank import DENSE, Answer, Placed, answer
+from llmops.retrieval.rank import DENSE, Answer, Placed, Way, answer
 from llmops.retrieval.server import passages, permissions, widen
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.query import Query, Refused, parse
 from llmops.retrieval.server.served import Served
-from llmops.retrieval.stores.base import Asked, FilterWrong, Reader, StoreError
+from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Reader, StoreError
 from llmops.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -41,30 +41,37 @@ class App:
 
     def __init__(self, index: str, reader: Reader, live: Live, poor: Poor, rule: Permissions | None = None) -> None:
         self._index, self._reader, self._live, self._poor, self._rule = index, reader, live, poor, rule
+        self.draining = False  # then every answer closes its connection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = (scope["method"], scope["path"])
         if route == ("POST", "/search"):
             status, body = await self._search(receive)
             metrics.RETRIEVAL_SEARCHES.labels(str(status)).inc()
-            return await _reply(send, status, body)
+            return await self._reply(send, status, body)
         if route == ("GET", "/metrics"):
-            return await _reply(send, 200, generate_latest(), CONTENT_TYPE_LATEST)
+            return await self._reply(send, 200, generate_latest(), CONTENT_TYPE_LATEST)
         if route == ("GET", "/healthz"):
-            return await _reply(send, 200, b'{"ok":true}')
+            return await self._reply(send, 200, b'{"ok":true}')
         if route == ("GET", "/readyz"):
             why_not = self._live.why_not
             served = self._live.served
             told = {"ready": why_not is None, "problem": why_not, "generation": served.generation if served else None}
-            return await _reply(send, 503 if why_not else 200, orjson.dumps(told))
+            return await self._reply(send, 503 if why_not else 200, orjson.dumps(told))
         if route == ("GET", "/passages"):
-            return await _reply(send, *await self._page(scope["query_string"]))
+            return await self._reply(send, *await self._page(scope["query_string"]))
         if route == ("GET", "/poor"):
-            return await _reply(send, 200, orjson.dumps(self._poor.told(self._index)))
+            return await self._reply(send, 200, orjson.dumps(self._poor.told(self._index)))
         if route == ("POST", "/poor"):
             status, body = await self._disliked(receive)
-            return await _reply(send, status, body)
-        return await _reply(send, 404, _error(f"no {scope['method']} {scope['path']} here: POST /search"))
+            return await self._reply(send, status, body)
+        return await self._reply(send, 404, _error(f"no {scope['method']} {scope['path']} here: POST /search"))
+
+    async def _reply(self, send: Send, status: int, body: bytes, content: str = "application/json") -> None:
+        headers = [(b"content-type", content.encode()), (b"content-length", str(len(body)).encode())]
+        headers += [(b"connection", b"close")] if self.draining else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _disliked(self, receive: Receive) -> tuple[int, bytes]:
         """{text}: what was found for it did not help a user."""
@@ -153,8 +160,7 @@ class App:
                 f"{mode} needs: write spec.query.mode {mode}, or ask with mode {DENSE}",
             )  # fmt: skip
         try:
-            search = partial(widen.search, self._reader, int(told["rows"]))
-            found = await answer(search, way, served.collection, asked, query.text)
+            found = await self._found(served, way, asked, query.text)
         except FilterWrong as problem:
             raise Refused(400, f"filter cannot be read: {problem}") from None
         except StoreError as problem:
@@ -165,6 +171,15 @@ class App:
         if found.problem:
             log.warning("not reranked: %s", found.problem)
         return replace(found, passages=permissions.seen(found.passages, only))
+
+    async def _found(self, served: Served, way: Way, asked: Asked, text: str) -> Answer:
+        search = partial(widen.search, self._reader, int(served.told["rows"]))
+        try:
+            return await answer(search, way, served.collection, asked, text)
+        except Away:
+            # out of the engine's memory: it was restarted, or another query server let go of what it was not asked for
+            await self._reader.load(served.collection)
+            return await answer(search, way, served.collection, asked, text)
 
 
 def _shown(placed: Placed) -> dict[str, Any]:
@@ -196,9 +211,3 @@ async def _body(receive: Receive) -> bytes:
 
 def _error(sentence: str) -> bytes:
     return orjson.dumps({"error": {"message": sentence}})
-
-
-async def _reply(send: Send, status: int, body: bytes, content: str = "application/json") -> None:
-    headers = [(b"content-type", content.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The query server's process: until SIGTERM, then what is being answered is finished."""
+"""The query server's process: until SIGTERM, and then as drain.py says."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 import time
 
 import aiohttp
-import uvicorn
 
 from llmops.api.settings import Settings
 from llmops.retrieval.server.app import App
+from llmops.retrieval.server.drain import Draining
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--poor-below", type=float, help="a question whose best score is less found nothing good")
     parser.add_argument("--permissions", metavar="FIELD", help="the metadata field with who may see a document")
     parser.add_argument("--permissions-missing", choices=("Deny", "Allow"), default="Deny", help="without the field")
+    parser.add_argument("--drain-seconds", type=float, default=0.0, help="go on answering for so long after SIGTERM")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(
@@ -47,11 +48,7 @@ async def _serve(given: argparse.Namespace) -> None:
         live = Live(reader, session, given.alias)
         rule = Permissions(given.permissions, given.permissions_missing == "Allow") if given.permissions else None
         app = App(given.index, reader, live, Poor(time.time, given.poor_below), rule)
-        config = uvicorn.Config(
-            app, host=given.host, port=given.port, lifespan="off", access_log=False,
-            log_level="warning", timeout_graceful_shutdown=15,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = Draining(app, given.host, given.port, given.drain_seconds)
         following = asyncio.create_task(live.follow())
         following.add_done_callback(lambda _: setattr(server, "should_exit", True))
         try:

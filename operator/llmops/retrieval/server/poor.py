@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -92,6 +92,30 @@ class Poor:
         if len(self._kept) >= MOST:
             now = self._clock()
             del self._kept[min(self._kept, key=lambda key: self._kept[key].worth(now))]
+
+
+def merged(lists: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What several query servers of one index told, by their names, as one list: of everything that was asked since the
+    youngest of them began, and of some that was asked before."""
+    youngest = max(lists.values(), key=lambda one: str(one["since"]))
+    questions: dict[str, dict[str, Any]] = {}
+    for one in (each for told in lists.values() for each in told["questions"]):
+        key = normal(one["text"])
+        questions[key] = _both(questions[key], one) if key in questions else one
+    servers = {name: told["since"] for name, told in lists.items()}
+    most_asked = sorted(questions.values(), key=lambda one: (one["count"], one["lastAt"]), reverse=True)
+    return {**youngest, "servers": servers, "questions": most_asked}
+
+
+def _both(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    best = [each["bestScore"] for each in (one, other) if each["bestScore"] is not None]
+    return {
+        "text": one["text"],
+        "count": one["count"] + other["count"],
+        "disliked": one["disliked"] + other["disliked"],
+        "bestScore": max(best, default=None),
+        "lastAt": max(one["lastAt"], other["lastAt"]),
+    }
 
 
 def normal(text: str) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from llmops.retrieval.stores.base import Asked, Away, Found, Reader
+from llmops.retrieval.stores.base import MOST, Asked, Away, Found, Reader
 from llmops.telemetry import metrics
 
 MARGIN = 4
@@ -25,7 +25,6 @@ MARGIN = 4
 ROOM = 100
 """Passages that are asked for at most, where topK is less: each comes with its text."""
 TIMES = 16
-MOST = {"ef": 4096, "nprobe": 1024}
 SECONDS = 1.0
 """After which nothing wider is begun: a late answer is worse than one that lacks something."""
 PATIENCE = 2.0

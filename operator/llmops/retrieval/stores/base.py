@@ -181,6 +181,12 @@ class Row:
     hash: str
 
 
+MOST = {"ef": 4096, "nprobe": 1024}
+"""How far a search is widened by ourselves."""
+TAKES = {"PgVector": {"ef": 1000}}
+"""What an engine takes, where that is less."""
+
+
 class Store(Protocol):
     """The generations of one index, as its Job needs them. One writer at a time."""
 

@@ -96,7 +96,7 @@ class MilvusStore:
 
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix = alias, prefix
-        self._worded: dict[str, bool] = {}  # collections, by whether their passages are found by words too
+        self._more: dict[str, tuple[str, bool]] = {}  # by collection: see _columns
         self.client = patiently(lambda: _connected(where), patience)
 
     def generations(self) -> list[Generation]:
@@ -109,8 +109,7 @@ class MilvusStore:
         return self._generation(self.client.describe_alias(self.alias)["collection_name"])
 
     def _generation(self, collection: str) -> Generation:
-        properties = self.client.describe_collection(collection).get("properties") or {}
-        return Generation(collection, json.loads(properties.get(PROPERTY) or "{}"))
+        return Generation(collection, _told_in(self.client.describe_collection(collection)))
 
     def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -124,7 +123,7 @@ class MilvusStore:
         if told.get(SEEN_BY):
             schema.add_field(SEEN_BY, DataType.VARCHAR, max_length=2 * SEEN_BY_BYTES)
         wanted = self.client.prepare_index_params()
-        self._worded[collection] = index.keyword
+        self._more[collection] = (str(told.get(SEEN_BY) or ""), index.keyword)
         if index.keyword:
             keyword.add(self.client, schema, wanted)
         given = dict(index.parameters)
@@ -138,7 +137,7 @@ class MilvusStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
-        field = self._generation(collection).told.get(SEEN_BY)
+        field, by_words = self._columns(collection)
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
@@ -147,16 +146,19 @@ class MilvusStore:
             }
             for one, vector in zip(passages, vectors, strict=True)
         ]  # fmt: skip
-        if self._by_words(collection):
+        if by_words:
             rows = [{**row, keyword.WORDS: words(one.text)} for row, one in zip(rows, passages, strict=True)]
         write = self.client.upsert if again else self.client.insert
         for at in range(0, len(rows), PAGE):
             write(collection, rows[at : at + PAGE])
 
-    def _by_words(self, collection: str) -> bool:
-        if collection not in self._worded:
-            self._worded[collection] = keyword.has(self.client.describe_collection(collection))
-        return self._worded[collection]
+    def _columns(self, collection: str) -> tuple[str, bool]:
+        """Which metadata field has groups in a column of their own, and whether words have one; asked once, since a
+        collection keeps the columns that it was made with."""
+        if collection not in self._more:
+            described = self.client.describe_collection(collection)
+            self._more[collection] = (str(_told_in(described).get(SEEN_BY) or ""), keyword.has(described))
+        return self._more[collection]
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
         for page in self._pages(collection, "id", "hash", rows=NAMES):
@@ -250,6 +252,12 @@ class MilvusStore:
         self.client.close()
 
 
+def _told_in(described: Mapping[str, Any]) -> dict[str, Any]:
+    properties = described.get("properties") or {}
+    found: dict[str, Any] = json.loads(properties.get(PROPERTY) or "{}")
+    return found
+
+
 def _connected(where: Where) -> Any:
     with _in_our_words():
         return _Told(MilvusClient(**_login(where), timeout=30))
@@ -271,9 +279,7 @@ class MilvusReader:
 
     async def told(self, collection: str) -> dict[str, Any]:
         with _in_our_words():
-            properties = (await self._client.describe_collection(collection)).get("properties") or {}
-        found: dict[str, Any] = json.loads(properties.get(PROPERTY) or "{}")
-        return found
+            return _told_in(await self._client.describe_collection(collection))
 
     async def collections(self, prefix: str) -> list[str]:
         with _in_our_words():

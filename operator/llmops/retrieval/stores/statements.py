@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from llmops.retrieval.passage import Passage, kept_text
-from llmops.retrieval.stores.base import PAGE, Asked, Restriction, Unfit
+from llmops.retrieval.stores.base import PAGE, TAKES, Asked, Restriction, Unfit
 from llmops.retrieval.stores.filters import Test, Tree, parse
 
 Statement = LiteralString | sql.Composed
@@ -25,7 +25,7 @@ METHODS = {
 }
 """The access method, and its names for an index's parameters."""
 WIDEST = {"HNSW": 2000, "IVF_FLAT": 2000, "FLAT": 16_000}
-MOST_EF = 1000  # hnsw.ef_search takes no more; a scan that has not found enough goes on by itself
+MOST_EF = TAKES["PgVector"]["ef"]  # hnsw.ef_search takes no more; a scan that has not found enough goes on by itself
 
 OURS = """
 SELECT pg_advisory_xact_lock(hashtext('llmops'));

@@ -5,6 +5,7 @@
     page.py         a file on the web, by its ETag
     bucket.py       objects in a bucket (ListObjectsV2), by their ETags
     repository.py   files in a git repository, by the commit
+    ssh.py          git over ssh: a command on the other side, of a host that is known
 
 Equal versions of a source promise equal bytes, so a source that has not changed is listed and not read. A listing that
 is not complete says so: then nothing that was there before is taken away.

@@ -1,17 +1,25 @@
-"""Files in a git repository, at the commit that a branch, tag or HEAD names now (dulwich, over https)."""
+"""Files in a git repository, at the commit that a branch, tag or HEAD names now (dulwich, over https or ssh)."""
 
 from __future__ import annotations
 
-import io
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from llmops.retrieval.ingest.places.listing import File, Listing, wanted
 from llmops.retrieval.ingest.places.mounted import read, walk
 from llmops.retrieval.work import SourceWork
 from llmops.web import Passing, Wrong
+
+if TYPE_CHECKING:
+    from dulwich.client import GitClient
+
+NO_SUCH = re.compile("not (be )?found|does not (appear|exist)|denied|not allowed|no permission", re.IGNORECASE)
 
 
 def look(source: SourceWork, _: Path, secret: Path) -> Listing:
@@ -21,11 +29,10 @@ def look(source: SourceWork, _: Path, secret: Path) -> Listing:
 
 
 def _commit(source: SourceWork, secret: Path) -> str:
-    from dulwich.porcelain import ls_remote
-
     if len(source.ref) == 40 and all(one in "0123456789abcdef" for one in source.ref):
         return source.ref
-    refs = _asked(source, lambda: ls_remote(source.address, **_user(secret))).refs
+    with _client(source, secret) as (client, path):
+        refs = _asked(source, lambda: client.get_refs(path.encode())).refs
     for name in (source.ref, f"refs/heads/{source.ref}", f"refs/tags/{source.ref}"):
         found = refs.get(name.encode())
         if found:
@@ -34,14 +41,14 @@ def _commit(source: SourceWork, secret: Path) -> str:
 
 
 def _files(source: SourceWork, secret: Path, commit: str) -> list[File]:
-    from dulwich.porcelain import clone
-
     folder = Path(tempfile.mkdtemp(prefix="git-"))
     branch = None if source.ref == "HEAD" or source.ref == commit else source.ref
     depth = 1 if source.ref != commit else None
-    repo = _asked(source, lambda: clone(
-        source.address, str(folder), branch=branch, depth=depth, errstream=io.BytesIO(), **_user(secret),
-    ))  # fmt: skip
+    with _client(source, secret) as (client, path):
+        repo = _asked(source, lambda: client.clone(
+            path, str(folder), mkdir=False, branch=branch, depth=depth, progress=lambda _: None,
+            origin_url=source.address,
+        ))  # fmt: skip
     if repo.head().decode() != commit:
         _check_out(source, repo, commit)
     repo.close()
@@ -70,6 +77,25 @@ def _check_out(source: SourceWork, repo: Any, commit: str) -> None:
         raise Wrong(f"source {source.name}: no commit {commit} in {source.address}: correct git.ref") from None
 
 
+@contextmanager
+def _client(source: SourceWork, secret: Path) -> Iterator[tuple[GitClient, str]]:
+    """Who asks, and for what path."""
+    from dulwich.client import SSHGitClient, get_transport_and_path_from_url
+    from dulwich.config import StackedConfig
+
+    if not source.address.startswith("ssh://"):
+        yield get_transport_and_path_from_url(source.address, config=StackedConfig.default(), **_user(secret))
+        return
+    from llmops.retrieval.ingest.places import ssh
+
+    caller = ssh.Caller(ssh.login(source, secret))
+    try:
+        address = urlparse(source.address)
+        yield SSHGitClient.from_parsedurl(address, vendor=caller), address.path
+    finally:
+        caller.close()
+
+
 def _user(secret: Path) -> dict[str, Any]:
     given = {name: secret / name for name in ("username", "password")}
     return {name: path.read_text().strip() for name, path in given.items() if path.is_file()}
@@ -88,8 +114,10 @@ def _asked(source: SourceWork, ask: Any) -> Any:
     except NotGitRepository:
         raise Wrong(f"{where} is no git repository: correct git.url") from None
     except (GitProtocolError, OSError) as problem:
-        raise Passing(f"{where}: {problem or type(problem).__name__}") from problem
+        if isinstance(problem, GitProtocolError) and NO_SUCH.search(str(problem)):
+            raise Wrong(f"{where}: {problem}: correct git.url, or let who asks read it") from None
+        raise Passing(f"{where}: {str(problem) or type(problem).__name__}") from problem
     except Exception as problem:
-        if type(problem).__module__.startswith("urllib3"):
+        if type(problem).__module__.startswith(("urllib3", "asyncssh")):
             raise Passing(f"{where}: {problem}") from problem
         raise
