@@ -22,6 +22,7 @@ from tests.unit.retrieval.databases import free_port, milvus_lite_program
 
 from llmops.retrieval.ingest.places.mounted import content_sha256
 from llmops.retrieval.outcome import Outcome, loads
+from llmops.retrieval.volume.opened import open_for
 from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of
 
 ROOT = Path(__file__).parents[2]
@@ -277,6 +278,40 @@ def test_an_engine_that_was_killed_is_searched_again_without_anybodys_help(tmp_p
                 until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 30)
         finally:
             serving.__exit__(None, None, None)
+
+
+def test_an_engine_that_went_back_answers_as_it_did_then_until_what_is_missing_is_built(
+    tmp_path: Path, milvus_lite: Path
+) -> None:
+    index = Index(tmp_path, free_port(), free_port())
+    index.questions, volume = [], tmp_path / "volume"
+    volume.mkdir()
+    question, newest = "Can I rent snow shoes?", {"id": "new", "answer": "Snow shoes are rented out for nine euros."}
+
+    @contextmanager
+    def opened_by(image: str) -> Iterator[None]:
+        open_for(image, volume)
+        with engine(milvus_lite, volume / "milvus", index.engine_port):
+            yield
+
+    def generation() -> Any:
+        return index.search(question)[1].get("generation")
+
+    with embedder(index.embedder_port), index.serving():
+        with opened_by("v1"):
+            assert index.build().served
+            until(lambda: generation() == 1, 20)
+        with opened_by("v2"):
+            index.documents([*ROWS, newest])
+            assert index.build(copy_vectors=True).generation == 2
+            until(lambda: index.found(question) == "faq/new#0", 20)
+        with opened_by("v1"):
+            until(lambda: generation() == 1, 30)
+            assert index.found(question) != "faq/new#0"
+            assert index.search(question, generation=2)[0] == 503
+            built = index.build(after=2)  # as the index's status remembers
+            assert (built.served, built.generation, built.embedded, built.rows) == (True, 3, 1, 101)
+            until(lambda: index.found(question) == "faq/new#0", 20)
 
 
 def test_another_model_behind_the_same_address_is_noticed_and_its_generation_flips_with_it(

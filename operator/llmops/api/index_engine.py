@@ -99,6 +99,16 @@ class VectorEngine(Model):
             "a cluster keeps its vectors in a bucket: write cluster: {storage: ...} instead of storage",
         ),
         Rule(
+            "!has(self.image) || self.mode in ['Lite', 'Standalone']",
+            "this engine is not run by us: remove image, and change it where the engine is (of a Milvus that is made "
+            "for the index, in spec.components.image of that Milvus)",
+        ),
+        Rule(
+            "!has(self.backup) || self.mode in ['Lite', 'Standalone']",
+            "only the volume of an engine that we run (mode Lite or Standalone) is backed up: remove backup, and back "
+            "this one up where it is",
+        ),
+        Rule(
             "self.type == 'Milvus' || self.mode == 'External'",
             "Qdrant and PgVector are used where they run already: write mode: External and external: {uri: ...}",
         ),
@@ -124,6 +134,12 @@ class VectorEngine(Model):
     already there."""
     storage: EngineStorage | None = None
     """Its volume, where it is ours."""
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Its container image, where it is ours, of the same mode; the operator's own if absent, which an upgrade of the
+    operator may change."""
+    backup: Literal["BeforeImageChange", "Never"] | None = None
+    """Whether what an image wrote to the volume is saved before another image opens it, and put back when that image
+    comes back: BeforeImageChange, if absent. Never: whatever image comes opens what is there."""
     cluster: ClusterEngine | None = None
     """Of which Milvus, in mode Cluster."""
     external: ExternalEngine | None = None

@@ -106,6 +106,10 @@ class Reason(_Told):
     DOCUMENTS_SKIPPED = "DocumentsSkipped", "Some documents could not be read; everything else is indexed."
     EMBEDDER_CHANGED = "EmbedderChanged", "The embedding service is not the one that embedded the passages."
     ENGINE_STARTING = "EngineStarting", "The vector database does not answer yet."
+    ENGINE_REFUSED = (
+        "EngineRefused",
+        "An image does not open the vector database's volume; the message says why, and what to write.",
+    )
     QUERY_SERVER_STARTING = "QueryServerStarting", "Not every query server is ready yet; the message says how many are."
 
     # evaluation

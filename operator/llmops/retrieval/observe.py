@@ -25,7 +25,8 @@ from llmops.kube.resources import (
 )
 from llmops.retrieval import outcome, replicas
 from llmops.retrieval.children import WORK_KEY, asked_labels
-from llmops.retrieval.engines import ENGINES, database, place, unavailable
+from llmops.retrieval.engines import ENGINES, database, opener, place, unavailable
+from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Waits
 from llmops.retrieval.estimate import Estimate, limits
 from llmops.retrieval.outcome import Outcome
@@ -126,6 +127,7 @@ class Seen:
     turns: Turns = field(default_factory=Turns)
     reranker: RerankWork | Missing | None = None
     through_door: bool = False  # whether the query server asks the door for vectors: of the spec, or of what is kept
+    standing: Standing = NOT_OURS  # what is there of an engine that we run
 
     @property
     def served(self) -> Parts | None:
@@ -160,14 +162,15 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
     pods = cluster.list(POD, key.namespace, labels)
-    old = raw.get("status") or {}
+    old, standing = raw.get("status") or {}, engine.standing(index, cluster.settings, cluster)
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
-        questions, engine.waits(index, cluster), replicas.ready(pods, asked_labels(index)),
+        questions, opener.told(engine.waits(index, cluster), standing), replicas.ready(pods, asked_labels(index)),
         await _runs(index, cluster), _building(pods), _out_of_memory(pods), pricing_of(index, cluster), _trouble(pods),
         _pinned(key, cluster), when, reranker_of(index, cluster), through_door(index, cluster),
+        standing,
     )  # fmt: skip
     if not when.due:
         return seen
@@ -211,6 +214,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         rerank=reranker,
         seen_by=rule.field if rule and spec.engine.mode == "Lite" else "",
         tenants=spec.query.tenants.field if spec.query.tenants else "",
+        after=_last(index),
     )
     return replace(work, ask_above=_ask_above(seen, work.parts.key))
 
@@ -224,11 +228,18 @@ def _ask_above(seen: Seen, key: str) -> dict[str, int]:
     return limits(asked.passages, asked.cost, seen.pricing)
 
 
+def _last(index: VectorIndex) -> int:
+    """The highest number that a generation had: no other gets it, though the engine may have forgotten that one."""
+    told = index.status.generation if index.status else None
+    return max([told.active or 0, *told.kept]) if told else 0
+
+
 def _look(seen: Seen, source: SourceWork) -> str:
-    """What makes the Job look again: a turn of the schedule where no event tells of a change, or a person's retry."""
+    """What makes the Job look again: a turn of the schedule where no event tells of a change, a person's retry, or an
+    engine that went back to what it was, in which not all is that was built."""
     waits = bool(source.kind) or not seen.index.spec.refresh.on_source_change
     retry = (seen.raw["metadata"].get("annotations") or {}).get(names.RETRY, "")
-    return " ".join(one for one in (seen.turns.now if waits else "", retry) if one)
+    return " ".join(one for one in (seen.turns.now if waits else "", retry, seen.standing.restored) if one)
 
 
 _PARAMETERS: dict[str, dict[str, int]] = {

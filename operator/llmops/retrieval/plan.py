@@ -94,9 +94,10 @@ def plan(seen: Seen) -> Plan:
         return Plan(State.UNSUPPORTED, Reason.UNSUPPORTED, told)
     if seen.turns.problem:
         return Plan(State.UNSUPPORTED, Reason.INVALID_SPEC, f"spec.refresh.{seen.turns.problem}")
-    stands = tuple(_standing(seen))
     decided = _decide(seen)
-    return replace(decided, children=(*stands, *decided.children))
+    if decided.state is State.SERVED:
+        seen = replace(seen, standing=replace(seen.standing, went_back=False))
+    return replace(decided, children=(*_standing(seen), *decided.children))
 
 
 def _decide(seen: Seen) -> Plan:
@@ -253,6 +254,8 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
             return f"the vector database indexes the {told['total']} passages of generation {told['generation']}"
         case "Measuring":
             return f"measuring generation {told['generation']}"
+    if seen.standing.went_back:
+        return "the vector database went back to what it was: looking at what is missing"
     if isinstance(action, Rebuild):
         if action.copy_vectors and any(one.kind for one in seen.sources):
             return "looking at the sources; what is new in them is embedded"
@@ -264,7 +267,7 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
 def _standing(seen: Seen) -> list[Object]:
     """The engine and the query server: there whatever the build does."""
     engine = ENGINES[seen.index.spec.engine.type, seen.index.spec.engine.mode]
-    built = engine.children(seen.index, seen.settings)
+    built = engine.children(seen.index, seen.settings, seen.standing)
     address = engine.address(seen.index, seen.settings)
     return [*built, *children.build_server(seen.index, address, seen.settings, seen.through_door)]
 

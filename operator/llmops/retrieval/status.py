@@ -9,6 +9,7 @@ from llmops.api import ConditionType, Reason
 from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
 from llmops.retrieval import children, replicas
+from llmops.retrieval.engines.server import held
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.plan import Plan, State, engine_told
@@ -50,6 +51,9 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         **({"nextRefresh": turns.write(seen.turns.next)} if seen.turns.next else {}),
     }
     active = generation.get("active")
+    if seen.standing.name:
+        memory = {**(told.get("memory") or {}), "engine": seen.standing.told()}
+        told |= {"memory": {name: value for name, value in memory.items() if value}}
     found = _conditions(seen, plan, active, kept)
     told["conditions"] = conditions.merge(old.get("conditions") or [], found, meta.generation, now)
     return told
@@ -78,6 +82,7 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "revision": work.embedding.revision,
             **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
             **({"pace": pace} if pace else {}),
+            **({"restored": restored} if (restored := seen.standing.restored) else {}),
         },
     }
 
@@ -110,23 +115,29 @@ def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]
 
 def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     """Ready speaks of this spec, Available of whether questions are answered at all."""
-    answers = seen.engine_waits is None or seen.engine_waits.answers
+    back = seen.standing.went_back and plan.state is not State.SERVED
+    answers = (seen.engine_waits is None or seen.engine_waits.answers) and not (
+        back and held(seen.index, seen.standing)
+    )
+    serves = "what the vector database went back to" if back else f"generation {active}"
     available = active is not None and seen.servers_ready > 0 and answers
     wanted = seen.index.spec.query.replicas
     whole = available and seen.servers_ready >= wanted
     ready, reason, sentence = plan.state is State.SERVED and whole, plan.reason, plan.sentence
     if plan.state is State.SERVED and available and not whole:
         reason, sentence = Reason.QUERY_SERVER_STARTING, replicas.told(seen.servers_ready, wanted, seen.trouble)
+    if ready and seen.standing.refusal:
+        ready, reason, sentence = False, Reason.ENGINE_REFUSED, _engine_ready(seen).message
     if plan.state is State.SERVED and not available:
         reason = Reason.QUERY_SERVER_STARTING if answers else Reason.ENGINE_STARTING
         starting = "query server" if answers else "vector database"
         sentence = seen.trouble or f"generation {active} is chosen; the {starting} is starting"
-    stalled = plan.state in STUCK
+    stalled = plan.state in STUCK or reason == Reason.ENGINE_REFUSED
     if active is not None and plan.state is not State.SERVED:
-        sentence += f"; generation {active} goes on serving" if available else ""
+        sentence += f"; {serves} goes on serving" if available else ""
     told = conditions.summary(ready=ready, available=available, reason=reason, message=sentence, stalled=stalled)
     silent = "nothing answers yet" if active is None else f"no query server can search generation {active} now"
-    served = f"generation {active} answers" if available else silent
+    served = f"{serves} answers" if available else silent
     said = Condition(ConditionType.AVAILABLE, available, Reason.AS_WANTED if available else reason, served)
     return [said if one.type == ConditionType.AVAILABLE else one for one in told]
 
@@ -136,8 +147,13 @@ def _engine_ready(seen: Seen) -> Condition:
     if external is not None:
         told = f"the engine at {external.uri} is not ours: its Job and query server say whether it answers"
         return Condition(ConditionType.ENGINE_READY, None, Reason.AS_WANTED, told)
+    refusal, backup = seen.standing.refusal, seen.standing.backup
+    if refusal and refusal.was:
+        told = f"{refusal.sentence}; image {refusal.was} goes on"
+        return Condition(ConditionType.ENGINE_READY, False, Reason.ENGINE_REFUSED, told)
     if seen.engine_waits is None:
-        return Condition(ConditionType.ENGINE_READY, True, Reason.AS_WANTED, "the vector database answers")
+        told = f"the vector database answers{f'; {backup}' if backup else ''}"
+        return Condition(ConditionType.ENGINE_READY, True, Reason.AS_WANTED, told)
     return Condition(ConditionType.ENGINE_READY, False, *engine_told(seen, seen.engine_waits))
 
 

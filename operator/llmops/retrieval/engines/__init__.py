@@ -13,6 +13,7 @@ from llmops.api import Settings, VectorIndex
 from llmops.kube.resources import Object
 from llmops.retrieval.engines import cluster, lite, standalone
 from llmops.retrieval.engines.external import External
+from llmops.retrieval.engines.opener import Standing
 from llmops.retrieval.engines.waits import Live, Waits
 from llmops.retrieval.stores import CREDENTIALS
 
@@ -23,10 +24,13 @@ class Engine(Protocol):
     def waits(self, index: VectorIndex, live: Live) -> Waits | None:
         """Why it cannot be built in now, by the objects that are there; None where it can."""
 
+    def standing(self, index: VectorIndex, settings: Settings, live: Live) -> Standing:
+        """What is there of it, where we run it."""
+
     def address(self, index: VectorIndex, settings: Settings) -> str:
         """As pods in the cluster reach it."""
 
-    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+    def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
         """In the order they are applied."""
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from llmops.api import Reason, Settings, VectorIndex, names
 from llmops.api.index_engine import ClusterEngine, ObjectStorage
 from llmops.kube.resources import ENDPOINT_SLICE, MILVUS, VECTOR_INDEX, Object
+from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Live, Waits
 
 PORT = 19530
@@ -45,12 +46,16 @@ class MilvusCluster:
             told = f"no pod behind its Service {service_of(name)} is ready"
         return Waits(f"Milvus {namespace}/{name}: {told}", answers=answers) if told else None
 
+    def standing(self, index: VectorIndex, settings: Settings, live: Live) -> Standing:
+        """Its image and its data are not ours."""
+        return NOT_OURS
+
     def address(self, index: VectorIndex, settings: Settings) -> str:
         """The Service that the Milvus Operator makes."""
         service = service_of(milvus_of(index))
         return f"http://{service}.{index.metadata.namespace}.svc.{settings.cluster_domain}:{PORT}"
 
-    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+    def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
         """None where it is there already."""
         wanted = _wanted(index)
         return [_milvus(index, wanted, wanted.storage), _policy(index)] if wanted.storage else []

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from llmops.api import Settings, VectorIndex, names
 from llmops.api.index_engine import EngineStorage
 from llmops.kube.resources import DEPLOYMENT, VECTOR_INDEX, Object
+from llmops.retrieval.engines import opener
+from llmops.retrieval.engines.opener import Standing
 from llmops.retrieval.engines.waits import STARTING, Live, Waits
-from llmops.retrieval.pods import RESTRICTED_POD, selector
+from llmops.retrieval.pods import BUILD, RESTRICTED_POD, selector
+
+
+def held(index: VectorIndex, standing: Standing) -> bool:
+    """What the data went back to may be seen by whom it might be seen then: with permissions nobody finds anything in
+    it before it was built on."""
+    return standing.went_back and index.spec.query.permissions is not None
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,21 @@ class Server:
         found = live.get(DEPLOYMENT, index.metadata.namespace, self.name(index)) or {}
         return None if (found.get("status") or {}).get("availableReplicas") else STARTING
 
+    def standing(self, index: VectorIndex, settings: Settings, live: Live) -> Standing:
+        """Which image it runs, and what its volume says to that."""
+        return opener.observe(index, self.name(index), self.word, self._image(index, settings), live)
+
+    def _image(self, index: VectorIndex, settings: Settings) -> str:
+        return index.spec.engine.image or str(self.container(settings)["image"])
+
     def address(self, index: VectorIndex, settings: Settings) -> str:
         """As pods in the cluster reach it."""
         return f"http://{self.name(index)}.{index.metadata.namespace}.svc.{settings.cluster_domain}:{self.port}"
 
-    def children(self, index: VectorIndex, settings: Settings) -> list[Object]:
+    def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
         """Volume, pod, Service, and who may talk to it, in the order they are applied."""
-        return [self._claim(index), self._deployment(index, settings), self._service(index), self._policy(index)]
+        deployment, builds_only = self._deployment(index, settings, standing), held(index, standing)
+        return [self._claim(index), deployment, self._service(index), self._policy(index, builds_only)]
 
     def _claim(self, index: VectorIndex) -> Object:
         """Without owner reference it outlives the index (deletionPolicy Retain); an index of that name finds it."""
@@ -56,8 +72,10 @@ class Server:
             },
         }
 
-    def _deployment(self, index: VectorIndex, settings: Settings) -> Object:
+    def _deployment(self, index: VectorIndex, settings: Settings, standing: Standing) -> Object:
         labels = selector(index, self.word)
+        image = (standing.refusal.was if standing.refusal else "") or self._image(index, settings)
+        first = opener.build(index, image, standing, settings)
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -77,7 +95,8 @@ class Server:
                         "enableServiceLinks": False,
                         "securityContext": RESTRICTED_POD,
                         "terminationGracePeriodSeconds": self.grace,
-                        "containers": [self.container(settings)],
+                        **({"initContainers": first} if first else {}),
+                        "containers": [{**self.container(settings), "image": image}],
                         "volumes": [
                             {"name": "data", "persistentVolumeClaim": {"claimName": self.name(index)}},
                             {"name": "tmp", "emptyDir": {}},
@@ -98,10 +117,11 @@ class Server:
             },
         }
 
-    def _policy(self, index: VectorIndex) -> Object:
+    def _policy(self, index: VectorIndex, builds_only: bool) -> Object:
         """Only this index's own pods may reach it. It asks for no password: one would have to lie in a Secret, and the
         operator may neither read nor write Secrets."""
-        own = {"podSelector": {"matchLabels": names.labels(VECTOR_INDEX.kind, index.metadata.name)}}
+        labels = selector(index, BUILD) if builds_only else names.labels(VECTOR_INDEX.kind, index.metadata.name)
+        own = {"podSelector": {"matchLabels": labels}}
         return {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",

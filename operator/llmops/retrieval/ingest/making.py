@@ -201,7 +201,7 @@ class Making:
                 return found, True
             self.store.drop(found)
             self.spool.forget_stored()
-        number = max((one.number for one in there), default=0) + 1
+        number = max([self.wanted.after, *(one.number for one in there)]) + 1
         told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
         wanted = self.wanted
         told |= {"keyword": True} if wanted.keyword else {}
