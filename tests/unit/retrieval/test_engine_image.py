@@ -327,15 +327,15 @@ def allowed(world: World) -> Any:
     return policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"].get("llmops.dev/part")
 
 
-@pytest.mark.parametrize("permissions", [None, {"field": "groups"}])
-def test_who_might_see_a_passage_then_does_not_find_it_now(permissions: Any) -> None:
-    world = running(query={"permissions": permissions} if permissions else {})
+@pytest.mark.parametrize("rules", [{}, {"permissions": {"field": "groups"}}, {"tenants": {"field": "customer"}}])
+def test_who_might_see_a_passage_then_does_not_find_it_now(rules: Any) -> None:
+    world = running(query=rules)
     assert allowed(world) is None
     before = finished(world.seen())
     world.runs(restored="r1", backup=None)
     world.turn(runs=(before,))
-    assert allowed(world) == ("build" if permissions else None)
-    assert condition(world.status, "Available") == ("False" if permissions else "True")
+    assert allowed(world) == ("build" if rules else None)
+    assert condition(world.status, "Available") == ("False" if rules else "True")
     again(world)
     assert (allowed(world), condition(world.status, "Available")) == (None, "True")
 

@@ -16,9 +16,10 @@ from llmops.retrieval.pods import BUILD, RESTRICTED_POD, selector
 
 
 def held(index: VectorIndex, standing: Standing) -> bool:
-    """What the data went back to may be seen by whom it might be seen then: with permissions nobody finds anything in
-    it before it was built on."""
-    return standing.went_back and index.spec.query.permissions is not None
+    """What the data went back to may be seen by whom it might be seen then, and be whose it was: with permissions or
+    tenants nobody finds anything in it before it was built on."""
+    query = index.spec.query
+    return standing.went_back and (query.permissions is not None or query.tenants is not None)
 
 
 @dataclass(frozen=True)
