@@ -1,4 +1,5 @@
-"""`make bench`: every bench in turn, its lines on stdout and, with the date and command, in bench/results.md."""
+"""`make bench`: every bench in turn, as it goes on stdout, and its figures, with the date and command, in
+bench/results.md."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 BENCHES = (
     "bench.evidence", "bench.rules", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane",
-    "bench.writes", "bench.index", "bench.index_memory", "bench.knowledge", "bench.faults",
+    "bench.writes", "bench.index", "bench.index_memory", "bench.knowledge", "bench.tenants", "bench.faults",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("results.md")
 
@@ -19,12 +20,22 @@ def main() -> int:
     failed = 0
     for bench in wanted:
         print(f"· {bench}", file=sys.stderr, flush=True)
-        done = subprocess.run([sys.executable, "-m", bench], stdout=subprocess.PIPE, text=True, check=False)
-        print(done.stdout, end="", flush=True)
-        failed += done.returncode != 0
-        if done.stdout:
-            _keep(bench, done.stdout)
+        code, figures = _run(bench)
+        failed += code != 0
+        if figures:
+            _keep(bench, figures)
     return failed
+
+
+def _run(bench: str) -> tuple[int, str]:
+    """Its exit status and figures; what else it says is for who waits."""
+    figures = ""
+    with subprocess.Popen([sys.executable, "-u", "-m", bench], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            figures += line if line.startswith("{") else ""
+    return running.returncode, figures
 
 
 def _keep(bench: str, lines: str) -> None:
