@@ -34,6 +34,7 @@ from tests.e2e.test_index_engine import (
 from tests.unit.gateway.world import KEY, World
 
 from llmops.gateway.snapshot import Retrieval
+from llmops.gateway.tenants import Whose
 from llmops.retrieval.stores import open_reader, where
 
 __all__ = ["milvus_lite"]
@@ -230,7 +231,7 @@ async def test_two_query_servers_that_are_replaced_in_turn_lose_no_question(serv
                 await reply.read()
 
         async def through_the_door() -> None:
-            assert await door.door.search(faq, question, ())
+            assert await door.door.search(faq, question, (), Whose())
 
         try:
             for one in (first, second):

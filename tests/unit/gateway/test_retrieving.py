@@ -12,6 +12,7 @@ from tests.unit.gateway.world import Engine, Object, World
 from llmops.gateway import retrieve
 from llmops.gateway.errors import UpstreamFailed
 from llmops.gateway.snapshot import Retrieval
+from llmops.gateway.tenants import Whose
 
 FOUND = {"id": "faq/a#0", "text": "Yes.", "score": 0.9, "source": "faq/a", "metadata": {}}
 FAQ = Retrieval("shop/faq", 1, None, "context", None)
@@ -40,7 +41,7 @@ async def query_servers(world: World, *answers: Any) -> list[Engine]:
 
 
 async def search(world: World) -> str:
-    (found,) = await world.door.search(FAQ, "Is it dry?", ())
+    (found,) = await world.door.search(FAQ, "Is it dry?", (), Whose())
     return found.id
 
 
