@@ -192,6 +192,20 @@ class LabelSelector(Model):
     """Further conditions."""
 
 
+_ResourceAmount = (
+    int | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
+)
+
+
+class Resources(Model):
+    """CPU and memory, as in a container."""
+
+    requests: Annotated[dict[str, _ResourceAmount], Field(max_length=16)] = {}
+    """What it is guaranteed."""
+    limits: Annotated[dict[str, _ResourceAmount], Field(max_length=16)] = {}
+    """What it may take at most."""
+
+
 class Access(Model):
     """Who may use this through the gateway."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmops.api.common import Model, Name, Quantity, Rule, SecretRef, Uri, Word, matches
+from llmops.api.common import Model, Name, Quantity, Resources, Rule, SecretRef, Uri, Word, matches
 
 
 class EngineStorage(Model):
@@ -104,6 +104,11 @@ class VectorEngine(Model):
             "for the index, in spec.components.image of that Milvus)",
         ),
         Rule(
+            "!has(self.resources) || self.mode in ['Lite', 'Standalone']",
+            "this engine is not run by us: remove resources, and size it where it is (a Milvus that is made for the "
+            "index by cluster.replicas and in spec.components of that Milvus)",
+        ),
+        Rule(
             "!has(self.backup) || self.mode in ['Lite', 'Standalone']",
             "only the volume of an engine that we run (mode Lite or Standalone) is backed up: remove backup, and back "
             "this one up where it is",
@@ -134,6 +139,9 @@ class VectorEngine(Model):
     already there."""
     storage: EngineStorage | None = None
     """Its volume, where it is ours."""
+    resources: Resources | None = None
+    """CPU and memory of its pod, where it is ours, such as limits: {memory: 16Gi}; Lite has 4Gi at most by itself,
+    Standalone 8Gi."""
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Its container image, where it is ours, of the same mode; the operator's own if absent, which an upgrade of the
     operator may change."""

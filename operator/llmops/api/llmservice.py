@@ -17,6 +17,7 @@ from llmops.api.common import (
     Pricing,
     Quantity,
     Ref,
+    Resources,
     Rule,
     SecretRef,
     Status,
@@ -210,20 +211,6 @@ class Accelerator(Model):
         ),
     ] = "Auto"
     """How many a replica; Auto computes it from the model, and the status explains how."""
-
-
-_ResourceAmount = (
-    int | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
-)
-
-
-class Resources(Model):
-    """CPU and memory of a replica, as in a container."""
-
-    requests: Annotated[dict[str, _ResourceAmount], Field(max_length=16)] = {}
-    """What it is guaranteed."""
-    limits: Annotated[dict[str, _ResourceAmount], Field(max_length=16)] = {}
-    """What it may take at most."""
 
 
 class ScaleMetric(Model):

@@ -212,7 +212,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         place=place(index),
         mode=spec.query.mode,
         rerank=reranker,
-        seen_by=rule.field if rule and spec.engine.mode == "Lite" else "",
+        seen_by=rule.field if rule and (spec.engine.mode == "Lite" or spec.engine.type == "Qdrant") else "",
         tenants=spec.query.tenants.field if spec.query.tenants else "",
         after=_last(index),
     )

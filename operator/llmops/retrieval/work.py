@@ -128,7 +128,7 @@ class Work:
     mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
     rerank: RerankWork | None = None
     ask_above: Mapping[str, int] = field(default_factory=dict)  # passages, tokens: more are not embedded unapproved
-    seen_by: str = ""  # the metadata field that is to stand in a column too, where permissions are searched by one
+    seen_by: str = ""  # the metadata field that permissions are searched by, where a generation is made for that
     tenants: str = ""  # the metadata field that names a document's one tenant, where tenants are kept apart
     after: int = 0  # the highest number that a generation had, by the index's status
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built

@@ -168,6 +168,27 @@ def test_an_engine_of_before_is_not_restarted_either_and_its_volume_is_told_what
     assert (world.image, f"--was={OLD}" in world.arguments) == (OLD, True)
 
 
+@pytest.mark.parametrize("state", ["state", "lastState"])
+def test_an_engine_that_needs_more_memory_than_it_may_take_says_what_to_raise(state: str) -> None:
+    world = running(engine={"resources": {"limits": {"memory": "3Gi"}}})
+    world.runs()
+    (deployment,) = [one for one in world.objects if one["kind"] == "Deployment" and one["metadata"]["name"] == NAME]
+    deployment["status"] = {}
+    assert world.pod is not None
+    world.pod["spec"]["containers"] = world.deployment(world.objects)["containers"]
+    ended = {"name": "engine", "ready": False, state: {"terminated": {"reason": "OOMKilled"}}}
+    world.pod["status"]["containerStatuses"] = [ended]
+    again(world)
+    said = "it needed more memory than 3Gi and was ended: raise spec.engine.resources.limits.memory"
+    assert message(world.status, "EngineReady") == said
+    world.pod["status"]["containerStatuses"] = [{**ended, "ready": True}]
+    deployment = world.get(opener.DEPLOYMENT, None, NAME)
+    assert deployment is not None
+    deployment["status"] = {"availableReplicas": 1}
+    again(world)
+    assert condition(world.status, "Ready") == "True"
+
+
 @pytest.mark.parametrize("waiting", ["ErrImagePull", "ImagePullBackOff"])
 def test_where_the_first_containers_own_image_is_gone_it_is_made_of_the_operators_of_today(waiting: str) -> None:
     world = running()

@@ -38,6 +38,26 @@ def test_milvus_standalone_is_one_pod_that_nobody_but_its_index_reaches() -> Non
 
 
 @pytest.mark.parametrize(
+    ("wanted", "requests", "limits"),
+    [
+        (None, {"cpu": "200m", "memory": "1Gi"}, {"memory": "8Gi"}),
+        ({"limits": {"memory": "16Gi"}}, {"cpu": "200m", "memory": "1Gi"}, {"memory": "16Gi"}),
+        ({"limits": {"memory": "512Mi"}}, {"cpu": "200m", "memory": "512Mi"}, {"memory": "512Mi"}),
+        ({"requests": {"memory": "12Gi"}}, {"cpu": "200m", "memory": "12Gi"}, {"memory": "12Gi"}),
+        ({"requests": {"cpu": 2}, "limits": {"cpu": 4}}, {"cpu": 2, "memory": "1Gi"}, {"memory": "8Gi", "cpu": 4}),
+        # both are a person's: the API server refuses them in its own words
+        ({"requests": {"cpu": 4}, "limits": {"cpu": 2}}, {"cpu": 4, "memory": "1Gi"}, {"memory": "8Gi", "cpu": 2}),
+    ],
+)
+def test_an_engine_has_the_resources_that_are_wanted_and_ours_for_the_rest(
+    wanted: dict[str, Any] | None, requests: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    engine = {**STANDALONE, **({"resources": wanted} if wanted else {})}
+    (container,) = pods(engine)["faq-index-milvus"]["containers"]
+    assert container["resources"] == {"requests": requests, "limits": limits}
+
+
+@pytest.mark.parametrize(
     ("type_", "uri"),
     [
         ("Milvus", "http://milvus.data:19530"),

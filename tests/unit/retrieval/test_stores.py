@@ -16,11 +16,13 @@ from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database, free_port
 
 from llmops.desk.draft import windows
+from llmops.retrieval import widen
 from llmops.retrieval.ingest.measure import _found
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import (
     PAGE,
+    SEEN_BY,
     Asked,
     Away,
     FilterWrong,
@@ -539,6 +541,29 @@ async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, 
     )
     asked = Asked(vectors(3000)[0].tolist(), 3, filter_, {"ef": 16})
     assert [one.id for one in await reader.search(made.collection, asked)] == [passages(3000)[farthest].id]
+    store.drop(made)
+
+
+async def test_the_few_that_a_group_may_see_are_found_among_many(store: Store, reader: Reader) -> None:
+    """Vectors are wide, so that Qdrant, which goes through a small collection one by one, has an index of them."""
+    many, width = 4000, 1024
+    wide = np.random.default_rng(5).normal(size=(many, width)).astype(np.float32)
+    few = [at for at in range(many) if at % 500 == 0]
+    some = [Passage(f"s/{at}#0", f"s/{at}", "s", f"{at}", {"groups": ["few" if at in few else "many"]})
+            for at in range(many)]  # fmt: skip
+    index = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 100})
+    made = store.create(f"{prefix(store)}1_wide", width, index, {"generation": 1, SEEN_BY: "groups"})
+    for at in range(0, many, 1000):
+        store.insert(made.collection, some[at : at + 1000], wide[at : at + 1000].tolist())
+    store.settle(made.collection)
+    await reader.load(made.collection)
+    only = Restriction("groups", frozenset({"few"}), column=True)
+    lengths = np.linalg.norm(wide, axis=1)
+    for question in wide[7:11]:
+        best = sorted(few, key=lambda at: -(wide[at] @ question / lengths[at]))[:4]
+        asked = Asked(question.tolist(), 4, search={"ef": 32}, only=only)
+        found = await widen.search(reader, many, made.collection, asked)
+        assert [one.document for one in found] == [f"s/{at}" for at in best]
     store.drop(made)
 
 

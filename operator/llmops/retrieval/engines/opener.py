@@ -50,6 +50,7 @@ class Standing:
     image: str = ""  # which that one runs
     opener: tuple[str, tuple[str, ...]] | None = None  # image and arguments of its first container
     at_work: bool = False
+    starved: str = ""  # the memory that its engine was ended for wanting more than
     fails: str = ""
     restored: str = ""  # names the last time that its data went back to what they had been
     went_back: bool = False  # since what is served was built
@@ -85,7 +86,7 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     restored = said["restored"] if "restored" in said else memory.get("restored", "")
     return Standing(
         name, image, (first["image"], tuple(first.get("args") or ())) if first else None,
-        "running" in state, _fails(state, said),
+        "running" in state, _starved(newest), _fails(state, said),
         restored, restored not in ("", whole.get("restored")),
         refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None, _backup(said), asked,
     )  # fmt: skip
@@ -99,6 +100,10 @@ def told(waits: Waits | None, standing: Standing) -> Waits | None:
         return Waits(standing.refusal.sentence, Reason.ENGINE_REFUSED)
     if standing.fails:
         return Waits(standing.fails)
+    if standing.starved:
+        return Waits(
+            f"it needed more memory than {standing.starved} and was ended: raise spec.engine.resources.limits.memory"
+        )
     if standing.at_work:
         return Waits(f"its volume is made ready for image {standing.image}: what another wrote is saved, or put back")
     return STARTING
@@ -146,6 +151,15 @@ def _asked(index: VectorIndex, claim: Object | None) -> str:
 
 def _container(pod: Object, kind: str, name: str) -> Object:
     return next((one for one in pod.get(kind) or [] if one["name"] == name), {})
+
+
+def _starved(pod: Object) -> str:
+    """The limit of an engine that was ended by it, and has not been ready since."""
+    status = _container(pod.get("status") or {}, "containerStatuses", ENGINE)
+    ends = [(status.get(one) or {}).get("terminated") or {} for one in ("state", "lastState")]
+    if status.get("ready") or not any(one.get("reason") == "OOMKilled" for one in ends):
+        return ""
+    return str(_container(pod["spec"], "containers", ENGINE)["resources"]["limits"]["memory"])
 
 
 def _state(pod: Object) -> tuple[Object, Mapping[str, Any]]:

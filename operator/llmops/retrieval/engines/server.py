@@ -12,7 +12,7 @@ from llmops.kube.resources import DEPLOYMENT, VECTOR_INDEX, Object
 from llmops.retrieval.engines import opener
 from llmops.retrieval.engines.opener import Standing
 from llmops.retrieval.engines.waits import STARTING, Live, Waits
-from llmops.retrieval.pods import BUILD, RESTRICTED_POD, selector
+from llmops.retrieval.pods import BUILD, RESTRICTED_POD, selector, sized
 
 
 def held(index: VectorIndex, standing: Standing) -> bool:
@@ -76,7 +76,8 @@ class Server:
     def _deployment(self, index: VectorIndex, settings: Settings, standing: Standing) -> Object:
         labels = selector(index, self.word)
         image = (standing.refusal.was if standing.refusal else "") or self._image(index, settings)
-        first = opener.build(index, image, standing, settings)
+        first, ours = opener.build(index, image, standing, settings), self.container(settings)
+        size = sized(ours["resources"], index.spec.engine.resources)
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -97,7 +98,7 @@ class Server:
                         "securityContext": RESTRICTED_POD,
                         "terminationGracePeriodSeconds": self.grace,
                         **({"initContainers": first} if first else {}),
-                        "containers": [{**self.container(settings), "image": image}],
+                        "containers": [{**ours, "image": image, "resources": size}],
                         "volumes": [
                             {"name": "data", "persistentVolumeClaim": {"claimName": self.name(index)}},
                             {"name": "tmp", "emptyDir": {}},

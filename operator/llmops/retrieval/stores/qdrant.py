@@ -20,6 +20,7 @@ from yarl import URL
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import (
     PAGE,
+    SEEN_BY,
     STARTING,
     Asked,
     Away,
@@ -167,6 +168,7 @@ class QdrantStore:
         }
         self._ask(("PUT", _of(collection), body))
         indexed: dict[str, Any] = {**FILTERED, **({TENANT: OF_TENANTS} if told.get(TENANT) else {})}
+        indexed |= {f"metadata.{told[SEEN_BY]}": "keyword"} if told.get(SEEN_BY) else {}
         for field, kind in indexed.items():
             self._ask(("PUT", _of(collection, "/index?wait=true"), {"field_name": field, "field_schema": kind}))
         return Generation(collection, told)
