@@ -114,8 +114,12 @@ def worse_index(_: Show) -> None:
         raise StageError(f"generation {still} is served, and {served} should still be")
     apply(before)
     until_true("vectorindex", "faq", timeout=60)
-    after = get("vectorindex", "faq")["status"]["generation"]["active"]
-    tell("happened", f"stopped before anyone was served; generation {served} answered all along, and now it is {after}")
+    if (after := get("vectorindex", "faq")["status"]["generation"]["active"]) != served:
+        raise StageError(f"taken back, generation {after} is served, and not {served}")
+    tell(
+        "happened",
+        f"stopped before anyone met it: generation {served} answered all along; taken back without a build",
+    )
 
 
 def first_release(_: Show) -> None:
