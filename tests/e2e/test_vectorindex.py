@@ -322,6 +322,22 @@ async def test_what_is_missing_is_named_and_what_is_wrong_in_a_source_too(
     await until(lambda: ready(world, namespace) and said(world, namespace, "SourcesRead")[0] == "True")
 
 
+def lead(door: World, cluster: Cluster, namespace: str) -> None:
+    """A door with a model and the cluster's own query server."""
+    service = cluster.get(SERVICE, namespace, "faq-index")
+    assert service is not None
+    door.add_service("support", door.engine)
+    door.point("faq", door.engine, kind="VectorIndex", service="faq-index")
+    [slice_] = [one for one in door.objects["slices"] if one["metadata"]["name"] == "faq"]
+    slice_["ports"][0]["port"], slice_["endpoints"][0]["addresses"] = 8080, [service["spec"]["clusterIP"]]
+
+
+def release(door: World) -> None:
+    """A prompt that is nothing but what is found."""
+    reference = {"name": "faq", "topK": 9, "variable": "context"}
+    door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+
+
 async def cited(door: World, key: str, **prompt: Any) -> set[str]:
     """The documents that the holder of a key is answered from."""
     asked = {"id": "answer", "variables": {"question": "When are salaries paid?"}, **prompt}
@@ -348,18 +364,12 @@ async def test_two_keys_of_different_groups_get_different_citations_from_the_sam
     }  # fmt: skip
     await given(client, namespace, wanted)
     await until(lambda: ready(world, namespace), 180)
-    service = world.get(SERVICE, namespace, "faq-index")
-    assert service is not None
     async with World() as door:
-        door.add_service("support", door.engine)
-        door.point("faq", door.engine, kind="VectorIndex", service="faq-index")
-        [slice_] = [one for one in door.objects["slices"] if one["metadata"]["name"] == "faq"]
-        slice_["ports"][0]["port"], slice_["endpoints"][0]["addresses"] = 8080, [service["spec"]["clusterIP"]]
+        lead(door, world, namespace)
         staff, board = (f"llmops_shop.{name}.correct-horse-battery" for name in ("staff", "board"))
         door.add_key(staff, "staff", groups=["staff"])
         door.add_key(board, "board", groups=["staff", "board"])
-        reference = {"name": "faq", "topK": 9, "variable": "context"}
-        door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+        release(door)
         assert await cited(door, staff) == {"faq/open", "handbook/pay.md"}
         assert await cited(door, board) == {"faq/open", "handbook/pay.md", "faq/board"}
         assert await cited(door, board, groups=["board"]) == {"faq/open", "faq/board"}
@@ -412,18 +422,12 @@ async def test_tenants_are_kept_apart_from_the_moment_that_they_are_asked_for(
     found = await search(world, namespace, "open", topK=9, tenant="it's")
     assert [one["id"] for one in found["passages"]] == ["faq/1#0"]
 
-    service = world.get(SERVICE, namespace, "faq-index")
-    assert service is not None
     async with World() as door:
-        door.add_service("support", door.engine)
-        door.point("faq", door.engine, kind="VectorIndex", service="faq-index")
-        [slice_] = [one for one in door.objects["slices"] if one["metadata"]["name"] == "faq"]
-        slice_["ports"][0]["port"], slice_["endpoints"][0]["addresses"] = 8080, [service["spec"]["clusterIP"]]
+        lead(door, world, namespace)
         keys = {name: f"llmops_shop.{name}.correct-horse-battery" for name in ("one", "all")}
         door.add_key(keys["one"], "one", tenants=["acme"])
         door.add_key(keys["all"], "all", tenants=["*"])
-        reference = {"name": "faq", "topK": 9, "variable": "context"}
-        door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
+        release(door)
         assert await cited(door, keys["one"]) == {"faq/0", "faq/2"}
         assert await cited(door, keys["all"], tenant="it's") == {"faq/1"}
         with pytest.raises(openai.BadRequestError, match="has the documents of many tenants"):

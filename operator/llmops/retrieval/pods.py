@@ -31,12 +31,11 @@ def selector(index: VectorIndex, part: str) -> dict[str, str]:
 def sized(ours: Mapping[str, Mapping[str, Any]], wanted: Resources | None) -> dict[str, dict[str, Any]]:
     """A container's resources: ours, where nothing else is wanted. Who is guaranteed more than may be taken would be
     refused, so where only one of both is wanted, the other follows."""
-    if wanted is None:
-        return {kind: dict(amounts) for kind, amounts in ours.items()}
+    wanted = wanted or Resources()
     requests, limits = {**ours["requests"], **wanted.requests}, {**ours["limits"], **wanted.limits}
     for name in requests.keys() & limits.keys():
         if quantity(requests[name]) > quantity(limits[name]):
-            if name in wanted.limits and name not in wanted.requests:
+            if name not in wanted.requests:
                 requests[name] = limits[name]
             elif name not in wanted.limits:
                 limits[name] = requests[name]

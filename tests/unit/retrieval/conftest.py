@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from tests.unit.retrieval import databases
+from tests.unit.retrieval.databases import Database
 
 from llmops.api import Settings, VectorIndex
 from llmops.retrieval.observe import Run, Seen
@@ -94,3 +97,10 @@ def served() -> Seen:
     first = seen()
     first = replace(first, runs=(finished(first),))
     return seen(status=status(first, plan(first), datetime(2026, 1, 1, tzinfo=UTC)), runs=first.runs)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A Milvus Lite for the tests of one file."""
+    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as one:
+        yield one

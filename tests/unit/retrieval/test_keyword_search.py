@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database
 
 from llmops.retrieval.passage import Passage
@@ -29,12 +28,6 @@ TEXTS = [" ".join(f"w{int(one)}" for one in RANDOM.zipf(1.4, 30) if one < 400) f
 TEXTS[0] = "Die Straße nach Zürich: Fehler E4711"
 TEXTS[1] = "我们提供雪鞋租赁服务"
 TEXTS[2] = "ERR_TIMEOUT, said the boot AX-200"
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as one:
-        yield one
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.retrieval import databases
 from tests.unit.retrieval.conftest import seen as seen_index
 from tests.unit.retrieval.conftest import work_of
 from tests.unit.retrieval.databases import Database
@@ -126,12 +125,6 @@ async def begin(
     live = Live(reader, session, "shop_faq")
     await live.look()
     return session, runner, reader, live
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

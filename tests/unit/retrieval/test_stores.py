@@ -528,6 +528,14 @@ def test_a_search_is_widened_until_the_index_finds_enough(store: Store, database
     store.drop(made)
 
 
+def test_a_search_that_nothing_widens_has_no_curve(store: Store, database: Database) -> None:
+    type_ = "HNSW" if database.name == QDRANT else "FLAT"
+    made = built(store, 50, index=Index(type_, "L2"))
+    found, at, _ = _found(store, made.collection, wanted(type_, {}, {}, auto_tune=True))
+    assert (found.ann_recall[10], found.tried, at) == (1.0, [], {})
+    store.drop(made)
+
+
 async def test_a_rare_passage_is_found_among_many(store: Store, reader: Reader, database: Database) -> None:
     """However far it is from what was asked: a scan of an index gives up before it gets there."""
     if database.name == LITE:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.retrieval import databases
 from tests.unit.retrieval.conftest import seen as seen_index
 from tests.unit.retrieval.conftest import work_of
 from tests.unit.retrieval.databases import Database
@@ -47,12 +46,6 @@ DOCUMENTS: dict[str, Any] = {
     "s/absent": {"groups": ["*"]},
 }  # fmt: skip
 ACMES = {"s/0-staff", "s/0-*"}
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with databases.running(databases.milvus_lite(tmp_path_factory.mktemp("milvus"))) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def _found(store: Store, collection: str, wanted: Work) -> tuple[Figures, dict[s
     most = {name: _most(name, wanted, truth.rows) for name in search}
     while True:
         recall, took = _ann(store, collection, truth, search, sorted(by_k))
-        if recall:
+        if recall and search:
             tried.append(Tried(dict(search), min(recall.values()), percentile(sorted(took), 95) or 0.0))
         enough = all(recall[k] >= least for k, least in by_k.items() if k in recall)
         wider = {name: max(value, min(2 * value, most[name])) for name, value in search.items()}
