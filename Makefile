@@ -28,7 +28,7 @@ check: venv ## ruff, mypy --strict, the import arrows, generated files up to dat
 	@$(PY) -m llmops.desk.generate --check
 
 unit: venv ## Fast tests, no cluster
-	@$(VENV)/bin/pytest -q tests/unit
+	@$(VENV)/bin/pytest -q -n auto --dist loadfile tests/unit
 
 e2e: venv cluster-up models images ## Behaviour on the real cluster
 	@$(VENV)/bin/pytest -q tests/e2e
