@@ -24,7 +24,7 @@ class Rows:
 
     vectors_: np.ndarray[Any, Any]
     page: int = 7
-    most: int = 0
+    tenants: Sequence[str] = ()
 
     def name(self, at: int) -> str:
         return f"faq/{at:06}#0"
@@ -35,14 +35,12 @@ class Rows:
     def ids(self, _: str) -> Iterator[tuple[str, str]]:
         return ((self.name(at), "hash") for at in range(len(self.vectors_)))
 
-    def vectors(self, _: str) -> Iterator[Page]:
-        for at in range(0, len(self.vectors_), self.page):
-            some = self.vectors_[at : at + self.page]
-            yield Page([self.name(at + n) for n in range(len(some))], ["hash"] * len(some), some)
-
-    def fetch(self, _: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        self.most = max(self.most, len(ids))
-        return {one: self.vectors_[int(one[4:10])] for one in ids}
+    def vectors(self, _: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        rows = range(len(self.vectors_)) if ids is None else [int(one[4:10]) for one in ids]
+        for at in range(0, len(rows), self.page):
+            some = [*rows[at : at + self.page]]
+            whose = [self.tenants[one] if self.tenants else "" for one in some]
+            yield Page([*map(self.name, some)], ["hash"] * len(some), self.vectors_[some], whose)
 
     @property
     def store(self) -> Store:
@@ -53,27 +51,31 @@ def plain(rows: Rows, at: int, k: int, metric: str) -> list[int]:
     """The k nearest, all vectors at once."""
     near = nearness(rows.vectors_[at : at + 1], rows.vectors_, metric)[0]
     near[at] = -np.inf
-    return [int(one) for one in np.argsort(-near, kind="stable")[: min(k, len(near) - 1)]]
+    if rows.tenants:
+        near[[whose != rows.tenants[at] for whose in rows.tenants]] = -np.inf
+    return [int(one) for one in np.argsort(-near, kind="stable")[:k] if np.isfinite(near[one])]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 60), page=st.integers(1, 25), k=st.integers(1, 30), kinds=st.integers(1, 60),
-    metric=st.sampled_from(METRICS), seed=st.integers(0, 99),
+    metric=st.sampled_from(METRICS), seed=st.integers(0, 99), tenants=st.sampled_from(["", "a", "ab", "abcdefgh"]),
 )  # fmt: skip
-def test_a_page_at_a_time_finds_what_all_at_once_finds(
-    rows: int, page: int, k: int, kinds: int, metric: str, seed: int
+def test_a_page_at_a_time_finds_what_all_at_once_finds_in_each_tenant(
+    rows: int, page: int, k: int, kinds: int, metric: str, seed: int, tenants: str
 ) -> None:
     random = np.random.default_rng(seed)
     some = random.normal(size=(kinds, 8)).astype("f4")
-    there = Rows(some[random.integers(0, kinds, rows)], page)  # many stand there several times
+    whose = [tenants[at] for at in random.integers(0, len(tenants), rows)] if tenants else []
+    there = Rows(some[random.integers(0, kinds, rows)], page, whose)  # many stand there several times
     truth = exact(there.store, "c", metric, k)
     assert (truth.rows, truth.ids) == (rows, [there.name(at) for at in range(rows)])
     for at in range(rows):
         right = plain(there, at, k, metric)
         near = nearness(there.vectors_[at : at + 1], there.vectors_[right], metric)[0]
-        assert np.allclose(truth.near[at], near, atol=1e-9)
-        assert truth.right(at, k, there.vectors_[right]) == 1.0
+        assert np.allclose(truth.near[at][: len(near)], near, atol=1e-9)
+        assert not np.isfinite(truth.near[at][len(near) :]).any()
+        assert truth.right(at, k, there.vectors_[right]) == (1.0 if right else None)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -102,14 +104,14 @@ def test_the_sample_is_even_and_the_same_each_time() -> None:
 class Endless(Rows):
     """Vectors that nobody holds: each page is made when it is asked for."""
 
-    def vectors(self, _: str) -> Iterator[Page]:
+    def vectors(self, _: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        if ids is not None:
+            yield Page([*ids], ["hash"] * len(ids), np.ones((len(ids), 256), "f4"), [""] * len(ids))
+            return
         for at in range(0, len(self.vectors_), self.page):
             random = np.random.default_rng(at)
-            names = [self.name(at + n) for n in range(self.page)]
-            yield Page(names, ["hash"] * self.page, random.normal(size=(self.page, 256)).astype("f4"))
-
-    def fetch(self, _: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        return {one: np.ones(256, "f4") for one in ids}
+            names, vectors = [self.name(at + n) for n in range(self.page)], random.normal(size=(self.page, 256))
+            yield Page(names, ["hash"] * self.page, vectors.astype("f4"), [""] * self.page)
 
 
 def test_memory_does_not_grow_with_the_passages() -> None:
@@ -126,5 +128,5 @@ def test_memory_does_not_grow_with_the_passages() -> None:
 
 def test_one_passage_has_no_neighbours_and_none_has_no_sample() -> None:
     one = exact(Rows(np.ones((1, 4), "f4")).store, "c", "Cosine", 10)
-    assert one.right(0, 10, np.empty((0,), "f4")) == 1.0
+    assert one.right(0, 10, np.empty((0,), "f4")) is None
     assert exact(Rows(np.empty((0, 4), "f4")).store, "c", "Cosine", 10).ids == []

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from llmops.retrieval.ingest.ask import Asking
+from llmops.retrieval.ingest.ask import Asking, Query
 from llmops.retrieval.ingest.exact import Exact
 from llmops.retrieval.ingest.latency import enough, latencies
 from llmops.retrieval.ingest.measure import Asked as Labelled
@@ -19,9 +19,10 @@ from llmops.retrieval.ingest.measure import _answered
 from llmops.retrieval.ingest.scores import PASSAGES, Scores, best, drift
 from llmops.retrieval.rank import Way
 from llmops.retrieval.stores.base import Asked, Found, Generation, Reader
+from llmops.retrieval.stores.tenants import Tenant, mark
 from llmops.retrieval.work import Question
 
-A = Question("a", [])
+A, B = Query((1.0,), "a"), Query((2.0,), "b")
 
 
 @dataclass
@@ -42,12 +43,12 @@ class Engine:
         self.now -= 1
         return [Found("faq/a#0", "", "faq/a", float(asked.vector[0]), {})]
 
-    async def ask(self, _: Question, vector: Sequence[float], k: int) -> list[Found]:
-        return await self.search("c", Asked(vector, k))
+    async def ask(self, query: Query, k: int) -> list[Found]:
+        return await self.search("c", Asked(query.vector, k))
 
     @property
-    def reader(self) -> Reader:
-        return cast("Reader", self)
+    def asking(self) -> Asking:
+        return Asking(cast("Reader", self), Way(), "c", "Cosine", {})
 
 
 @pytest.mark.parametrize(("percentile", "many"), [(50, 200), (95, 200), (99, 1000), (100, 2000)])
@@ -59,11 +60,11 @@ async def test_searches_come_as_many_at_a_time_as_the_gate_says() -> None:
     gates = [{"type": "Latency", "max": "1s", "concurrency": 8, "percentile": 99}, {"type": "Latency", "max": "1s"}]
     for gate, most, searches in ((gates[0], 8, 1000), (gates[1], 1, 200)):
         engine = Engine()
-        found = await latencies(engine.ask, [(A, (1.0,)), (Question("b", []), (2.0,))], [gate])
+        found = await latencies(engine.ask, [A, B], [gate])
         assert (engine.most, engine.searches) == (most, searches + 1)  # the first one connects and does not count
         assert found[most] == sorted(found[most])
         assert len(found[most]) == searches
-    assert (await latencies(Engine().ask, [(A, (1.0,))], gates)).keys() == {1, 8}
+    assert (await latencies(Engine().ask, [A], gates)).keys() == {1, 8}
     assert await latencies(Engine().ask, [], gates) == {}
 
 
@@ -81,7 +82,7 @@ async def test_recall_is_of_the_way_that_questions_are_answered(mode: str, recal
     questions = [Question("d", ["d"]), Question("a b", ["b#0", "c"])]
     gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
     asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
-    assert await _answered(asking, asked, gates) == {4: recall}
+    assert await _answered(asking, [*zip(asked.queries(""), questions, strict=True)], gates) == {4: recall}
 
 
 class OfTenants:
@@ -89,28 +90,33 @@ class OfTenants:
 
     async def search(self, _: str, asked: Asked) -> list[Found]:
         whose = asked.tenant
-        return [Found(f"{whose.name}#0", "", f"faq/{whose.name}", 0.5, {})] if whose and whose.column else []
+        return [Found(f"{whose.name}#0", "", f"faq/{whose.name}", 0.5, {})] if whose and whose.mark else []
 
 
 async def test_a_question_is_measured_within_its_own_tenant_as_it_will_be_asked() -> None:
-    asking = Asking(cast("Reader", OfTenants()), Way(), "c", "Cosine", {}, 9, "customer")
+    asking = Asking(cast("Reader", OfTenants()), Way(), "c", "Cosine", {}, 9)
     questions = [Question("d", ["acme"], "acme"), Question("d", ["acme"], "other")]
     gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
     asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
-    assert await _answered(asking, asked, gates) == {4: 0.5}
+    queries = asked.queries("customer")
+    assert [one.tenant for one in queries] == [
+        Tenant("customer", "acme", mark("acme")), Tenant("customer", "other", mark("other")),
+    ]  # fmt: skip
+    assert await _answered(asking, [*zip(queries, questions, strict=True)], gates) == {4: 0.5}
 
 
 def truth(near: Sequence[float], metric: str = "Cosine") -> Exact:
     ids = [str(at) for at in range(len(near))]
-    return Exact(metric, len(near), ids, np.ones((len(near), 2), "f4"), np.array(near)[:, None])
+    return Exact(metric, len(near), ids, np.ones((len(near), 2), "f4"), [""] * len(near), np.array(near)[:, None])
 
 
 async def test_scores_are_of_the_questions_or_where_they_are_few_of_stored_passages() -> None:
-    questions = [Asked((at / 100,), 1) for at in range(60)]
-    assert (await best(Engine().reader, "c", questions, "q", truth([]))).values[:3] == (0.0, 0.01, 0.02)
-    few = await best(Engine().reader, "c", questions[:49], "q", truth([0.5, 0.25]))
-    assert few == Scores(PASSAGES, (0.5, 0.25))
-    assert (await best(Engine().reader, "c", [], "", truth([-1.0], "L2"))).values == (0.5,)
+    questions = [Query((at / 100,)) for at in range(60)]
+    assert (await best(Engine().asking, questions, "q", truth([]))).values[:3] == (0.0, 0.01, 0.02)
+    few = await best(Engine().asking, questions[:49], "q", truth([0.5, -np.inf, 0.25]))
+    assert few == Scores(PASSAGES, (0.5, 0.25))  # a tenant's only passage has no nearest
+    assert (await best(Engine().asking, [], "", truth([-1.0], "L2"))).values == (0.5,)
+    assert (await best(Engine().asking, [], "", truth([]))).values == ()
 
 
 def served(scores: Scores | None) -> Generation:

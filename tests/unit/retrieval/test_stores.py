@@ -17,7 +17,8 @@ from tests.unit.retrieval.databases import Database, free_port
 
 from llmops.desk.draft import windows
 from llmops.retrieval import widen
-from llmops.retrieval.ingest.measure import _found
+from llmops.retrieval.ingest.exact import of
+from llmops.retrieval.ingest.measure import found_by_index
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import (
@@ -168,7 +169,7 @@ def test_vectors_are_fetched_by_name_whatever_stands_in_it(store: Store) -> None
     rows = [replace(one, id=name) for one, name in zip(passages(len(names)), names, strict=True)]
     store.insert(made.collection, rows, given.tolist())
     store.settle(made.collection)
-    found = store.fetch(made.collection, [*names, "a/nothing"])
+    found = {one: vector for one, vector, _ in of(store, made.collection, [*names, "a/nothing"])}
     assert found.keys() == set(names)
     for name, vector in zip(names, given, strict=True):
         assert np.allclose(found[name] / np.linalg.norm(found[name]), vector / np.linalg.norm(vector), atol=1e-5)
@@ -185,7 +186,9 @@ def test_pages_go_on_whatever_stands_in_the_name_that_one_ends_with(store: Store
     assert sum(len(page.ids) for page in store.vectors(made.collection)) == number
 
 
-def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(store: Store) -> None:
+async def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(
+    store: Store, reader: Reader
+) -> None:
     made = empty(store, 1)
     store.insert(made.collection, passages(30)[:20], vectors(30)[:20].tolist())
     assert dict(store.ids(made.collection)) == {one.id: one.hash for one in passages(30)[:20]}
@@ -194,9 +197,9 @@ def test_a_build_that_was_cut_off_knows_what_is_there_and_writes_the_rest_again(
     assert dict(store.ids(made.collection)) == {one.id: one.hash for one in changed}
     store.settle(made.collection)
     assert store.count(made.collection) == 30
-    assert store.search(made.collection, vectors(30)[25].tolist(), 1, {"ef": 32}) == [
-        (changed[25].id, changed[25].document)
-    ]
+    await reader.load(made.collection)
+    (found,) = await reader.search(made.collection, Asked(vectors(30)[25].tolist(), 1, search={"ef": 32}))
+    assert (found.id, found.document, found.text) == (changed[25].id, changed[25].document, changed[25].text)
 
 
 @pytest.mark.parametrize("metric", ["Cosine", "L2", "IP"])
@@ -216,7 +219,6 @@ async def test_the_nearest_come_first_with_the_same_scores_from_every_engine(
     found = await reader.search(made.collection, Asked(asked.tolist(), 5, search={"ef": 40}, metric=metric))
     assert [one.id for one in found] == [passages(40)[at].id for at in best]
     assert np.allclose([one.score for one in found], scores[best], rtol=1e-4, atol=1e-4)
-    assert [one for one, _ in store.search(made.collection, asked.tolist(), 5, {"ef": 40})] == [one.id for one in found]
     first = passages(40)[best[0]]
     assert (found[0].text, found[0].document, found[0].metadata) == (first.text, first.document, first.metadata)
 
@@ -371,7 +373,7 @@ async def test_a_tenant_finds_its_own_passages_and_no_others_whatever_it_is_call
         assert store.count(made.collection) == len(given)
         await reader.load(made.collection)
         for name in [*TENANTS, "nobody"]:
-            tenant = Tenant("c", name, column=bool(told))
+            tenant = Tenant("c", name, mark(name) if told else "")
             mine = {one.id for one in given if tenant.admits(one.metadata)}
             assert len(mine) == (0 if name == "nobody" else 2)
             listed = set()
@@ -408,6 +410,21 @@ def test_the_passages_of_a_tenant_lie_together_in_the_engine(store: Store, datab
         assert TENANT not in {one["name"] for one in fields}
 
 
+async def test_recall_is_of_each_passage_among_its_tenants_passages(store: Store, reader: Reader) -> None:
+    """Were its neighbours sought in all, those of the others would count as lost."""
+    made = store.create(f"{prefix(store)}1_x", WIDTH, HNSW, {"generation": 1, TENANT: "c"})
+    given = [replace(one, metadata={"c": f"t{at % 40}" if at else "alone"}) for at, one in enumerate(passages(400))]
+    store.insert(made.collection, given, vectors(400).tolist())
+    store.settle(made.collection)
+    of_tenants = wanted("HNSW", {}, {"ef": 64}, tenants="c")
+    found, _, truth = await found_by_index(store, reader, made.collection, replace(of_tenants, metric="Cosine"))
+    whose = {one.id: mark(str(one.metadata["c"])) for one in given}
+    assert [*truth.tenants] == [whose[one] for one in truth.ids]
+    others = [[*whose.values()].count(whose[one]) - 1 for one in truth.ids]
+    assert [int(np.isfinite(near).sum()) for near in truth.near] == others
+    assert found.ann_recall[10] > 0.99
+
+
 def _within(mine: set[str]) -> dict[str, set[str]]:
     """Filters that would find another tenant's, by what of this one's they find."""
     first = min(mine, default="")
@@ -428,7 +445,7 @@ async def test_no_filter_ends_the_tenants_own_part_of_it(store: Store, reader: R
     theirs = f'tenant == "{mark("b")}"'
     for written in ("id == 'x') or (id != 'x'", f"{theirs}) or ({theirs}", f"id == 'x' or {theirs}", "tenant != 'x'",
                     f"id == 'x\\') or ({theirs}", "id != 'x' -- ", "1 == 1) or (1 == 1"):  # fmt: skip
-        asked = Asked(vectors(1)[0].tolist(), 40, written, {"ef": 64}, tenant=Tenant("c", "a", column=True))
+        asked = Asked(vectors(1)[0].tolist(), 40, written, {"ef": 64}, tenant=Tenant("c", "a", mark("a")))
         try:
             found = await reader.search(made.collection, asked)
         except FilterWrong:
@@ -454,7 +471,6 @@ async def test_a_restarted_engine_has_lost_nothing(store: Store, database: Datab
     with closing(open_store(database.where, alias(store), prefix(store))) as again:
         assert (again.active(), again.generations()) == (made, [made])
         again.loaded(made.collection)
-        assert again.search(made.collection, vectors(40)[9].tolist(), 1, {"ef": 32})[0][0] == passages(40)[9].id
         assert again.count(made.collection) == 40
     await _until_it_answers(reader, alias(store))
     await reader.load(made.collection)
@@ -478,30 +494,32 @@ POOR = {"HNSW": ({"M": 2, "efConstruction": 4}, {"ef": 11}), "IVF_FLAT": ({"nlis
 
 
 @pytest.mark.parametrize("type_", POOR)
-def test_what_is_measured_is_found_through_the_index(store: Store, database: Database, type_: str) -> None:
+async def test_what_is_measured_is_found_through_the_index(
+    store: Store, reader: Reader, database: Database, type_: str
+) -> None:
     """An index as poor as may be misses some; were rows still gone through one by one, it would seem perfect."""
     if (type_, database.name) == ("IVF_FLAT", QDRANT):
         pytest.skip("Qdrant knows HNSW only")
     number, (parameters, search) = 2000, POOR[type_]
     made = built(store, number, index=Index(type_, "L2", parameters))
     better = {name: 64 if name == "nprobe" else 1000 for name in search}
-    poor, good = (_recall(store, made.collection, one) for one in (search, better))
+    poor, good = [await _recall(store, reader, made.collection, one) for one in (search, better)]
     assert 0 < poor < min(0.99, good)
     store.drop(made)
 
 
-def test_an_index_with_few_links_finds_less_at_the_same_cost(store: Store) -> None:
+async def test_an_index_with_few_links_finds_less_at_the_same_cost(store: Store, reader: Reader) -> None:
     """Its parameters reach the engine."""
     recalls = []
     for generation, parameters in enumerate(({"M": 2, "efConstruction": 4}, {"M": 32, "efConstruction": 200}), 1):
         made = built(store, 2000, generation, Index("HNSW", "L2", parameters))
-        recalls.append(_recall(store, made.collection, {"ef": 16}))
+        recalls.append(await _recall(store, reader, made.collection, {"ef": 16}))
         store.drop(made)
     assert recalls[0] < recalls[1] - 0.05
 
 
-def _recall(store: Store, collection: str, search: dict[str, int]) -> float:
-    return _found(store, collection, wanted("HNSW", {}, search))[0].ann_recall[10]
+async def _recall(store: Store, reader: Reader, collection: str, search: dict[str, int]) -> float:
+    return (await found_by_index(store, reader, collection, wanted("HNSW", {}, search)))[0].ann_recall[10]
 
 
 def wanted(type_: str, parameters: dict[str, int], search: dict[str, int], **more: Any) -> Work:
@@ -510,15 +528,19 @@ def wanted(type_: str, parameters: dict[str, int], search: dict[str, int], **mor
 
 
 @pytest.mark.parametrize("type_", POOR)
-def test_a_search_is_widened_until_the_index_finds_enough(store: Store, database: Database, type_: str) -> None:
+async def test_a_search_is_widened_until_the_index_finds_enough(
+    store: Store, reader: Reader, database: Database, type_: str
+) -> None:
     if (type_, database.name) == ("IVF_FLAT", QDRANT):
         pytest.skip("Qdrant knows HNSW only")
     parameters, search = {"HNSW": {"M": 16, "efConstruction": 100}}.get(type_, POOR[type_][0]), POOR[type_][1]
     made = built(store, 2000, index=Index(type_, "L2", parameters))
     gates = ({"type": "AnnRecall", "min": "1.0"},)
     more: dict[str, Any] = {"gates": gates, "engine_type": database.where.type}
-    as_it_is, _, _ = _found(store, made.collection, wanted(type_, parameters, search, **more))
-    found, at, _ = _found(store, made.collection, wanted(type_, parameters, search, auto_tune=True, **more))
+    as_it_is, _, _ = await found_by_index(store, reader, made.collection, wanted(type_, parameters, search, **more))
+    found, at, _ = await found_by_index(
+        store, reader, made.collection, wanted(type_, parameters, search, auto_tune=True, **more)
+    )
     assert as_it_is.ann_recall[10] < 1.0 == found.ann_recall[10]
     assert [one.search for one in found.tried] == [
         {name: min(value * 2**n, parameters.get("nlist", 2000)) for name, value in search.items()}
@@ -528,10 +550,10 @@ def test_a_search_is_widened_until_the_index_finds_enough(store: Store, database
     store.drop(made)
 
 
-def test_a_search_that_nothing_widens_has_no_curve(store: Store, database: Database) -> None:
+async def test_a_search_that_nothing_widens_has_no_curve(store: Store, reader: Reader, database: Database) -> None:
     type_ = "HNSW" if database.name == QDRANT else "FLAT"
     made = built(store, 50, index=Index(type_, "L2"))
-    found, at, _ = _found(store, made.collection, wanted(type_, {}, {}, auto_tune=True))
+    found, at, _ = await found_by_index(store, reader, made.collection, wanted(type_, {}, {}, auto_tune=True))
     assert (found.ann_recall[10], found.tried, at) == (1.0, [], {})
     store.drop(made)
 

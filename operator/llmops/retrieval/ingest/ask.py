@@ -8,12 +8,20 @@ from functools import partial
 
 from llmops.retrieval import widen
 from llmops.retrieval.rank import Placed, Way, answer
-from llmops.retrieval.stores.base import Asked, Reader
+from llmops.retrieval.stores.base import Asked, Found, Reader
 from llmops.retrieval.stores.tenants import Tenant
-from llmops.retrieval.work import Question
 from llmops.web import Passing
 
 TRIES = 3
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked, of whose passages: a labelled question, or the vector of a passage that is there."""
+
+    vector: Sequence[float]
+    text: str = ""
+    tenant: Tenant | None = None
 
 
 @dataclass(frozen=True)
@@ -26,19 +34,20 @@ class Asking:
     metric: str
     search: Mapping[str, int]
     rows: int = 0
-    tenants: str = ""  # the metadata field with whose a passage is
 
-    def within(self, question: Question) -> Tenant | None:
-        """Whose passages it is asked of; stored vectors, which are no user's question, of everybody's."""
-        return Tenant(self.tenants, question.tenant, column=True) if self.tenants and question.tenant else None
-
-    async def ask(self, question: Question, vector: Sequence[float], k: int) -> list[Placed]:
+    async def ask(self, query: Query, k: int) -> list[Placed]:
         """The first k passages."""
-        asked = Asked(vector, k, search=self.search, metric=self.metric, seconds=30, tenant=self.within(question))
         search = partial(widen.search, self.reader, self.rows)
         for _ in range(TRIES):
-            given = await answer(search, self.way, self.collection, asked, question.text)
+            given = await answer(search, self.way, self.collection, self._asked(query, k), query.text)
             if given.reranked is not False:
                 return given.passages
         # what is served would not be what was measured
         raise Passing(f"a question of the gates was not reranked: {given.problem}")
+
+    async def nearest(self, query: Query, k: int) -> list[Found]:
+        """The k passages whose vectors the index finds nearest, whatever the way of questions is."""
+        return await widen.search(self.reader, self.rows, self.collection, self._asked(query, k))
+
+    def _asked(self, query: Query, k: int) -> Asked:
+        return Asked(query.vector, k, search=self.search, metric=self.metric, seconds=30, tenant=query.tenant)

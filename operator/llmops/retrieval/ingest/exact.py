@@ -24,20 +24,22 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Exact:
-    """Sampled passages, and how near the passages next to each are, nearest first and without itself."""
+    """Sampled passages, and how near the passages next to each are, nearest first and without itself: of its tenant's,
+    where tenants are kept apart. Where there are no more, -inf."""
 
     metric: str
     rows: int
     ids: Sequence[str]
     vectors: NDArray[np.float32]
+    tenants: Sequence[str]  # marks, or empty
     near: Array
 
-    def right(self, at: int, k: int, found: NDArray[np.float32]) -> float:
+    def right(self, at: int, k: int, found: NDArray[np.float32]) -> float | None:
         """The share of the k nearest to the sampled passage that `found` makes good: each that is as near as the k-th
-        is right."""
-        k = min(k, self.near.shape[1])
+        is right. None where it is alone."""
+        k = min(k, int(np.isfinite(self.near[at]).sum()))
         if k == 0:
-            return 1.0
+            return None
         if not len(found):
             return 0.0
         own = self.vectors[at : at + 1]
@@ -50,19 +52,26 @@ def exact(store: Store, collection: str, metric: str, k: int) -> Exact:
     """The same passages of the same collection each time, evenly from all of it; the k nearest to each."""
     rows = store.count(collection)
     ids = [*_evenly(store, collection, rows)]
-    there = store.fetch(collection, ids)
-    vectors = np.array([there[one] for one in ids], np.float32)
+    there = {row[0]: row[1:] for row in of(store, collection, ids)}
+    vectors = np.array([there[one][0] for one in ids], np.float32)
+    tenants = [there[one][1] for one in ids]
     own, near = {one: at for at, one in enumerate(ids)}, np.empty((len(ids), 0))
     for page in store.vectors(collection) if ids else ():
         scores = nearness(vectors, page.vectors, metric)
+        scores[np.array(tenants)[:, None] != np.array(page.tenants)] = -np.inf
         for column, one in enumerate(page.ids):
             if one in own:
                 scores[own[one], column] = -np.inf
         near = np.concatenate([near, scores], axis=1)
         if near.shape[1] > k:
             near = np.partition(near, near.shape[1] - k, axis=1)[:, -k:]
-    near = -np.sort(-near, axis=1)[:, : max(0, rows - 1)]
-    return Exact(metric, rows, ids, vectors, near)
+    return Exact(metric, rows, ids, vectors, tenants, -np.sort(-near, axis=1))
+
+
+def of(store: Store, collection: str, ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.float32], str]]:
+    """The id, vector and tenant's mark of each of these that is there."""
+    for page in store.vectors(collection, ids):
+        yield from zip(page.ids, page.vectors, page.tenants, strict=True)
 
 
 def _evenly(store: Store, collection: str, rows: int) -> Iterator[str]:

@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
-from llmops.retrieval.work import Question
+from llmops.retrieval.ingest.ask import Query
 
-Asked = tuple[Question, Sequence[float]]
-Ask = Callable[[Question, Sequence[float], int], Awaitable[object]]
-"""A question, its vector, and how many passages."""
+Ask = Callable[[Query, int], Awaitable[object]]
+"""What is asked, and for how many passages."""
 TOP_K = 10
 BEYOND = 10  # searches slower than the percentile: with fewer it is one search's luck
 LEAST, MOST = 200, 2000
@@ -25,28 +24,28 @@ def enough(percentile: int) -> int:
     return min(MOST, max(LEAST, math.ceil(BEYOND * 100 / (100 - percentile)))) if percentile < 100 else MOST
 
 
-async def latencies(ask: Ask, questions: Sequence[Asked], gates: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
+async def latencies(ask: Ask, queries: Sequence[Query], gates: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
     """Seconds, ascending, by the concurrency that Latency gates ask for; nothing where there is nothing to ask."""
     many: dict[int, int] = {}
-    for gate in gates if questions else ():
+    for gate in gates if queries else ():
         if gate["type"] == "Latency":
             at_a_time = gate.get("concurrency") or 1
             many[at_a_time] = max(many.get(at_a_time, 0), enough(gate.get("percentile", 95)))
     found = {}
     for at_a_time, searches in sorted(many.items()):
-        await ask(*questions[0], TOP_K)  # the first one connects
-        found[at_a_time] = sorted(await _timed(ask, [*islice(cycle(questions), searches)], at_a_time))
+        await ask(queries[0], TOP_K)  # the first one connects
+        found[at_a_time] = sorted(await _timed(ask, [*islice(cycle(queries), searches)], at_a_time))
     return found
 
 
-async def _timed(ask: Ask, queue: list[Asked], at_a_time: int) -> list[float]:
+async def _timed(ask: Ask, queue: list[Query], at_a_time: int) -> list[float]:
     took: list[float] = []
 
     async def one() -> None:
         while queue:
-            question, vector = queue.pop()
+            query = queue.pop()
             started = time.perf_counter()
-            await ask(question, vector, TOP_K)
+            await ask(query, TOP_K)
             took.append(time.perf_counter() - started)
 
     await asyncio.gather(*(one() for _ in range(at_a_time)))

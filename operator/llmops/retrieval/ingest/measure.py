@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmops.retrieval.gates import Figures, Tried, percentile
-from llmops.retrieval.ingest.ask import Asking
-from llmops.retrieval.ingest.exact import Exact, exact
+from llmops.retrieval.ingest.ask import Asking, Query
+from llmops.retrieval.ingest.exact import Exact, exact, of
 from llmops.retrieval.ingest.latency import latencies
 from llmops.retrieval.ingest.scores import Scores, best, drift
+from llmops.retrieval.rank import Way
 from llmops.retrieval.stores.base import MOST, PAGE, TAKES
-from llmops.retrieval.stores.base import Asked as Search
+from llmops.retrieval.stores.tenants import Tenant, mark
 from llmops.retrieval.work import Question, Questions, Work
 
 if TYPE_CHECKING:
-    from llmops.retrieval.rank import Way
     from llmops.retrieval.stores.base import Generation, Reader, Store
 
 
@@ -34,9 +34,12 @@ class Asked:
     reader: Reader
     way: Way
 
-    @property
-    def pairs(self) -> list[tuple[Question, Sequence[float]]]:
-        return [*zip(self.questions, self.vectors, strict=True)]
+    def queries(self, tenants: str) -> list[Query]:
+        """Of each question, in order; `tenants` is the metadata field that tenants are named in, or empty."""
+        return [
+            Query(vector, one.text, Tenant(tenants, one.tenant, mark(one.tenant)) if tenants and one.tenant else None)
+            for one, vector in zip(self.questions, self.vectors, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,27 @@ class Measured:
 
 async def figures(store: Store, built: Generation, served: Generation | None, wanted: Work, asked: Asked) -> Measured:
     """Everything that the gates ask for."""
-    name, gates = built.collection, wanted.gates
-    found, search, truth = await asyncio.to_thread(_found, store, name, wanted)
-    asking = Asking(asked.reader, asked.way, name, wanted.metric, search, truth.rows, wanted.tenants)
+    name, gates, questions = built.collection, wanted.gates, asked.queries(wanted.tenants)
+    found, search, truth = await found_by_index(store, asked.reader, name, wanted)
+    often = questions or _stored(truth, wanted.tenants)
+    asking = Asking(asked.reader, asked.way, name, wanted.metric, search, truth.rows)
     found = replace(
-        found, questions=len(asked.questions), index=_index(wanted),
-        retrieval_recall=await _answered(asking, asked, gates),
-        latencies={**found.latencies, **await latencies(asking.ask, _often(asked, truth), gates)},
+        found, questions=len(questions), index=_index(wanted),
+        retrieval_recall=await _answered(asking, [*zip(questions, asked.questions, strict=True)], gates),
+        latencies={**found.latencies, **await latencies(asking.ask, often, gates)},
     )  # fmt: skip
     if not any(gate["type"] == "ScoreDrift" for gate in gates):
         return Measured(found, search)
-    question = Search((), 1, search=search, metric=wanted.metric)
-    questions = [replace(question, vector=vector, tenant=asking.within(one)) for one, vector in asked.pairs]
-    scores = await best(asked.reader, name, questions, wanted.questions_sha256, truth)
+    scores = await best(asking, questions, wanted.questions_sha256, truth)
     return Measured(replace(found, drift=drift(served, scores)), search, scores)
 
 
-def _often(asked: Asked, truth: Exact) -> list[tuple[Question, Sequence[float]]]:
-    """What is asked to see how long it takes: the labelled questions, or stored vectors where there are none."""
-    if not asked.questions:
-        return [(Question("", []), vector) for vector in truth.vectors.tolist()]
-    return asked.pairs
+def _stored(truth: Exact, tenants: str) -> list[Query]:
+    """The sampled passages' own vectors, each asked of its tenant's passages."""
+    return [
+        Query(vector, tenant=Tenant(tenants, "", whose) if whose else None)
+        for vector, whose in zip(truth.vectors.tolist(), truth.tenants, strict=True)
+    ]
 
 
 def _index(wanted: Work) -> str:
@@ -78,16 +81,19 @@ def _index(wanted: Work) -> str:
     return f"{wanted.index_type} with {parameters}" if parameters else wanted.index_type
 
 
-def _found(store: Store, collection: str, wanted: Work) -> tuple[Figures, dict[str, int], Exact]:
+async def found_by_index(
+    store: Store, reader: Reader, collection: str, wanted: Work
+) -> tuple[Figures, dict[str, int], Exact]:
     """The recalls, and the search parameters they hold for: with autoTuneSearch those are raised until AnnRecall
     passes."""
     gates = [gate for gate in wanted.gates if gate["type"] == "AnnRecall"]
     by_k = {gate.get("atK", 10): float(gate["min"]) for gate in gates} or {10: 0.0}
-    truth = exact(store, collection, wanted.metric, max(by_k))
-    search, tried = dict(wanted.search), list[Tried]()
+    truth = await asyncio.to_thread(exact, store, collection, wanted.metric, max(by_k))
+    search, tried, queries = dict(wanted.search), list[Tried](), _stored(truth, wanted.tenants)
     most = {name: _most(name, wanted, truth.rows) for name in search}
     while True:
-        recall, took = _ann(store, collection, truth, search, sorted(by_k))
+        asking = Asking(reader, Way(), collection, wanted.metric, search, truth.rows)
+        recall, took = await _ann(store, asking, truth, queries, sorted(by_k))
         if recall and search:
             tried.append(Tried(dict(search), min(recall.values()), percentile(sorted(took), 95) or 0.0))
         enough = all(recall[k] >= least for k, least in by_k.items() if k in recall)
@@ -112,41 +118,42 @@ def _all(name: str, wanted: Work, rows: int) -> int:
     return rows if name == "ef" else int(wanted.parameters.get("nlist", 128))  # 128 is Milvus's own
 
 
-def _ann(
-    store: Store, collection: str, truth: Exact, search: Mapping[str, int], ks: Sequence[int]
+async def _ann(
+    store: Store, asking: Asking, truth: Exact, queries: Sequence[Query], ks: Sequence[int]
 ) -> tuple[dict[int, float], list[float]]:
     """Recall by k over stored vectors (never random ones: their neighbours are all equally far), and latencies."""
     recall, took = {}, []
     for k in ks if truth.ids else ():
-        # one more than k, as the vector itself is there too; ef below that is refused by the engine
-        widened = {**search, "ef": max(search["ef"], k + 1)} if "ef" in search else search
         found = []
-        for name, vector in zip(truth.ids, truth.vectors, strict=True):
+        for name, query in zip(truth.ids, queries, strict=True):
             started = time.perf_counter()
-            near = store.search(collection, vector.tolist(), k + 1, widened)
+            near = await asking.nearest(query, k + 1)  # one more, as the vector itself is there too
             took.append(time.perf_counter() - started)
-            found.append([one for one in dict.fromkeys(one for one, _ in near) if one != name][:k])
-        recall[k] = _recall(store, collection, truth, k, found)
+            found.append([one for one in dict.fromkeys(one.id for one in near) if one != name][:k])
+        recall[k] = await asyncio.to_thread(_recall, store, asking.collection, truth, k, found)
     return recall, took
 
 
 def _recall(store: Store, collection: str, truth: Exact, k: int, found: Sequence[Sequence[str]]) -> float:
     shares, some = [], max(1, PAGE // k)  # of the sample at a time, so that a page of vectors is in memory
     for at in range(0, len(found), some):
-        vectors = store.fetch(collection, list({one for names in found[at : at + some] for one in names}))
+        ids = list({one for names in found[at : at + some] for one in names})
+        vectors = {one: vector for one, vector, _ in of(store, collection, ids)}
         for n, names in enumerate(found[at : at + some], start=at):
             shares.append(truth.right(n, k, np.array([vectors[one] for one in names], np.float32)))
-    return sum(shares) / len(shares)
+    told = [one for one in shares if one is not None]
+    return sum(told) / len(told) if told else 1.0
 
 
-async def _answered(asking: Asking, asked: Asked, gates: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+async def _answered(
+    asking: Asking, asked: Sequence[tuple[Query, Question]], gates: Sequence[Mapping[str, Any]]
+) -> dict[int, float]:
     """By k: the share of what answers a question that is among its first k passages, over all questions."""
-    at_k = {gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"} if asked.questions else set()
     recall = {}
-    for k in sorted(at_k):
+    for k in sorted({gate.get("atK", 10) for gate in gates if gate["type"] == "Retrieval"} if asked else set()):
         shares = []
-        for question, vector in asked.pairs:
-            found = [one.found for one in await asking.ask(question, vector, k)]
+        for query, question in asked:
+            found = [one.found for one in await asking.ask(query, k)]
             named = {name for one in found for name in (one.id, one.document, one.document.split("/", 1)[-1])}
             relevant = set(question.documents)
             shares.append(len(named & relevant) / len(relevant))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmops.psi import LEAST, beyond_chance, counted, tenths
-from llmops.retrieval import widen
 from llmops.retrieval.gates import Drift
+from llmops.retrieval.ingest.ask import Asking, Query
 from llmops.retrieval.ingest.exact import SAMPLE, Exact
-from llmops.retrieval.stores.base import Asked, nearness
+from llmops.retrieval.stores.base import nearness
 
 if TYPE_CHECKING:
-    from llmops.retrieval.stores.base import Generation, Reader
+    from llmops.retrieval.stores.base import Generation
 
 PASSAGES = "passages"
 
@@ -36,16 +36,16 @@ class Scores:
         return asdict(self)
 
 
-async def best(reader: Reader, collection: str, questions: Sequence[Asked], of: str, truth: Exact) -> Scores:
+async def best(asking: Asking, questions: Sequence[Query], of: str, truth: Exact) -> Scores:
     """Of this generation; of two hundred questions at most."""
     if len(questions) < LEAST:
-        nearest = truth.near[:, 0] if truth.near.size else truth.near.ravel()
+        nearest = [one for one in truth.near[:, :1].ravel() if np.isfinite(one)]
         values = [nearness(max(0.0, -one)) if truth.metric == "L2" else one for one in nearest]
         return Scores(PASSAGES, tuple(round(float(one), 4) for one in values))
     some = min(SAMPLE, len(questions))
     found = []
     for at in range(some):
-        near = await widen.search(reader, truth.rows, collection, questions[at * len(questions) // some])
+        near = await asking.nearest(questions[at * len(questions) // some], 1)
         found.append(near[0].score if near else 0.0)
     return Scores(of, tuple(round(one, 4) for one in found))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.api.tenants import FORM, is_tenant
-from llmops.retrieval.stores.tenants import TENANT, Tenant
+from llmops.retrieval.stores.tenants import TENANT, Tenant, mark
 
 MISSING, NONE_HERE = "tenant_missing", "no_tenants"
 """Codes of refusals, by which the door tells them from a query server that fails."""
@@ -61,4 +61,4 @@ def within(field: str, asked: Named, told: Mapping[str, Any], index: str) -> Ten
             '{"tenant": "acme"}; in a prompt, prompt: {"id": …, "tenant": "acme"}, of those in the spec.tenants of the '
             "GatewayKey",
         )  # fmt: skip
-    return Tenant(field, name, column=told.get(TENANT) == field)
+    return Tenant(field, name, mark(name) if told.get(TENANT) == field else "")

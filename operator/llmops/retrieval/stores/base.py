@@ -116,6 +116,7 @@ class Page:
     ids: list[str]
     hashes: list[str]
     vectors: np.ndarray[Any, Any]  # float32, a row a passage
+    tenants: list[str]  # their marks; empty where the generation has no column of them
 
 
 EVERYBODY = "*"
@@ -215,11 +216,8 @@ class Store(Protocol):
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
         """Every passage's id and its text's hash."""
 
-    def vectors(self, collection: str) -> Iterator[Page]:
-        """Every passage's vector, a page in memory at a time."""
-
-    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """The vectors of these passages, those that are there."""
+    def vectors(self, collection: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        """Every passage's vector, or those of these passages that are there; a page in memory at a time."""
 
     def documents(self, collection: str) -> set[str]:
         """The documents that the passages are of."""
@@ -238,11 +236,6 @@ class Store(Protocol):
 
     def loaded(self, collection: str) -> None:
         """Make it searchable, where a restart of the engine left it lying."""
-
-    def search(
-        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        """The ids and documents of the k nearest, nearest first."""
 
     def point(self, generation: Generation) -> None:
         """Move the alias in one step: from now on queries see this generation."""

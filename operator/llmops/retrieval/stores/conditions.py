@@ -30,7 +30,7 @@ def conditions(text: str, only: Restriction | None = None, tenant: Tenant | None
 
 def _of_tenant(tenant: Tenant) -> Condition:
     """In metadata Qdrant takes a list that names it for the name; those the query server leaves out."""
-    if tenant.column:
+    if tenant.mark:
         return {"key": TENANT, "match": {"value": tenant.mark}}
     return {"key": _key(("metadata", tenant.field)), "match": {"value": tenant.name}}
 

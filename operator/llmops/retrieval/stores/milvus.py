@@ -176,24 +176,24 @@ class MilvusStore:
             for row in page:
                 yield row["id"], row["hash"]
 
-    def vectors(self, collection: str) -> Iterator[Page]:
-        for page in self._pages(collection, "id", "hash", "vector"):
+    def vectors(self, collection: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        told, _ = self._columns(collection)
+        fields = ["id", "hash", "vector", *([TENANT] if told.get(TENANT) else [])]
+        for page in self._pages(collection, *fields) if ids is None else self._named(collection, ids, fields):
             yield Page(
                 [row["id"] for row in page],
                 [row["hash"] for row in page],
                 np.array([row["vector"] for row in page], np.float32),
+                [row.get(TENANT, "") for row in page],
             )
 
-    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        found: dict[str, np.ndarray[Any, Any]] = {}
+    def _named(self, collection: str, ids: Sequence[str], fields: list[str]) -> Iterator[list[dict[str, Any]]]:
         for at in range(0, len(ids), PAGE):
             # not `ids=`: the client puts single quotes around each, and names have some
             some = _listed(ids[at : at + PAGE])
-            rows = self.client.query(
-                collection, filter=f"id in {some}", output_fields=["id", "vector"], consistency_level="Strong"
+            yield self.client.query(
+                collection, filter=f"id in {some}", output_fields=fields, consistency_level="Strong"
             )
-            found |= {row["id"]: np.array(row["vector"], np.float32) for row in rows}
-        return found
 
     def documents(self, collection: str) -> set[str]:
         pages = self._pages(collection, "id", "document", rows=NAMES)
@@ -247,15 +247,6 @@ class MilvusStore:
 
     def loaded(self, collection: str) -> None:
         self.client.load_collection(collection)
-
-    def search(
-        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        found = self.client.search(
-            collection, [list(vector)], anns_field="vector", limit=k, search_params={"params": dict(search)},
-            output_fields=["document"],
-        )[0]  # fmt: skip
-        return [(one["id"], one["entity"]["document"]) for one in found]
 
     def point(self, generation: Generation) -> None:
         active = self.active()

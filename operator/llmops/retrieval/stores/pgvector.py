@@ -16,6 +16,7 @@ from psycopg import errors
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import statements
 from llmops.retrieval.stores.base import (
+    PAGE,
     STARTING,
     Asked,
     Away,
@@ -127,14 +128,16 @@ class PgVectorStore:
         for page in self._pages(collection, "id", "hash"):
             yield from ((id_, hash_) for id_, hash_ in page)
 
-    def vectors(self, collection: str) -> Iterator[Page]:
-        for page in self._pages(collection, "id", "hash", "vector::real[]"):
-            ids, hashes, vectors = zip(*page, strict=True)
-            yield Page(list(ids), list(hashes), np.array(vectors, np.float32))
+    def vectors(self, collection: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        fields = ["id", "hash", "vector::real[]", "tenant" if self._told(collection).get(TENANT) else "''"]
+        for page in self._pages(collection, *fields) if ids is None else self._named(collection, ids, fields):
+            names, hashes, vectors, tenants = zip(*page, strict=True)
+            yield Page(list(names), list(hashes), np.array(vectors, np.float32), list(tenants))
 
-    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        rows = self._ask(statements.of_ids(collection), [*ids])
-        return {id_: np.array(vector, np.float32) for id_, vector in rows}
+    def _named(self, collection: str, ids: Sequence[str], fields: list[str]) -> Iterator[list[Row]]:
+        for at in range(0, len(ids), PAGE):
+            if page := self._ask(statements.of_ids(collection, *fields), [*ids[at : at + PAGE]]):
+                yield page
 
     def documents(self, collection: str) -> set[str]:
         return {document for page in self._pages(collection, "id", "document") for _, document in page}
@@ -168,16 +171,6 @@ class PgVectorStore:
 
     def loaded(self, collection: str) -> None:
         """Tables are never unloaded."""
-
-    def search(
-        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        asked = Asked(vector, k, "", search, self._made(collection)["metric"], seconds=0)
-        with _in_our_words(), self._connection.transaction():
-            self._ask(statements.SETTINGS, *statements.settings(asked))
-            statement, given = statements.search(collection, asked)
-            rows = self._ask(statement, *given)
-        return [(row[0], row[2]) for row in _nearest_first(rows)]
 
     def _made(self, collection: str) -> dict[str, Any]:
         return _first(self._ask(statements.MADE, collection), collection)

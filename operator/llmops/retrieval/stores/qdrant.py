@@ -187,22 +187,22 @@ class QdrantStore:
             for point in page:
                 yield point["payload"]["id"], point["payload"]["hash"]
 
-    def vectors(self, collection: str) -> Iterator[Page]:
-        for page in self._pages(collection, "id", "hash", vector=True):
+    def vectors(self, collection: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
+        fields = ["id", "hash", TENANT]
+        every = self._pages(collection, *fields, vector=True)
+        for page in every if ids is None else self._named(collection, ids, fields):
             yield Page(
                 [point["payload"]["id"] for point in page],
                 [point["payload"]["hash"] for point in page],
                 np.array([point["vector"] for point in page], np.float32),
+                [point["payload"].get(TENANT, "") for point in page],
             )
 
-    def fetch(self, collection: str, ids: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        found: dict[str, np.ndarray[Any, Any]] = {}
+    def _named(self, collection: str, ids: Sequence[str], fields: list[str]) -> Iterator[list[dict[str, Any]]]:
         for at in range(0, len(ids), PAGE):
             some = [_number(one) for one in ids[at : at + PAGE]]
-            asked = {"ids": some, "with_payload": ["id"], "with_vector": True}
-            points = self._ask(("POST", _of(collection, "/points"), asked))
-            found |= {point["payload"]["id"]: np.array(point["vector"], np.float32) for point in points}
-        return found
+            asked = {"ids": some, "with_payload": fields, "with_vector": True}
+            yield self._ask(("POST", _of(collection, "/points"), asked))
 
     def documents(self, collection: str) -> set[str]:
         return {point["payload"]["document"] for page in self._pages(collection, "document") for point in page}
@@ -250,12 +250,6 @@ class QdrantStore:
 
     def loaded(self, collection: str) -> None:
         """Qdrant loads by itself what it starts with."""
-
-    def search(
-        self, collection: str, vector: Sequence[float], k: int, search: Mapping[str, int]
-    ) -> list[tuple[str, str]]:
-        points = self._ask(_query(collection, Asked(vector, k, "", search)))["points"]
-        return [(point["payload"]["id"], point["payload"]["document"]) for point in points]
 
     def point(self, generation: Generation) -> None:
         actions = [

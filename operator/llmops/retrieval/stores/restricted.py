@@ -38,7 +38,7 @@ def seen_by(given: Any) -> str:
 
 def _of_tenant(tenant: Tenant) -> str:
     """Of a partition's key Milvus makes out which partition to search only where it stands first, and alone."""
-    if tenant.column:
+    if tenant.mark:
         return f'{TENANT} == "{tenant.mark}"'
     return f'metadata["{tenant.field}"] == {json.dumps(tenant.name, ensure_ascii=False)}'
 

@@ -149,9 +149,10 @@ def page(collection: str, *fields: str) -> Statement:
     )
 
 
-def of_ids(collection: str) -> Statement:
-    """Vectors of these."""
-    return sql.SQL("SELECT id, vector::real[] FROM {} WHERE id = ANY(%s)").format(_named(collection))
+def of_ids(collection: str, *fields: str) -> Statement:
+    """Those of these that are there."""
+    names = sql.SQL(", ".join(fields))
+    return sql.SQL("SELECT {} FROM {} WHERE id = ANY(%s)").format(names, _named(collection))
 
 
 def of_hashes(collection: str) -> Statement:
@@ -257,7 +258,7 @@ def _of_metadata(test: Test) -> tuple[str, list[Any]]:
 
 
 def _of_tenant(tenant: Tenant) -> tuple[LiteralString, list[Any]]:
-    return ("tenant = %s", [tenant.mark]) if tenant.column else (f"{KEY} = %s", [[tenant.field], jsonb(tenant.name)])
+    return ("tenant = %s", [tenant.mark]) if tenant.mark else (f"{KEY} = %s", [[tenant.field], jsonb(tenant.name)])
 
 
 def _may_be_found(only: Restriction) -> tuple[str, list[Any]]:

@@ -26,11 +26,7 @@ class Tenant:
 
     field: str
     name: str
-    column: bool = False  # whether the generation has the tenants' marks in a column
-
-    @property
-    def mark(self) -> str:
-        return mark(self.name)
+    mark: str = ""  # where the generation has a column of them; then nobody looks at the name
 
     def admits(self, metadata: Mapping[str, Any]) -> bool:
         """Whether a passage with this metadata is this tenant's."""
