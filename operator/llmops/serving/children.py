@@ -166,7 +166,11 @@ def build_disruption_budget(seen: Seen) -> Object:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": seen.home},
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(seen)}},
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",  # a model that cannot start holds no node up
+            "selector": {"matchLabels": selector(seen)},
+        },
     }
 
 

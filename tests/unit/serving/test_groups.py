@@ -85,7 +85,8 @@ def test_users_reach_leaders_only_and_the_pods_of_a_group_reach_one_another() ->
     within = {"from": [{"podSelector": {"matchLabels": own}}]}
     assert within in child(made, "NetworkPolicy")["spec"]["ingress"]
     assert within not in child(plan(asks(8)), "NetworkPolicy")["spec"]["ingress"]
-    assert child(made, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == own
+    budget = child(made, "PodDisruptionBudget")["spec"]
+    assert (budget["selector"]["matchLabels"], budget["unhealthyPodEvictionPolicy"]) == (own, "AlwaysAllow")
 
 
 def test_a_groups_own_service_has_another_name_than_ours() -> None:
