@@ -393,6 +393,13 @@ def test_a_build_without_enough_memory_says_what_to_set_and_goes_on_when_it_is_s
     assert container["resources"]["limits"] == {"memory": "8Gi"}
 
 
+@pytest.mark.parametrize(("languages", "memory"), [([], "256Mi"), (["en"], "336Mi")])
+def test_a_job_asks_for_what_its_work_takes(served: Seen, languages: list[str], memory: str) -> None:
+    begins = begun(plan(seen({"cleaning": {"languages": languages}}, {}, runs=())))
+    (container,) = begins["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "100m", "memory": memory}
+
+
 def test_an_outcome_that_somebody_deleted_is_measured_again(served: Seen) -> None:
     (run,) = served.runs
     first = plan(seen(status=served.raw["status"], runs=(Run(run.key, run.job, None),)))
