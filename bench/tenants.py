@@ -26,7 +26,7 @@ from llmops.retrieval import widen
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import Asked, Generation, Index
-from llmops.retrieval.stores.tenants import TENANT, Tenant
+from llmops.retrieval.stores.tenants import TENANT, Tenant, mark
 
 MANY = int(os.environ.get("LLMOPS_BENCH_PASSAGES", "20000"))
 TENANTS = int(os.environ.get("LLMOPS_BENCH_TENANTS", "1000"))
@@ -59,7 +59,7 @@ async def asked(database: Database, collection: str, column: bool) -> tuple[list
     for question in range(QUESTIONS):
         whose = question * 37 % TENANTS
         vector = VECTORS[question * 101 % MANY] + 0.5 * CHANCE.normal(size=WIDTH).astype(np.float32)
-        tenant = Tenant(FIELD, f"customer {whose}", column)
+        tenant = Tenant(FIELD, f"customer {whose}", mark(f"customer {whose}") if column else "")
         wanted = Asked(vector.tolist(), TOP, search={"ef": 64}, tenant=tenant)
         began = time.perf_counter()
         found = await widen.search(reader, MANY, collection, wanted)

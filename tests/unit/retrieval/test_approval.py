@@ -57,7 +57,9 @@ class Memory:
 
     def vectors(self, name: str) -> Iterator[Page]:
         rows = list(self.rows[name].values())
-        yield Page([one.id for one in rows], [one.hash for one in rows], np.ones((len(rows), 2), "f4"))
+        yield Page(
+            [one.id for one in rows], [one.hash for one in rows], np.ones((len(rows), 2), "f4"), [""] * len(rows)
+        )
 
     def settle(self, _: str) -> None: ...
 

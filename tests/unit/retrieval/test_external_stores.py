@@ -27,7 +27,7 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("engine", ["postgres", "qdrant"])
-def test_what_an_engine_cannot_hold_is_told_with_what_to_write(engine: str, tmp_path: Path) -> None:
+async def test_what_an_engine_cannot_hold_is_told_with_what_to_write(engine: str, tmp_path: Path) -> None:
     with databases.running(ENGINES[engine](tmp_path)) as one, closing(open_store(one.where, "a", "a__g", 10)) as store:
         for name, index, dimensions, sentence in UNFIT:
             if name == engine:
@@ -39,7 +39,10 @@ def test_what_an_engine_cannot_hold_is_told_with_what_to_write(engine: str, tmp_
             wide = store.create("a__g1_x", 2001, Index("FLAT", "L2"), {"generation": 1})
             store.insert(wide.collection, passages(1), [[1.0] * 2001])
             store.settle(wide.collection)
-            assert store.search(wide.collection, [1.0] * 2001, 1, {}) == [("a/0#0", "a/0")]
+            reader = open_reader(one.where)
+            (found,) = await reader.search(wide.collection, Asked([1.0] * 2001, 1))
+            await reader.close()
+            assert (found.id, found.document) == ("a/0#0", "a/0")
 
 
 @pytest.mark.parametrize("engine", ["postgres", "qdrant"])

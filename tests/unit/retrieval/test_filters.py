@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmops.retrieval.stores.base import Asked, FilterWrong
 from llmops.retrieval.stores.conditions import conditions
+from llmops.retrieval.stores.expressions import expression
 from llmops.retrieval.stores.filters import Test, Together, Tree, parse
 from llmops.retrieval.stores.statements import search
 
@@ -80,6 +85,45 @@ def test_what_qdrant_has_no_condition_for_is_said(written: str, sentence: str) -
     with pytest.raises(FilterWrong) as told:
         conditions(written)
     assert sentence in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "by_key", "json"),
+    [
+        ("source == 'a'", 'source == "a"', ""),
+        ("not (source == 'a' and id in ['x', 'y'])", '((not (source == "a")) or (not (id in ["x", "y"])))', ""),
+        ('metadata["a"] >= 1.5', '$meta["m.a"] >= 1.5', 'metadata["a"] >= 1.5'),
+        ('metadata["a"] != true', '((exists $meta["m.a"]) and not ($meta["m.a"] == true))',
+         '((exists metadata["a"]) and not (metadata["a"] == true))'),
+        ('metadata["a"] in [1, "x"]', '($meta["m.a"] == 1 or $meta["m.a"] == "x")',
+         '(metadata["a"] == 1 or metadata["a"] == "x")'),
+        ('metadata["a"] in []', "(id in [])", ""),
+        ('not exists metadata["a b.ü"]', '(not (exists $meta["m.a b.ü"]))', '(not (exists metadata["a b.ü"]))'),
+        ('metadata["a"]["b"] like "x%"', 'metadata["a"]["b"] like "x%"', ""),
+        ('metadata["a\\"b"] == 1', 'metadata["a\\"b"] == 1', ""),
+        ('not json_contains(metadata["a"], "x")',
+         '((exists $meta["m.a"]) and not (json_contains(metadata["a"], "x")))',
+         '((exists metadata["a"]) and not (json_contains(metadata["a"], "x")))'),
+    ],
+)  # fmt: skip
+def test_milvus_is_asked_by_key_where_passages_have_dynamic_fields(written: str, by_key: str, json: str) -> None:
+    assert expression(parse(written), True) == by_key
+    assert expression(parse(written), False) == (json or by_key)
+
+
+def test_milvus_knows_no_escape_in_like() -> None:
+    with pytest.raises(FilterWrong, match="no escaped % or _ in like"):
+        expression(parse('text like "5\\\\%"'), True)
+
+
+@given(texts=st.lists(st.text(), min_size=1, max_size=3), key=st.text(min_size=1), by_key=st.booleans())
+def test_nothing_that_a_user_wrote_stands_outside_of_a_text_of_an_expression(
+    texts: list[str], key: str, by_key: bool
+) -> None:
+    path = ("metadata", key)
+    tests = (Test(("source",), "in", tuple(texts)), Test(path, "not in", tuple(texts)), Test(path, "lacks", texts[0]))
+    outside = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', expression(Together("or", tests), by_key))
+    assert not re.sub(r"\b(source|metadata|exists|json_contains|and|or|not|in)\b|\$meta", "", outside).strip('()[]" =,')
 
 
 def test_nothing_that_a_user_wrote_is_part_of_a_statement() -> None:

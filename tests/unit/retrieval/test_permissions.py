@@ -31,8 +31,8 @@ from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions, seen
 from llmops.retrieval.server.poor import Poor
-from llmops.retrieval.stores import fence, open_reader, open_store
-from llmops.retrieval.stores.base import Asked, FilterWrong, Found, Index, Reader, Restriction
+from llmops.retrieval.stores import open_reader, open_store
+from llmops.retrieval.stores.base import Asked, Found, Index, Reader, Restriction
 from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, seen_by
 from llmops.retrieval.work import SourceWork
 from llmops.telemetry import metrics
@@ -296,34 +296,6 @@ def test_of_what_a_filter_finds_alone_exactly_that_is_found_that_may_be_seen(
     may = {name for name, one in DOCUMENTS.items() if only.admits(one)}
     assert may == STAFFS
     assert server.engine(filter_, only) == server.engine(filter_) & may
-
-
-@pytest.mark.parametrize(
-    ("filter_", "says"),
-    [
-        ("a == 1) or (b == 2", "')' at character 7 closes what was not opened"),
-        ("a in [1)", "')' at character 8 closes what was not opened"),
-        ("((a == 1)", "'(' is not closed"),
-        ("a == 'x", '"\'" at character 6'),
-        ("a == 'x\\'", '"\'" at character 6'),
-        ("a == 1 -- b", "'-' at character 8"),
-        ("a == 1 # b", "'#' at character 8"),
-        ("a == {b}", "'{' at character 6"),
-    ],
-)
-def test_a_filter_that_is_not_one_expression_is_refused_with_the_place(filter_: str, says: str) -> None:
-    with pytest.raises(FilterWrong) as wrong:
-        fence.whole(filter_)
-    assert says in str(wrong.value)
-
-
-@pytest.mark.parametrize(
-    "filter_",
-    ["source == 's'", 'metadata["page"] >= 1.5e3', "a in [1, -2, 'x'] and not (b like \"a%\" || c != '(')",
-     "json_contains_any(metadata['tags'], [\"a\", 'it\"s'])", "a + 2 * b / 4 % 3 - 1 > 0", "\n a\t== 'ü(]'"],
-)  # fmt: skip
-def test_an_honest_filter_passes_as_it_was_written(filter_: str) -> None:
-    assert fence.whole(filter_) == filter_
 
 
 def test_what_an_engine_finds_against_its_orders_is_withheld_and_counted() -> None:

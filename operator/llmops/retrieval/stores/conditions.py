@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from llmops.retrieval.stores.base import FilterWrong, Restriction
-from llmops.retrieval.stores.filters import Test, Tree, parse
+from llmops.retrieval.stores.filters import POSITIVE, Test, Tree, parse
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 Condition = dict[str, Any]
@@ -18,7 +18,6 @@ Condition = dict[str, Any]
 HAS = "has"
 """Of a point's payload: the names of its metadata that are not null."""
 RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
 
 
 def conditions(text: str, only: Restriction | None = None, tenant: Tenant | None = None) -> Condition:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
@@ -55,6 +56,8 @@ NEGATED = {
     "==": "!=", "<": ">=", ">": "<=", "in": "not in", "like": "not like", "exists": "missing", "contains": "lacks",
 }  # fmt: skip
 NEGATED |= {opposite: one for one, opposite in NEGATED.items()}
+POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
+"""Of what leaves passages out, what it leaves out."""
 ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -81,6 +84,7 @@ class Together:
 Tree = Test | Together
 
 
+@lru_cache(256)
 def parse(text: str) -> Tree:
     """The tree, or FilterWrong with what to write."""
     try:

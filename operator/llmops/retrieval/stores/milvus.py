@@ -38,7 +38,8 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
-from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, expression, seen_by
+from llmops.retrieval.stores.expressions import dynamic
+from llmops.retrieval.stores.restricted import SEEN_BY_BYTES, seen_by, within
 from llmops.retrieval.stores.tenants import MARK, TENANT, marked
 from llmops.retrieval.words import words
 
@@ -115,7 +116,7 @@ class MilvusStore:
         return Generation(collection, _told_in(self.client.describe_collection(collection)))
 
     def create(self, collection: str, dimensions: int, index: Index, told: Mapping[str, Any]) -> Generation:
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=1024)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
         schema.add_field("text", DataType.VARCHAR, max_length=65_535)
@@ -146,7 +147,7 @@ class MilvusStore:
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
-                "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
+                "source": one.source, "hash": one.hash, "metadata": dict(one.metadata), **dynamic(one.metadata),
                 **({SEEN_BY: seen_by(one.metadata.get(told[SEEN_BY]))} if told.get(SEEN_BY) else {}),
                 **({TENANT: marked(one.metadata, told[TENANT])} if told.get(TENANT) else {}),
             }
@@ -286,6 +287,7 @@ class MilvusReader:
 
     def __init__(self, where: Where) -> None:
         self._client = AsyncMilvusClient(**_login(where), timeout=5)  # connects at the first call
+        self._dynamic: dict[str, bool] = {}  # by collection
 
     async def points_to(self, alias: str) -> str:
         try:
@@ -318,21 +320,31 @@ class MilvusReader:
         search = dict(asked.search)
         if "ef" in search:
             search["ef"] = max(search["ef"], asked.top_k)  # the engine refuses less
+        kept = await self._kept(collection, asked)
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
-                collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=expression(asked),
+                collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=kept,
                 output_fields=FIELDS, search_params={"params": search}, timeout=asked.seconds,
             ))[0]  # fmt: skip
         return [_found(one, _score(one, asked.metric)) for one in found]
 
     async def _by_words(self, collection: str, asked: Asked) -> list[Found]:
+        kept = await self._kept(collection, asked)
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
-                collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=expression(asked),
+                collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=kept,
                 output_fields=[*FIELDS, "vector"], search_params={"metric_type": "BM25"}, timeout=asked.seconds,
             ))[0]  # fmt: skip
         near = keyword.nearness_of([one["entity"]["vector"] for one in found], asked.vector, asked.metric)
         return [_found(one, score) for one, score in zip(found, near, strict=True)]
+
+    async def _kept(self, collection: str, asked: Asked) -> str:
+        """Generations of before have no dynamic fields."""
+        if asked.filter and collection not in self._dynamic:
+            with _in_our_words():
+                described = await self._client.describe_collection(collection)
+            self._dynamic[collection] = bool(described.get("enable_dynamic_field"))
+        return within(asked, self._dynamic.get(collection, False))
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")

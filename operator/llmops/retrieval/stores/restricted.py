@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
-from llmops.retrieval.stores import fence
 from llmops.retrieval.stores.base import SEEN_BY, Asked, Restriction
+from llmops.retrieval.stores.expressions import expression
+from llmops.retrieval.stores.filters import parse
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 SEEN_BY_BYTES = 16_000
@@ -15,13 +16,11 @@ SEEN_BY_BYTES = 16_000
 of 6000 rows."""
 
 
-def expression(asked: Asked) -> str:
-    """What Milvus is asked to filter by: the user's filter, within what may be found at all."""
-    if not asked.within:
-        return asked.filter
+def within(asked: Asked, by_key: bool = False) -> str:
+    """The user's filter, within what may be found at all; `by_key` where the collection has dynamic fields."""
     ours = [_of_tenant(asked.tenant)] if asked.tenant else []
     ours += [_may_be_found(asked.only)] if asked.only else []
-    theirs = [fence.whole(asked.filter)] if asked.filter.strip() else []
+    theirs = [expression(parse(asked.filter), by_key)] if asked.filter else []
     return " and ".join(f"({one})" for one in ours + theirs)
 
 

@@ -1,0 +1,62 @@
+"""A filter's tree as Milvus's expression. Pure.
+
+What Milvus is given is made of the tree alone, so that nothing in a filter can end the parentheses it stands in.
+
+Milvus Lite reads `metadata`, which is JSON, row by row with the vectors: 0.15 s of 6,000 rows. Dynamic fields cost it a
+tenth of that, so a passage's metadata stands there too, key by key (`dynamic`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llmops.retrieval.stores.base import FilterWrong
+from llmops.retrieval.stores.filters import POSITIVE, Test, Tree
+
+PREFIX = "m."
+"""So that no key of metadata is taken for a column."""
+NOTHING = "id in []"
+
+
+def dynamic(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A passage's dynamic fields; a null is as good as no key."""
+    return {PREFIX + key: value for key, value in metadata.items() if value is not None}
+
+
+def expression(tree: Tree, by_key: bool) -> str:
+    """`by_key` where the collection has dynamic fields; FilterWrong for what Milvus cannot say."""
+    if not isinstance(tree, Test):
+        return f"({f' {tree.word} '.join(expression(one, by_key) for one in tree.parts)})"
+    field, listed = _field(tree.path, by_key), _field(tree.path, False)
+    if tree.is_ in ("exists", "missing"):
+        return f"({'not ' if tree.is_ == 'missing' else ''}(exists {field}))"
+    if tree.is_ not in POSITIVE:
+        return _positive(tree, field, listed)
+    there = f"(exists {field}) and " if len(tree.path) > 1 else ""  # a passage without the key is left out of both
+    return f"({there}not ({_positive(Test(tree.path, POSITIVE[tree.is_], tree.value), field, listed)}))"
+
+
+def _positive(test: Test, field: str, listed: str) -> str:
+    if test.is_ == "contains":
+        return f"json_contains({listed}, {_said(test.value)})"
+    if test.is_ == "in":
+        if field == listed and len(test.path) == 1:
+            return f"{field} in {_said([*test.value])}"
+        return f"({' or '.join(f'{field} == {_said(one)}' for one in test.value) or NOTHING})"
+    if test.is_ == "like" and "\\" in test.value:
+        raise FilterWrong("Milvus knows no escaped % or _ in like: write == for a text that has them")
+    return f"{field} {test.is_} {_said(test.value)}"
+
+
+def _field(path: tuple[str, ...], by_key: bool) -> str:
+    """A key within a key is found in the JSON only; so is one that is written strangely."""
+    if by_key and len(path) == 2 and re.fullmatch(r"[\w .-]+", path[1]):
+        return f'$meta["{PREFIX}{path[1]}"]'
+    return "".join([path[0], *(f"[{_said(one)}]" for one in path[1:])])
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
