@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.gateway.world import World
 
-from llmops.gateway.compile import Compiler, Objects
+from llmops.gateway.compile import Compiler
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def world() -> World:
 
 
 def compiled(world: World, compiler: Compiler | None = None) -> Any:
-    return (compiler or Compiler()).snapshot(Objects(**world.objects))
+    return (compiler or Compiler()).snapshot(world.seen())
 
 
 def slice_of(world: World, *endpoints: dict[str, Any], port: str = "http") -> None:

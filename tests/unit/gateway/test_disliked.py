@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
@@ -138,7 +139,7 @@ async def test_answers_without_an_index_are_not_remembered_nor_are_those_of_eval
 async def test_it_remembers_so_many_so_long_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disliked, "MOST", 2)
     now = [0.0]
-    async with disliked.aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         one = disliked.Disliked(session, lambda: world.door.snapshot, lambda: now[0])
         for id_ in "abc":
             one.remember(id_, "shop/faq", "x" * 9000)

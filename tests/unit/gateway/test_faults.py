@@ -8,9 +8,10 @@ from typing import Any
 import openai
 import pytest
 from aiohttp import web
+from openai.types.chat import ChatCompletionMessageParam
 from tests.unit.gateway.world import KEY, Object, World, fails, until
 
-ASK = [{"role": "user", "content": "hello"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 async def ask(world: World, model: str = "support", **more: Any) -> Any:

@@ -89,7 +89,7 @@ async def test_an_answer_that_stays_wrong_is_an_error_that_carries_nothing_of_it
     world.engine.answer = says(world, WRONG)
     with pytest.raises(openai.InternalServerError, match=r"does not fit spec\.response\.schema") as refused:
         await ask(world, "ann")
-    assert (refused.value.status_code, refused.value.code) == (502, "response_invalid")  # type: ignore[attr-defined]
+    assert (refused.value.status_code, refused.value.code) == (502, "response_invalid")
     assert words in str(refused.value)
     assert "at nine" not in str(refused.value)
     assert len(world.engine.asked) == asked

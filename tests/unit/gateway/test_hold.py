@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 from tests.unit.gateway.world import KEY, World, until
 
 from llmops.gateway.hold import in_turns
 
-ASK = [{"role": "user", "content": "hello"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 OTHER = "llmops_shop.other.another-horse"
 
 
@@ -23,8 +25,8 @@ async def poll(world: World, cursor: int = 0, wait: float = 0.0, instance: str |
 
 
 async def ask(world: World, key: str = KEY, model: str = "sleepy", text: str = "hello") -> Any:
-    said = [{"role": "user", "content": text}]
-    return await world.client(key).chat.completions.create(model=model, messages=said)  # type: ignore[call-overload]
+    said: list[ChatCompletionMessageParam] = [{"role": "user", "content": text}]
+    return await world.client(key).chat.completions.create(model=model, messages=said)
 
 
 def asleep(world: World, **more: Any) -> None:
@@ -34,6 +36,10 @@ def asleep(world: World, **more: Any) -> None:
 
 def held(world: World) -> int:
     return world.door.lobby.count("shop/sleepy")
+
+
+def holds(world: World, many: int) -> bool:
+    return held(world) == many
 
 
 async def test_a_held_request_ends_the_operators_poll_at_once() -> None:
@@ -60,10 +66,10 @@ async def test_callers_take_turns_when_the_pod_is_there() -> None:
         asking = []
         for number in range(5):
             asking.append(asyncio.create_task(ask(world, text=f"many {number}")))
-            await until(lambda number=number: held(world) == number + 1)
+            await until(partial(holds, world, number + 1))
         for number in range(2):
             asking.append(asyncio.create_task(ask(world, OTHER, text=f"few {number}")))
-            await until(lambda number=number: held(world) == 6 + number)
+            await until(partial(holds, world, 6 + number))
         world.point("sleepy", world.engine)
         world.apply()
         await asyncio.gather(*asking)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 from tests.unit.gateway.world import KEY, World
 
-ASK = [{"role": "user", "content": "hello"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 async def test_a_model_answers_the_openai_client(world: World) -> None:

@@ -62,8 +62,9 @@ async def test_instructions_are_the_releases(world: World, stable: str) -> None:
 
 @pytest.mark.parametrize("parameter", ["temperature", "max_tokens", "seed"])
 async def test_parameters_of_a_release_are_pinned(world: World, stable: str, parameter: str) -> None:
+    pinned: dict[str, Any] = {parameter: 0}
     with pytest.raises(openai.BadRequestError, match=f"{parameter} is part of PromptRelease shop/support-answer"):
-        await ask(world, **{parameter: 0})
+        await ask(world, **pinned)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,7 @@ async def test_passages_reach_the_prompt_and_are_cited(world: World) -> None:
     reply: ChatCompletion = (await ask(world, "Is it waterproof?")).parse()
     assert index.asked == [{"text": "Is it waterproof?", "topK": 2, "minScore": 0.5}]
     assert world.engine.asked[0]["messages"][0]["content"] == "Use: [1] The lamp is waterproof."
+    assert reply.model_extra is not None
     assert reply.model_extra["citations"] == [{"n": 1, "id": "faq-1", "source": "faq", "score": 0.9}]
     stream = (await ask(world, "Is it waterproof?", stream=True)).parse()
     last = [chunk async for chunk in stream][-1]

@@ -88,7 +88,7 @@ async def test_a_stream_with_usage_has_it_in_its_last_chunk(place: Place, kind: 
     assert pieces[-2].choices[0].finish_reason == "length"
 
 
-EMBED = {
+EMBED: dict[str, tuple[str, dict[str, Any]]] = {
     "OpenAI": ("/v1/embeddings", {"input": "x"}),
     "Cohere": ("/v1/embed", {"texts": ["x"], "input_type": "search_document", "embedding_types": ["float"]}),
     "Gemini": ("/v1/models/their-model:batchEmbedContents",

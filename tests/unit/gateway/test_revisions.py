@@ -6,12 +6,13 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 from tests.unit.gateway.test_evidence_report import report
 from tests.unit.gateway.world import KEY, Engine, Object, World, fails, slowly
 
 OLD, NEW = "a" * 64, "b" * 64
 SUBJECT = "llm/shop/support"
-ASK = [{"role": "user", "content": "hello"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 def roll(

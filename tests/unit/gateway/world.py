@@ -179,9 +179,13 @@ class World:
         self._stack.push_async_callback(client.close)
         return client
 
+    def seen(self, **more: Any) -> Objects:
+        """The objects, as the follower holds them."""
+        return Objects(**{**self.objects, **more})
+
     def apply(self) -> None:
         """What the follower does when something changed."""
-        self.door.swap(self.compiler.snapshot(Objects(**self.objects, gateways=self.gateways)))
+        self.door.swap(self.compiler.snapshot(self.seen(gateways=self.gateways)))
 
     def running(self) -> int:
         """Requests under way, of all callers."""
