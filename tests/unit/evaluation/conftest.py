@@ -18,12 +18,21 @@ from typing import Any
 
 import pytest
 
+from llmops.evaluation.results import Results
 from llmops.evaluation.rows import Fields, sha256
 from llmops.evaluation.run import Arm, Run, run_key
 from llmops.evaluation.source import Source
 
 Answer = Callable[[dict[str, Any], int], tuple[int, "str | dict[str, Any]"]]
 """(request body, how often this question was asked before) -> (HTTP status, the answer's text, or the reply whole)."""
+
+
+def value(found: Results, metric: str) -> float:
+    """What a metric was over the target, where it must be there."""
+    one = found.metric(metric)
+    assert one is not None
+    assert one.target.value is not None
+    return one.target.value
 
 
 @dataclass

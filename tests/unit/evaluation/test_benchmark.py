@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -164,5 +165,5 @@ def test_without_a_volume_datasets_come_from_the_hub_or_its_mirror():
 
 
 def test_other_tasks_shots_or_rows_are_another_run():
-    asked = [{}, {"tasks": ["gsm8k"]}, {"shots": 0}, {"limit": 5}, {"claim": "a"}, {"chat": True}]
+    asked: list[dict[str, Any]] = [{}, {"tasks": ["gsm8k"]}, {"shots": 0}, {"limit": 5}, {"claim": "a"}, {"chat": True}]
     assert len({seen(**one).run.key for one in asked}) == len(asked)

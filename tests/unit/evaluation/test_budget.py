@@ -80,7 +80,7 @@ def test_a_budget_that_is_enough_changes_nothing(serve, tmp_path):
 
 
 async def test_who_is_under_way_is_waited_for(monkeypatch):
-    raised = []
+    raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
     monkeypatch.setattr("llmops.evaluation.runner.purse.GRACE", 0)
     purse = Purse(1.0)

@@ -20,7 +20,9 @@ SEED = "00ff" * 16
 TOPICS = {"returns": [1.0, 0.0, 0.0, 0.0], "delivery": [0.0, 1.0, 0.0, 0.0], "prices": [0.0, 0.0, 1.0, 0.0]}
 
 
-def traffic(n, seed, words=8, answer=20, refused=0.02, topics=("returns", "delivery")):
+def traffic(
+    n, seed, words=8, answer=20, refused=0.02, topics=("returns", "delivery")
+) -> tuple[list[Row], Answers, dict[str, list[float]]]:
     """Rows, answers and vectors of n requests."""
     chance = random.Random(seed)
     rows, by_id, vectors = [], {}, {}
@@ -54,6 +56,7 @@ def test_the_first_look_is_what_later_ones_are_compared_with():
     assert metric.target.value == 0
     assert "later runs of this version are compared with these 400 rows" in metric.note
     assert verdict(metric).verdict is Verdict.PASS
+    assert profile
     assert set(profile["parts"]) == {"question length", "answer length", "refusals", "topics"}
     assert all(sum(one["counts"]) == 400 for one in profile["parts"].values())
     assert drift.measured("drift", *traffic(400, 2, words=30), profile, SEED)[1] is profile
@@ -69,6 +72,7 @@ def test_without_the_correction_chance_alone_would_look_like_drift():
     """The mean of what is told, over calm samples of 100, against the index as it stands in the textbooks."""
     told, raw = [], []
     profile = drift.measured("drift", *traffic(100, 1), None, SEED)[1]
+    assert profile
     for seed in range(2, 42):
         metric = now(seed, n=100, first=profile)
         (part,) = [one for one in metric.apart if one.metric == "question length"]
@@ -110,7 +114,9 @@ def test_without_a_service_that_embeds_three_parts_are_compared():
     rows, answers, _ = traffic(400, 2)
     assert now().note.startswith("the greatest of 4")
     assert drift.measured("drift", rows, answers, {}, FIRST, SEED)[0].note.startswith("the greatest of 3")
-    assert "topics" not in drift.measured("drift", rows, answers, {}, None, SEED)[1]["parts"]
+    _, profile = drift.measured("drift", rows, answers, {}, None, SEED)
+    assert profile
+    assert "topics" not in profile["parts"]
 
 
 def test_questions_that_are_all_alike_are_one_bin_and_an_unseen_kind_another():
@@ -118,6 +124,7 @@ def test_questions_that_are_all_alike_are_one_bin_and_an_unseen_kind_another():
     alike = [replace(row, input="why?") for row in rows]
     same = dict.fromkeys(vectors, TOPICS["returns"])
     profile = drift.measured("drift", alike, answers, same, None, SEED)[1]
+    assert profile
     assert len(profile["parts"]["topics"]["centres"]) == 1
     assert drift.measured("drift", alike, answers, same, profile, SEED)[0].target.value == 0
     assert drift.measured("drift", rows, answers, same, profile, SEED)[0].note.startswith("the greatest of 4: question")

@@ -19,7 +19,7 @@ import pytest
 from llmops.evaluation.run import Arm, Typed
 from llmops.evaluation.verdict import Verdict, judge
 
-from .conftest import write_run
+from .conftest import value, write_run
 from .test_runner import places, results, run_to_end
 
 HERE = Path(__file__).parents[3]
@@ -76,8 +76,8 @@ def test_a_real_engine_is_timed_judged_and_found_out_as_one_that_does_not_echo(e
     found = results(tmp_path / "report")
 
     assert (found.arms["target"].errors, found.metric("exact_match").target.n) == (0, len(ROWS))
-    assert found.metric("exact_match").target.value > 0
-    assert 0 < found.metric("ttft").target.value <= found.metric("latency").target.value
+    assert value(found, "exact_match") > 0
+    assert 0 < value(found, "ttft") <= value(found, "latency")
     # it was trained to sell tents: what it says as a judge is no score, and that is an error and no pass
     helped, wins = found.metric("help"), found.metric("wins")
     assert found.steps["help"]

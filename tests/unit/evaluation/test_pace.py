@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from tests.unit.evaluation.conftest import question, start_runner, write_run
@@ -93,7 +93,7 @@ async def test_however_often_it_refuses_one_request_remains() -> None:
 
 
 def refusal(status: int, code: str = "", **headers: str) -> openai.APIStatusError:
-    reply = httpx.Response(status, headers=headers, request=httpx.Request("POST", "http://a"))
+    reply = httpx2.Response(status, headers=headers, request=httpx2.Request("POST", "http://a"))
     return openai.APIStatusError("no", response=reply, body={"code": code})
 
 

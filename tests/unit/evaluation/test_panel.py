@@ -11,7 +11,7 @@ import pytest
 from llmops.evaluation.run import Arm, Price, Run, Typed
 from llmops.evaluation.verdict import Threshold, Verdict, judge
 
-from .conftest import completion, question, write_run
+from .conftest import completion, question, value, write_run
 from .test_runner import places, results, run_to_end
 
 ROWS = [
@@ -99,6 +99,7 @@ def test_of_toxicity_less_is_better_and_the_rubric_is_ours_unless_it_is_yours(se
     assert judge(found, [Threshold("toxicity", maximum=0.1)]).verdict is Verdict.FAIL
     worst = json.loads((tmp_path / "report/worst.json").read_text())
     assert {number(one["input"]) for one in worst} <= set(range(12))
+    assert ours.arm
     yours = Run("a/b", "", 0, ("toxicity",), ours.arm, typed=(judge_of(panel, "toxicity"),))
     assert not yours.about("toxicity").less_is_better
 
@@ -200,8 +201,8 @@ def test_seconds_and_money_are_of_each_answer_and_the_first_token_comes_before_t
     found = results(tmp_path / "report")
     assert all(body["stream"] for body in target.bodies)
     assert found.metric("exact_match").target.value == 1
-    latency, ttft, cost = (found.metric(name).target for name in ("latency", "ttft", "cost"))
-    assert 0 < ttft.value <= latency.value < 5
+    latency, cost = (found.metric(name).target for name in ("latency", "cost"))
+    assert 0 < value(found, "ttft") <= value(found, "latency") < 5
     assert 0 < latency.figures["p50"] <= latency.figures["p95"]
     assert cost.value == pytest.approx((5 * 2.0 + 2 * 10.0) / 1e6)
     assert "EUR" in found.metric("cost").note

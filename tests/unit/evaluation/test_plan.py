@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from llmops.evaluation.targets import Missing, Resolved
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TEXT = "".join(json.dumps({"id": str(i), "question": f"q{i}", "answer": "a"}) + "\n" for i in range(100))
 ARM = Resolved(Arm("http://gateway/v1", "shop/support", "digest-of-support", token=True))
-SPEC = {
+SPEC: dict[str, Any] = {
     "target": {"serviceRef": {"name": "support"}},
     "dataset": {"configMapRef": {"name": "qa", "key": "qa.jsonl"}, "fields": {"input": "question", "target": "answer"}},
     "metrics": [{"name": "exact_match"}],
@@ -36,7 +37,7 @@ PANEL = Resolved(Arm("http://gateway/v1", "shop/j", "digest-of-j", token=True))
 
 
 def seen(text=TEXT, resolved=ARM, panel=PANEL, **spec):
-    whole = {
+    whole: dict[str, Any] = {
         "apiVersion": "llmops.dev/v1alpha1",
         "kind": "EvalJob",
         "metadata": {"name": "quality", "namespace": "shop", "generation": 3},

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -272,7 +273,7 @@ def store() -> Iterator[Store]:
         thread.join()
 
 
-def take(store: Store, key: str, environ: dict[str, str] = KEYS, **more: str) -> bytes:
+def take(store: Store, key: str, environ: dict[str, str] = KEYS, **more: Any) -> bytes:
     source = Source("s3", f"s3://models/{key}", endpoint=store.url, **more)
     return read(source, Path("/nonexistent"), Kept(), HERE, environ, sleep=lambda _: None)
 

@@ -81,7 +81,8 @@ def test_an_empty_dataset_says_so_and_many_problems_are_counted():
 )
 def test_a_row_has_no_right_answer_only_where_the_metrics_know_what_that_means(may, answer, targets):
     found = parse(f'{{"question": "Why?", {answer}}}', Fields("question", "answer", "id", may))
-    assert ([row.targets for row in found.rows] or [None]) == [targets]
+    rows: list[tuple[str, ...] | None] = [row.targets for row in found.rows]
+    assert (rows or [None]) == [targets]
     assert bool(found.problems) is (targets is None)
 
 

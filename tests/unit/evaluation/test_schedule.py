@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
 from llmops.api import Settings
-from llmops.control import Key
+from llmops.control import Clock, Key
 from llmops.evaluation.reconcile import reconcile
 from llmops.evaluation.results import ArmResult, Measured, MetricResult, Results
 from llmops.evaluation.run import FINISHED, RESULTS
-from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, Resource
+from llmops.kube.cluster import Cluster
+from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, Object, Resource
 
 KEY = Key("EvalJob", "shop", "quality")
 
@@ -21,8 +23,9 @@ class Objects:
     """A cluster's objects in memory, as a reconcile reads and writes them; and the time."""
 
     def __init__(self) -> None:
-        self.settings, self.time, self.events = Settings(), at("2026-11-25T02:00:30"), []
-        self.kept = {(EVAL_JOB.kind, "quality"): {
+        self.settings, self.time = Settings(), at("2026-11-25T02:00:30")
+        self.events: list[tuple[str, str, str]] = []
+        self.kept: dict[tuple[str, str], Object] = {(EVAL_JOB.kind, "quality"): {
             "apiVersion": "llmops.dev/v1alpha1", "kind": "EvalJob",
             "metadata": {"name": "quality", "namespace": "shop", "generation": 1},
             "spec": {
@@ -80,7 +83,7 @@ class Objects:
         self.time = at(when) if when else self.time
         while True:
             before = json.dumps([*self.kept.values()], default=str)
-            self.looks = (await reconcile(KEY, self, self)).seconds
+            self.looks = (await reconcile(KEY, cast("Cluster", self), cast("Clock", self))).seconds
             if json.dumps([*self.kept.values()], default=str) == before:
                 return
 

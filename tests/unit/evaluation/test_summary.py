@@ -72,6 +72,12 @@ def test_pairing_makes_the_difference_s_interval_narrower_than_the_arms():
     for row in questions[:15]:
         worse[row.id] = Answer("no", marks("no", row.targets, METRICS))
     metric = summarise(run_of(300), questions, {"target": target, "baseline": Answers(worse, 0)}, 1.0).metric("f1")
+    assert metric
+    assert metric.paired
+    assert metric.paired.p is not None
+    assert metric.target.value is not None
+    assert metric.baseline
+    assert metric.baseline.value is not None
     paired = metric.paired.interval(0.95)
     alone = [one.interval(0.95).high - one.interval(0.95).low for one in (metric.target, metric.baseline)]
     assert paired.value == pytest.approx(metric.target.value - metric.baseline.value, abs=1e-5)
@@ -102,6 +108,7 @@ def test_only_rows_that_both_arms_answered_are_compared():
 
 def test_a_perplexity_without_bounds_is_still_a_number():
     found = draws.measured(np.array([[-9999.0, 1.0], [-20.0, 10.0]]), draws.perplexity, "ab" * 8, bounded=False)
+    assert found.value is not None
     assert all(math.isfinite(one) for one in (found.value, *found.quantiles))
     even = draws.measured(np.array([[-20.0, 10.0]] * 3), draws.perplexity, "ab" * 8, bounded=False)
     assert even.value == pytest.approx(math.exp(2), abs=1e-4)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from inspect_ai.model import ModelName
-from inspect_ai.solver import TaskState
+from inspect_ai.solver import Generate, TaskState
 
 from llmops.api import EvalJob, Settings
 from llmops.evaluation.rows import Fields, parse
@@ -202,7 +202,7 @@ async def solved(values: dict[str, Any]) -> tuple[TaskState, list[Any]]:
 
     state = TaskState(ModelName("llmops/x"), "1", 1, values[traffic.INPUT], [], metadata={"values": values})
     door = Door("x", base_url="http://nobody.invalid/v1")
-    await asked(ARM, door, Progress(1, 0), echo=True)(state, generate)
+    await asked(ARM, door, Progress(1, 0), echo=True)(state, cast("Generate", generate))
     await door.aclose()
     return state, bodies
 
