@@ -58,6 +58,7 @@ class Database:
 
 
 Maker = Callable[..., Database]
+Command = list[str | Path]
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def milvus_lite_program() -> Path:
 
 def milvus_lite(folder: Path) -> Database:
     port, program = free_port(), milvus_lite_program()
-    command = [program, "server", "--data-dir", folder / "data", "--host", "127.0.0.1", "--port", str(port)]
+    command: Command = [program, "server", "--data-dir", folder / "data", "--host", "127.0.0.1", "--port", str(port)]
     return Database(
         "milvus-lite",
         Where("Milvus", f"http://127.0.0.1:{port}"),
@@ -124,13 +125,14 @@ def postgres(folder: Path, login: bool = False, host: str = "127.0.0.1") -> Data
     who, password = ("llmops", 'it\'s a "secret"') if login else ("llmops", "")
     (folder / "password").write_text(password or "none")
     method = "scram-sha-256" if login else "trust"
-    init = [program / "initdb", "-D", folder / "data", "-U", who, f"--auth={method}", f"--pwfile={folder}/password",
-            "--encoding=UTF8", "--no-sync"]  # fmt: skip
+    init: Command = [program / "initdb", "-D", folder / "data", "-U", who, f"--auth={method}",
+                     f"--pwfile={folder}/password", "--encoding=UTF8", "--no-sync"]  # fmt: skip
     subprocess.run([*as_nobody, *init], check=True, stdout=subprocess.DEVNULL)
     with (folder / "data/pg_hba.conf").open("a") as rules:
         rules.write(f"host all all all {method}\n")
     early = ["-c", "hnsw.max_scan_tuples=100"]  # so that scans of small tables give up as those of large ones do
-    command = [*as_nobody, program / "postgres", "-D", folder / "data", "-p", str(port), "-h", host, "-k", "", *early]
+    command: Command = [*as_nobody, program / "postgres", "-D", folder / "data", "-p", str(port), "-h", host, "-k", "",
+                        *early]  # fmt: skip
     return Database(
         "postgres",
         Where("PgVector", f"postgresql://{host}:{port}/postgres", username=who, password=password),
@@ -150,7 +152,7 @@ def _postgres() -> Path:
 def qdrant(folder: Path, login: bool = False) -> Database:
     """Qdrant's own engine, from a package, behind our rendering of its HTTP interface (qdrant_server.py)."""
     port, key = free_port(), "an api key" if login else ""
-    program = [sys.executable, Path(__file__).parent / "qdrant_server.py"]
+    program: Command = [sys.executable, Path(__file__).parent / "qdrant_server.py"]
     return Database(
         "qdrant",
         Where("Qdrant", f"http://127.0.0.1:{port}", token=key),
@@ -160,7 +162,7 @@ def qdrant(folder: Path, login: bool = False) -> Database:
     )
 
 
-def _starter(command: list[str | Path], folder: Path, env: Mapping[str, str]) -> Callable[[], subprocess.Popen[bytes]]:
+def _starter(command: Command, folder: Path, env: Mapping[str, str]) -> Callable[[], subprocess.Popen[bytes]]:
     def start() -> subprocess.Popen[bytes]:
         with (folder / "log").open("ab") as log:
             return subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log, cwd=folder)
@@ -188,7 +190,8 @@ def _environment(name: str) -> Path:
     folder = CACHE / f"venv-{word}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        install = [folder / "bin/pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", lock]
+        quietly = ("-q", "--disable-pip-version-check", "--require-hashes")
+        install: Command = [folder / "bin/pip", "install", *quietly, "-r", lock]
         subprocess.run(install, check=True)
         (folder / ".ready").touch()
     return folder

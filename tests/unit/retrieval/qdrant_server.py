@@ -77,7 +77,7 @@ class Collection:
         return told
 
     def filter(self, raw: dict[str, Any]) -> edge.Filter:
-        parts = {word: [self._condition(one) for one in raw[word]] for word in raw if raw[word]}
+        parts: dict[str, Any] = {word: [self._condition(one) for one in raw[word]] for word in raw if raw[word]}
         return edge.Filter(**parts)
 
     def _condition(self, raw: dict[str, Any]) -> Any:

@@ -98,7 +98,9 @@ async def test_what_is_asked_counts_at_the_door_like_any_other_use(
     place: Place, session: aiohttp.ClientSession
 ) -> None:
     await embedder_of(session, place.offer("Cohere")).embed(["four words of text"])
-    used = {one.name: (one.requests, one.tokens, one.cost) for one in place.world.door.accounts.all()}
+    used: dict[str, tuple[Any, ...]] = {
+        one.name: (one.requests, one.tokens, one.cost) for one in place.world.door.accounts.all()
+    }
     assert used["serviceaccount:shop/faq-index-build"] == (1, 4, pytest.approx(4e-6))
     assert used["provider:theirs"][1:] == (4, pytest.approx(4e-6))
 

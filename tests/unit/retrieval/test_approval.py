@@ -80,7 +80,7 @@ def making(store: Memory, service: Counting, texts: Sequence[str], folder: str, 
     work = replace(work, sources=(replace(work.sources[0], sha256=str(texts)),))
     work = replace(work, chunking={"strategy": "Document", "maxTokens": 200, "overlap": 0})
     work = replace(work, embedding=replace(work.embedding, url="http://127.0.0.1:9/v1"))
-    files = [File(f"{at}.md", lambda text=text: text.encode()) for at, text in enumerate(texts)]
+    files = [File(f"{at}.md", text.encode) for at, text in enumerate(texts)]
     listing = Listing("v", lambda: iter(files))
     active = next((one for one in store.generations() if one.complete), None)
     return Making(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from tests.unit.retrieval.conftest import finished, merged, seen, work_of
 from tests.unit.retrieval.test_index_plan import NOW, condition, message
 
 from llmops.api import Settings
-from llmops.kube.resources import Object, Resource
+from llmops.kube.resources import DEPLOYMENT, PVC, Object, Resource
 from llmops.retrieval.engines import ENGINES, opener
 from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.observe import Seen
@@ -86,7 +87,7 @@ class World:
         return found[0]
 
     @property
-    def arguments(self) -> list[str]:
+    def arguments(self) -> Sequence[str]:
         assert self.first is not None
         given: list[str] = self.first["args"]
         return given
@@ -103,7 +104,7 @@ class World:
             "spec": {"containers": [{"name": "engine", "image": self.image}]},
             "status": {"initContainerStatuses": [{"name": "volume", "state": state}]},
         }
-        deployment = self.get(opener.DEPLOYMENT, None, NAME)
+        deployment = self.get(DEPLOYMENT, None, NAME)
         assert deployment is not None
         deployment["status"] = {"availableReplicas": 1} if code == 0 else {}
 
@@ -113,7 +114,7 @@ class World:
         self.runs(REFUSED, refused=SENTENCE, was=was, asked=asked)
 
     def grows(self, size: str) -> None:
-        claim = self.get(opener.PVC, None, NAME)
+        claim = self.get(PVC, None, NAME)
         assert claim is not None
         claim["status"] = {"capacity": {"storage": size}}
 
@@ -182,9 +183,9 @@ def test_an_engine_that_needs_more_memory_than_it_may_take_says_what_to_raise(st
     said = "it needed more memory than 3Gi and was ended: raise spec.engine.resources.limits.memory"
     assert message(world.status, "EngineReady") == said
     world.pod["status"]["containerStatuses"] = [{**ended, "ready": True}]
-    deployment = world.get(opener.DEPLOYMENT, None, NAME)
-    assert deployment is not None
-    deployment["status"] = {"availableReplicas": 1}
+    standing = world.get(DEPLOYMENT, None, NAME)
+    assert standing is not None
+    standing["status"] = {"availableReplicas": 1}
     again(world)
     assert condition(world.status, "Ready") == "True"
 
@@ -377,7 +378,7 @@ def begun(work: Work) -> int:
     there = [Generation(f"faq__g{at}", {**told, "generation": at}) for at in (1, 2)]
     store = SimpleNamespace(generations=lambda: there, create=lambda name, _, __, told: Generation(name, told))
     nothing: Any = None
-    making = Making(work, {}, Space(((1.0,),)), nothing, store, nothing, nothing, nothing)  # type: ignore[arg-type]
+    making = Making(work, {}, Space(((1.0,),)), nothing, store, nothing, nothing, nothing)
     return making._begun()[0].number
 
 

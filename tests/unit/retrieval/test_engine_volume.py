@@ -110,7 +110,7 @@ def test_a_clock_that_goes_backwards_does_not_make_the_older_backup_the_newer(
 ) -> None:
     monkeypatch.setattr(backup, "_make_room", lambda *_: None)
     for image, now in ((B, 1000.0), (C, 900.0), (A, 800.0)):
-        monkeypatch.setattr(backup.time, "time", lambda now=now: now)
+        monkeypatch.setattr("llmops.retrieval.volume.backup.time.time", lambda now=now: now)
         open_for(image, root)
         put(root, NEW)
     assert [image for image, _ in saved(root)] == [C]
@@ -164,7 +164,7 @@ def test_a_disk_that_is_fuller_than_it_said_is_refused_the_same_way(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(backup.shutil, "copystat", full)
+    monkeypatch.setattr("llmops.retrieval.volume.backup.shutil.copystat", full)
     with pytest.raises(Refused, match="does not fit beside it"):
         open_for(B, root)
     assert (content(root), (root / ".llmops/copying").exists()) == (OLD, False)
@@ -204,7 +204,8 @@ def test_what_changed_on_the_disk_since_it_was_saved_is_not_put_back(root: Path)
 
 
 def test_what_is_written_to_while_it_is_copied_is_copied_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, verify = backup.verify, []
+    real = backup.verify
+    verify: list[backup.Backup] = []
 
     def meanwhile(one: backup.Backup) -> None:
         real(one)

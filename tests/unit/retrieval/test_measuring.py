@@ -38,7 +38,7 @@ class Engine:
         self.now += 1
         self.searches += 1
         self.most = max(self.most, self.now)
-        for _ in range(3):
+        for _turn in range(3):
             await asyncio.sleep(0)
         self.now -= 1
         return [Found("faq/a#0", "", "faq/a", float(asked.vector[0]), {})]
@@ -57,7 +57,8 @@ def test_a_percentile_is_taken_of_so_many_searches_that_ten_were_slower(percenti
 
 
 async def test_searches_come_as_many_at_a_time_as_the_gate_says() -> None:
-    gates = [{"type": "Latency", "max": "1s", "concurrency": 8, "percentile": 99}, {"type": "Latency", "max": "1s"}]
+    gates: list[dict[str, Any]] = [{"type": "Latency", "max": "1s", "concurrency": 8, "percentile": 99},
+                                   {"type": "Latency", "max": "1s"}]  # fmt: skip
     for gate, most, searches in ((gates[0], 8, 1000), (gates[1], 1, 200)):
         engine = Engine()
         found = await latencies(engine.ask, [A, B], [gate])

@@ -184,7 +184,8 @@ def repo(tmp_path: Path) -> Iterator[tuple[Repo, str]]:
     made = Repo.init(str(tmp_path / "repo"), mkdir=True)
     (tmp_path / "repo/docs").mkdir()
     commit(made, {"README.md": "read me", "docs/a.md": "one"})
-    app = make_wsgi_chain(DictBackend({"/docs.git": made}))
+    served: dict[str, Any] = {"/docs.git": made}
+    app = make_wsgi_chain(DictBackend(served))
     server = make_server("127.0.0.1", 0, app, handler_class=WSGIRequestHandlerLogger, server_class=WSGIServerLogger)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield made, f"http://127.0.0.1:{server.server_port}/docs.git"

@@ -38,7 +38,7 @@ from llmops.web import Wrong
 
 WIDTH = 16
 NAMES = ("acme", "Acme", "globex", "it's", 'a"b', "back\\slash", "größe 😀", "x) or (1 == 1", "n" * 255, "bank/acme")
-NOBODYS = (None, [], ["acme"], ["acme", "globex"], "", "*", " acme", "n" * 256, 7, {"acme": 1})
+NOBODYS: tuple[Any, ...] = (None, [], ["acme"], ["acme", "globex"], "", "*", " acme", "n" * 256, 7, {"acme": 1})
 DOCUMENTS: dict[str, Any] = {
     **{f"s/{at}-{part}": {"customer": name, "groups": [part]} for at, name in enumerate(NAMES)
        for part in ("staff", "*")},
@@ -92,7 +92,8 @@ def test_within_a_tenant_everybody_finds_what_he_may_see_and_no_group_opens_anot
 
 
 def test_who_names_no_tenant_is_refused_with_what_to_write_and_never_answered_from_all(server: Server) -> None:
-    for more in ({}, {"tenant": None}, {"caller": {"groups": []}}, {"caller": {"tenant": None}}):
+    nobody: list[dict[str, Any]] = [{}, {"tenant": None}, {"caller": {"groups": []}}, {"caller": {"tenant": None}}]
+    for more in nobody:
         status, answer = server.post({"text": "anything", **more})
         assert (status, answer["error"]["code"]) == (400, "tenant_missing")
         assert '{"tenant": "acme"}' in answer["error"]["message"]
@@ -236,13 +237,14 @@ def test_what_was_not_seen_this_time_stays_whose_it_was_if_that_is_known(
     name = f"stays{redact}".lower()
     with closing(open_store(database.where, f"shop_{name}", f"{name}__g", patience=10)) as store:
         active = store.create(f"{name}__g1_x", WIDTH, Index("HNSW", "Cosine"), {})  # of a time before tenants
-        owners = {"faq": {"customer": "acme"}, "manual": {}, "list": {"customer": ["acme"]}}
+        owners: dict[str, dict[str, Any]] = {"faq": {"customer": "acme"}, "manual": {}, "list": {"customer": ["acme"]}}
         old = [Passage(f"{one}/1#0", f"{one}/1", one, one, whose) for one, whose in owners.items()]
         store.insert(active.collection, old, [vector(one.text) for one in old])
         sources = (SourceWork("manual", "Auto", "id", "text", metadata={"customer": ["globex"]}),
                    *(SourceWork(one, "Auto", "id", "text") for one in ("faq", "list")))  # fmt: skip
-        made = Making(apart(sources=sources, never_delete=True, redact=redact), {}, None, None, store, active,
-                      Spool(":memory:"), None)  # type: ignore[arg-type]  # fmt: skip
+        nothing: Any = None
+        made = Making(apart(sources=sources, never_delete=True, redact=redact), {}, nothing, nothing, store, active,
+                      Spool(":memory:"), nothing)  # fmt: skip
         made._carry(active)
         [batch] = made.spool.missing()
         kept = {one.id: one.metadata["customer"] for one in batch}
