@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from llmops.api.promptrelease import PromptReleaseStatus
+from llmops.api.report import Unit
 from llmops.api.rollout import Rollout
 from llmops.rollout.counters import SIGNAL, Counters
 from llmops.rollout.ledger import Ledger
@@ -196,11 +197,11 @@ class Story:
                 continue
             record: dict[str, Any] = {"unit": unit, "weight": 0, "at": self.now, "kind": "pair", "signal": None}
             ours, theirs = hash_share(unit) < bad, hash_share(f"{unit} again") < stable_bad
-            self.ledger().add([{**record, "variant": "candidate"}])  # type: ignore[list-item]
+            self.ledger().add([cast("Unit", {**record, "variant": "candidate"})])
             if ours != theirs:
                 worse = {**record, "variant": "candidate" if ours else "stable", "signal": self.fails}
                 worse["signal"] = "Errors" if self.fails == "Feedback" else self.fails
-                self.ledger().add([worse])  # type: ignore[list-item]
+                self.ledger().add([cast("Unit", worse)])
 
     def released(self) -> Story:
         """With a first version that everybody gets."""

@@ -37,8 +37,8 @@ def test_what_lies_between_two_readings_counts_for_both() -> None:
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("number", [None, 0.5], ids=["missing", "began anew"])
 def test_for_both_or_for_neither(place: int, number: float | None) -> None:
-    broken = list(READINGS[1][1])
-    broken[place] = number  # type: ignore[call-overload]
+    broken: list[float | None] = [*READINGS[1][1]]
+    broken[place] = number
     assert counted(READINGS[0], (10, broken)).cells == {}
 
 
@@ -79,7 +79,7 @@ def story(counts_units: bool) -> Story:
 
 def test_where_it_counts_users_it_takes_a_worse_candidate_back() -> None:
     told = story(True)
-    told.counters.add(10, [1.0, 900.0, 60.0, 100.0])  # type: ignore[union-attr]
+    told.counters.add(10, [1.0, 900.0, 60.0, 100.0])
     assert told.go("Rejected", users=5) == "Rejected"
     assert "Prometheus: 60 of 100 users failed with the candidate, 1 of 900 with" in (
         told.state.rejected[0].message or ""
@@ -88,7 +88,7 @@ def test_where_it_counts_users_it_takes_a_worse_candidate_back() -> None:
 
 def test_where_it_counts_requests_it_can_only_hold_and_a_person_decides() -> None:
     told = story(False)
-    told.counters.add(10, [1.0, 900.0, 60.0, 100.0])  # type: ignore[union-attr]
+    told.counters.add(10, [1.0, 900.0, 60.0, 100.0])
     assert told.go("Holding", seconds=5, users=5) == "Holding"
     assert told.last
     assert told.last.reason == Reason.SIGNAL_DOUBTFUL

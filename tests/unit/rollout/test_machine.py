@@ -231,7 +231,7 @@ def test_users_in_a_wrong_proportion_hold_until_retried_or_aborted() -> None:
     ledger.add(
         {"release": "", "digest": "", "attempt": 1, "unit": str(i), "variant": "candidate", "weight": 10,
          "at": story.now, "kind": "exposure", "signal": None} for i in range(200)
-    )  # type: ignore[misc]  # fmt: skip
+    )  # fmt: skip
     assert story.go("Holding", seconds=3) == "Holding"
     assert story.last
     assert story.last.reason == Reason.SAMPLE_RATIO_MISMATCH

@@ -112,10 +112,11 @@ def test_a_shadow_that_is_taken_out_of_the_spec_ends_at_once() -> None:
 
 def test_what_pairs_said_stays_in_the_same_evidence_when_users_come() -> None:
     story = unseen(shadow={"minSamples": 10})
-    story.ledger().add(
-        [{"unit": f"u{n}", "weight": 0, "at": story.now, "kind": "pair", "variant": "candidate", "signal": signal}
-         for n in range(5) for signal in (None, "Errors")]
-    )  # type: ignore[misc]  # fmt: skip
+    told: list[Any] = [
+        {"unit": f"u{n}", "weight": 0, "at": story.now, "kind": "pair", "variant": "candidate", "signal": signal}
+        for n in range(5) for signal in (None, "Errors")
+    ]  # fmt: skip
+    story.ledger().add(told)
     story.pairs(40)
     assert story.go("Canary", seconds=3) == "Canary"
     story.sync()
@@ -168,13 +169,12 @@ def test_identical_arms_are_seldom_taken_back_and_worse_ones_nearly_always() -> 
 def test_pairs_survive_packing_beside_units_and_an_older_pack_is_read() -> None:
     ledger, again = Ledger(), Ledger()
     ledger.add(records(1, 30, 0.4, 0.1))
-    ledger.add(
-        [{"unit": "u1", "weight": 10, "at": 5.0, "kind": "exposure", "variant": "stable", "signal": None}]  # type: ignore[list-item,typeddict-item]
-    )
+    met: list[Any] = [{"unit": "u1", "weight": 10, "at": 5.0, "kind": "exposure", "variant": "stable", "signal": None}]
+    ledger.add(met)
     again.unpack(ledger.pack())
     assert again.tally(["Errors"], 1e9, {}) == ledger.tally(["Errors"], 1e9, {})
     assert again.extent()[0] == ledger.extent()[0]
     old = Ledger()
-    old.add([{"unit": "u1", "weight": 10, "at": 5.0, "kind": "exposure", "variant": "stable", "signal": None}])  # type: ignore[list-item,typeddict-item]
+    old.add(met)
     again.unpack(old.pack())
     assert again.tally(["Errors"], 1e9, {}).pairs == 30

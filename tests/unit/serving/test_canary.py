@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.serving.seen import deployment, pod, see
 
+from llmops.api import Reason
 from llmops.api.rollout import ServiceRollout
 from llmops.rollout.state import Candidate, Stable, State, freeze
 from llmops.rollout.world import Gateway, Outcome, Wanted, World
@@ -235,7 +236,7 @@ def test_the_status_says_where_each_is_and_how_far_and_users_are_served_all_alon
     seen, state = rolled()
     assert state.candidate is not None
     state = replace(state, candidate=replace(state.candidate, weight=20))
-    told = standing(seen, state, Outcome(state, plan.Reason.GATHERING_EVIDENCE, "at 20%, waiting for 3 of 30 users"))
+    told = standing(seen, state, Outcome(state, Reason.GATHERING_EVIDENCE, "at 20%, waiting for 3 of 30 users"))
     assert (told["phase"], told["candidate"]["weight"]) == ("Canary", 20)
     assert told["stable"]["service"] == "support-llm"
     assert told["candidate"]["service"] == f"support-llm-{seen.digest[:10]}"
@@ -249,16 +250,16 @@ def test_when_stables_own_pods_have_trouble_that_is_said_first() -> None:
     broken = running("support-llm", built({"model": OLD_MODEL})[0])
     broken["status"] |= {"readyReplicas": 0}
     seen = replace(seen, family=Family(workloads={"support-llm": broken}))
-    told = standing(seen, state, Outcome(state, plan.Reason.GATHERING_EVIDENCE, "at 20%"))
+    told = standing(seen, state, Outcome(state, Reason.GATHERING_EVIDENCE, "at 20%"))
     said = {one["type"]: (one["status"], one["reason"]) for one in told["conditions"]}
     assert (said["Ready"], said["Available"][0]) == (("False", "Starting"), "False")
 
 
 @pytest.mark.parametrize(
     ("reason", "stalled"),
-    [(plan.Reason.LICENSE_NOT_ACCEPTED, "True"), (plan.Reason.DOES_NOT_FIT, "True"), (plan.Reason.STARTING, "False")],
+    [(Reason.LICENSE_NOT_ACCEPTED, "True"), (Reason.DOES_NOT_FIT, "True"), (Reason.STARTING, "False")],
 )
-def test_a_candidate_that_waits_for_a_person_is_stalled(reason: plan.Reason, stalled: str) -> None:
+def test_a_candidate_that_waits_for_a_person_is_stalled(reason: Reason, stalled: str) -> None:
     seen, state = rolled()
     waits = replace(state, phase="Pending")
     told = standing(seen, waits, Outcome(waits, reason, "the candidate's pods: …"))

@@ -70,7 +70,7 @@ def weights() -> Iterator[Weights]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer.time, "sleep", lambda _: None)
+    monkeypatch.setattr("llmops.serving.transfer.time.sleep", lambda _: None)
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str]:

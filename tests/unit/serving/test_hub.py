@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.serving import fetch, room, transfer
+from llmops.serving import fetch
 
 COMMIT = "a" * 40
 WEIGHTS = bytes(range(256)) * 4000
@@ -76,8 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     with Server(None) as cdn, Server(cdn) as front:
         threads = [threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01}) for one in (cdn, front)]
-        for one in threads:
-            one.start()
+        for thread in threads:
+            thread.start()
         yield front
         for one in (cdn, front):
             one.shutdown()
@@ -87,7 +87,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer.time, "sleep", lambda _: None)
+    monkeypatch.setattr("llmops.serving.transfer.time.sleep", lambda _: None)
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
@@ -172,7 +172,7 @@ def test_a_volume_that_is_too_small_is_told_before_anything_is_downloaded(
     class Full:
         f_bavail, f_frsize = 10, 4096
 
-    monkeypatch.setattr(room.os, "statvfs", lambda _: Full)
+    monkeypatch.setattr("llmops.serving.room.os.statvfs", lambda _: Full)
     status, told = run(capsys, server, "hf://acme/tiny", tmp_path / "x" / "tiny")
     assert (status, "write a larger spec.model.cache.size" in told) == (2, True)
     assert server.cdn

@@ -110,7 +110,7 @@ def scheduled(message: str) -> Object:
     return {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]}
 
 
-WAITING = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+WAITING: Object = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
 CRASHED = {"waiting": {"reason": "CrashLoopBackOff"}}
 ENDED = {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such file /models/x.gguf"}}
 KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.unit.serving.seen import see
 
-from llmops.serving import fetch, registry, transfer
+from llmops.serving import fetch, registry
 from llmops.serving.plan import plan
 
 Object = dict[str, Any]
@@ -92,8 +92,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setattr(transfer.time, "sleep", lambda _: None)
-    monkeypatch.setattr(registry.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("llmops.serving.transfer.time.sleep", lambda _: None)
+    monkeypatch.setattr("llmops.serving.registry.platform.machine", lambda: "x86_64")
     with Registry() as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -36,7 +37,10 @@ H100, L4, A100 = node("NVIDIA-H100-80GB-HBM3", 81_559), node("NVIDIA-L4", 23_034
 
 
 def sized(
-    dimensions: dict[str, int] | None, context: int | None = 8192, nodes: tuple[Any, ...] = (), **accelerator: Any
+    dimensions: Mapping[str, int | None] | None,
+    context: int | None = 8192,
+    nodes: tuple[Any, ...] = (),
+    **accelerator: Any,
 ) -> Sized:
     engine = {"type": "vLLM", "contextLength": context, "quantization": accelerator.pop("quantization", None)}
     spec = LLMServiceSpec.model_validate({
@@ -247,14 +251,14 @@ MODELS = some.builds(
 )
 MEMORY = some.floats(4, 300).map(lambda gib: gib * GIB)
 QUANTIZATIONS = [None, "fp8", "awq"]
-HOW = some.one_of(
+HOW = some.one_of([
     some.fixed_dictionaries({"type": some.just(engine), "quantization": some.sampled_from(quantizations), "args": args})
     for engine, quantizations, args in (
         ("vLLM", QUANTIZATIONS, some.sampled_from([[], ["--kv-cache-dtype=fp8"], ["--max-num-batched-tokens=512"]])),
         ("SGLang", QUANTIZATIONS, some.sampled_from([[], ["--chunked-prefill-size=2048"]])),
         ("SGLang", QUANTIZATIONS, some.floats(0.3, 0.95).map(lambda share: [f"--mem-fraction-static={share:.3f}"])),
     )
-)  # fmt: skip
+])  # fmt: skip
 
 
 def auto(model: Known, memory: float, how: dict[str, Any], context: int | None, count: int | str = "Auto") -> Sized:
@@ -322,7 +326,7 @@ def test_a_devices_memory_is_known_by_its_name(product: str, gib: float) -> None
 
 def test_what_the_driver_keeps_for_itself_is_no_ones() -> None:
     [h100], [rtx] = (devices.candidates(Accelerator(), [one]) for one in (H100, node("RTX-3090", 24_576)))
-    assert (h100.memory / GIB, rtx.memory / GIB) == (pytest.approx(79.19, abs=0.1), pytest.approx(23.58, abs=0.1))
+    assert [h100.memory / GIB, rtx.memory / GIB] == pytest.approx([79.19, 23.58], abs=0.1)
     assert devices.candidates(Accelerator(), [node("ODD", 1)])[0].memory == 0
 
 
