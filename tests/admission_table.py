@@ -50,8 +50,8 @@ def _case(entry: dict[str, Any], bases: dict[str, Any]) -> Case:
     for path, value in entry.get("set", {}).items():
         *parents, last = path.split(".")
         _at(manifest, parents)[last] = value
-    says = entry.get("says")
-    return Case(entry["case"], manifest, entry.get("offline", says), entry.get("server", says))
+    offline = entry["offline"] if "offline" in entry else entry["says"]
+    return Case(entry["case"], manifest, offline, entry.get("server", entry.get("says")))
 
 
 def _at(manifest: dict[str, Any], path: list[str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`llmops validate`'s judge against the table that the real API server is held to in tests/e2e/test_admission.py."""
 
+from typing import Any
+
 import pytest
 from tests.admission_table import Case, bases, cases, samples
 
@@ -13,12 +15,12 @@ def test_a_bad_object_is_refused_with_the_sentence_that_helps(case: Case) -> Non
 
 
 @pytest.mark.parametrize("manifest", bases(), ids=lambda manifest: manifest["kind"])
-def test_what_the_bad_objects_are_made_of_is_good(manifest: dict) -> None:
+def test_what_the_bad_objects_are_made_of_is_good(manifest: dict[str, Any]) -> None:
     assert judge(manifest) == []
 
 
 @pytest.mark.parametrize(("name", "manifest"), samples())
-def test_every_sample_is_accepted(name: str, manifest: dict) -> None:
+def test_every_sample_is_accepted(name: str, manifest: dict[str, Any]) -> None:
     assert judge(manifest) == []
 
 

@@ -112,7 +112,7 @@ def test_the_table_has_two_hundred_attacks() -> None:
 )
 def test_what_prompts_need_is_there(template: str, text: str) -> None:
     variables = {"question": "Why?", "items": [{"name": "a"}, {"name": "b"}]}
-    schema = {"properties": {"question": {}, "items": {}, "missing": {}}}
+    schema: dict[str, Any] = {"properties": {"question": {}, "items": {}, "missing": {}}}
     assert check(_message(template), schema) == []
     assert compile(_message(template)).render(variables) == [{"role": "user", "content": text}]
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -30,8 +30,8 @@ def unit(
 
 
 def report(*units: Unit, instance: str = "one", **parts: Any) -> Report:
-    told: Any = {"instance": instance, "pod": f"gateway-{instance}", "cursor": len(units), "units": list(units)}
-    return {**told, "serving": {}, "services": {}, "spend": [], **parts}  # type: ignore[no-any-return]
+    told = {"instance": instance, "pod": f"gateway-{instance}", "cursor": len(units), "units": list(units)}
+    return cast("Report", {**told, "serving": {}, "services": {}, "spend": [], **parts})
 
 
 def reports() -> tuple[Reports, list[tuple[str, str]]]:

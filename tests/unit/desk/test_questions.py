@@ -67,7 +67,8 @@ def test_what_is_certainly_no_question_is_left_out(question: str, why: str | Non
 
 def test_every_passage_is_counted_once_and_what_was_left_out_is_said_with_why() -> None:
     made = Made()
-    answers = ["What does it cost?", "What does it COST", "", Refused("the context has 512 tokens"), "Where is it?"]
+    answers: list[str | Refused] = ["What does it cost?", "What does it COST", ""]
+    answers += [Refused("the context has 512 tokens"), "Where is it?"]
     for number, answer in enumerate(answers):
         made.take(passage(number), answer)
     assert [one.question for one in made.drafts] == ["What does it cost?", "Where is it?"]

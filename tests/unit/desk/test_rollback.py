@@ -83,7 +83,7 @@ def back(one: Object = TODAY, to: str | None = None, revisions: list[Object] | N
 
 
 def test_the_fields_of_the_content_are_the_releases_own() -> None:
-    camel = {PromptRelease.model_fields["spec"].annotation.model_fields[one].alias for one in FIELDS}  # type: ignore[union-attr]
+    camel = {PromptRelease.model_fields["spec"].annotation.model_fields[one].alias for one in FIELDS}
     assert camel == set(CONTENT["PromptRelease"])
 
 

@@ -227,7 +227,7 @@ async def test_a_query_server_that_does_not_answer_is_named_and_the_others_are_h
 
 
 def test_since_when_several_remember_is_said() -> None:
-    one = {"since": "2026-01-01T00:00:00Z", "servers": {"a": "2026-01-01T00:00:00Z"}}
+    one: dict[str, Any] = {"since": "2026-01-01T00:00:00Z", "servers": {"a": "2026-01-01T00:00:00Z"}}
     assert remembered(one).startswith("since 2026-01-01T00:00:00Z, when this query server started")
     two = {**one, "servers": {**one["servers"], "b": "2025-01-01T00:00:00Z"}}
     assert remembered(two).startswith("of 2 query servers, the youngest since 2026-01-01T00:00:00Z")
