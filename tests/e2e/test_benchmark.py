@@ -86,7 +86,7 @@ async def volume(client: Client, cluster: Cluster, namespace: str) -> None:
     asked = [{"question": f"What colour is {what}?", "right": at} for at, what in enumerate(("grass", "snow"))]
     colours = "".join(json.dumps(one) + "\n" for one in asked)
     repository = f"datasets/cais/mmlu/{SUBJECT}"
-    files = {
+    files: dict[str, str | bytes] = {
         "tasks/said.yaml": SAID, "tasks/letters.yaml": LETTERS, "said.jsonl": said_,
         "tasks/colours.yaml": COLOURS, "colours.jsonl": colours,
         "datasets/cais/mmlu/README.md": README,
@@ -171,7 +171,7 @@ async def test_a_benchmark_runs_from_a_volume_and_its_thresholds_are_judged(
 
     # of a server that echoes, choices of any length are compared
     echo_ = {"target": {"url": await echoing(client, world, namespace), "model": "letters"}, "baseline": None}
-    change = {**echo_, "benchmark": {"tasks": ["larch_colours"], "chat": None}, "thresholds": []}
+    change: dict[str, Any] = {**echo_, "benchmark": {"tasks": ["larch_colours"], "chat": None}, "thresholds": []}
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": change})
     named = lambda: (s := status(world, namespace))["metrics"] and s["metrics"][0]["name"] == "larch_colours_acc" and s  # noqa: E731
     found = await until(named, 120)

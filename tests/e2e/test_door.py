@@ -19,6 +19,7 @@ import openai
 import pytest
 import yaml
 from bench.dataplane import free_port
+from openai.types.chat import ChatCompletionMessageParam
 from tests.cluster.access import Access
 from tests.e2e.operate import operating
 
@@ -27,7 +28,7 @@ from llmops.kube.client import Client
 from llmops.serving.reconcile import CONTROLLER
 
 pytestmark = pytest.mark.cluster
-ASK = [{"role": "user", "content": "Can I return a tent?"}]
+ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Can I return a tent?"}]
 
 
 async def until(holds: Callable[[], Any], seconds: float = 90.0) -> Any:
@@ -213,7 +214,7 @@ async def test_pods_killed_under_load_cost_no_caller_an_error(door: Door) -> Non
         for pod in pods.split()[:2]:
             door.cluster.kubectl("delete", pod, "-n", door.namespace, "--force", "--grace-period=0")
             before = crowd.answers
-            await until(lambda before=before: crowd.answers > before + 10 or crowd.errors)
+            await until(lambda before=before: crowd.answers > before + 10 or crowd.errors)  # type: ignore[misc]
             await until(lambda: ready(door.cluster, door.namespace) == 2)
     assert crowd.errors == []
 

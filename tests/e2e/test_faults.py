@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from demo import acts, install
@@ -142,7 +143,7 @@ async def test_a_revoked_key_finishes_its_stream_and_then_opens_nothing(show: ac
     manifest = keys.manifest(key, "leaver", NAMESPACE, ["*"])
     apply(manifest)
     leaver = acts.Show(show.door, key).client().with_options(max_retries=2)
-    ask = {"model": "support", "messages": [{"role": "user", "content": "How do I reset my password?"}]}
+    ask: dict[str, Any] = {"model": "support", "messages": [{"role": "user", "content": "How do I reset my password?"}]}
 
     def known() -> bool:
         return leaver.models.list().data != []

@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from email.message import Message
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pymilvus import MilvusClient
@@ -30,7 +32,7 @@ def real_texts(many: int) -> list[dict[str, str]]:
     """Paragraphs that people wrote: what the installed packages say of themselves."""
     found: list[dict[str, str]] = []
     for one in sorted(distributions(), key=lambda each: each.metadata["Name"].lower()):
-        name, text = one.metadata["Name"], one.metadata.get_payload() or ""
+        name, text = one.metadata["Name"], cast("Message", one.metadata).get_payload() or ""
         parts = [" ".join(part.split()[:30]) for part in str(text).split("\n\n")]
         found += [{"id": f"{name}-{at}", "answer": part} for at, part in enumerate(parts)
                   if part.count(" ") > 5 and len(part) < 400]  # fmt: skip

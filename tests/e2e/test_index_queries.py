@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -31,7 +31,7 @@ from tests.e2e.test_index_engine import (
     process,
     until,
 )
-from tests.unit.gateway.world import KEY, World
+from tests.unit.gateway.world import KEY, Engine, World
 
 from llmops.gateway.snapshot import Retrieval
 from llmops.gateway.tenants import Whose
@@ -146,7 +146,7 @@ def test_questions_are_drafted_from_passages_in_the_form_that_the_gate_takes(
         assert set(row) == {"id", "input", "relevant", "passage", "draft"}
         assert (row["draft"], passages[row["relevant"][0]]) == (True, row["passage"])
     assert len({row["id"] for row in rows}) == len({row["input"].casefold() for row in rows}) == len(rows)
-    made, tried = re.match(r"(\d+) questions of (\d+) passages", said).groups()  # type: ignore[union-attr]
+    made, tried = re.match(r"(\d+) questions of (\d+) passages", said).groups()
     left_out = sum(int(number) for number in re.findall(r"(\d+) (?:empty|copied|speaking|asked|refused)", said))
     assert (int(made), int(tried) - left_out) == (len(rows), len(rows))
     assert int(tried) <= 12
@@ -173,7 +173,7 @@ def test_questions_are_drafted_from_passages_in_the_form_that_the_gate_takes(
 async def test_a_thumb_down_at_the_door_is_on_the_list_and_what_an_evaluation_asks_is_not(served: Index) -> None:
     async with World() as door:
         door.add_service("support", door.engine)
-        door.point("faq", served, kind="VectorIndex", service="faq-index")  # type: ignore[arg-type] - it has a port
+        door.point("faq", cast("Engine", served), kind="VectorIndex", service="faq-index")  # it has a port
         reference = {"name": "faq", "topK": 2, "variable": "context"}
         door.release("answer", door.add_version("answer", "1.0.0", system="{{ context }}", indexRef=reference))
 
@@ -280,7 +280,7 @@ def test_people_find_as_members_of_groups_what_those_may_see_and_as_nobody_what_
         with one.serving():
             until(lambda: one.search("anything")[0] == 200, 20)
 
-            def found(*words: str) -> tuple[str, set[str]]:
+            def found(*words: str) -> tuple[list[str], set[str]]:
                 _, out, _ = typed(one, "search", "faq", open_["question"], "--top", "100", "--json", *words)
                 answer = json.loads(out)
                 return answer["groups"], {passage["source"] for passage in answer["passages"]}

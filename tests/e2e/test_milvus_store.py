@@ -16,7 +16,7 @@ from llmops.retrieval.stores import open_reader, open_store
 from llmops.retrieval.stores.base import NotAllowed, Store, Unfit
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # type: ignore[no-redef]  # instead of theirs
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     with databases.running(databases.milvus(tmp_path_factory.mktemp("milvus"))) as one:
         yield one

@@ -118,6 +118,11 @@ class Door:
         )  # fmt: skip
         self.operator.seen.reports.take("10.0.0.1:8080", told)
 
+    def told(self, test: Callable[[], bool]) -> bool:
+        """Whether this is so, once more was reported."""
+        self.report()
+        return test()
+
     async def traffic(self, *phases: str, users: int = 100, bad: float = 0.0, seconds: float = 90) -> str:
         """Users come and the gateway reports, five times a second, until the release reaches a phase."""
         async with asyncio.timeout(seconds):
@@ -234,7 +239,7 @@ async def test_a_better_prompt_reaches_everybody_and_a_worse_one_is_taken_back(
     await operator.reaches("Canary")
     assert await door.traffic("RollingBack", "Rejected", bad=0.8) in ("RollingBack", "Rejected")
     door.report()
-    await until(lambda: (door.report(), operator.phase() == "Rejected")[1])
+    await until(lambda: door.told(lambda: operator.phase() == "Rejected"))
 
     told = operator.release()
     assert told.status
@@ -253,7 +258,7 @@ async def test_a_better_prompt_reaches_everybody_and_a_worse_one_is_taken_back(
 async def test_the_operator_killed_in_the_canary_goes_on_with_the_same_evidence(
     client: Client, operator: Operator, namespace: str
 ) -> None:
-    long = {"steps": [{"weight": 10, "minUnits": 50, "minDuration": "1h"}]}
+    long: Object = {"steps": [{"weight": 10, "minUnits": 50, "minDuration": "1h"}]}
     await client.create(PROMPT_RELEASE, release(namespace, **long))
     await operator.reaches("Released")
     door = Door(operator)
@@ -278,7 +283,7 @@ async def test_the_operator_killed_in_the_canary_goes_on_with_the_same_evidence(
     door = Door(operator)  # the gateways were restarted too: nothing is known but what was saved
     door.next_user = 1000
     door.users(100, 0.0)
-    await until(lambda: (door.report(), counted() > before)[1], 30)
+    await until(lambda: door.told(lambda: counted() > before), 30)
     attempt = operator.release().status
     assert attempt
     assert attempt.candidate
@@ -288,7 +293,7 @@ async def test_the_operator_killed_in_the_canary_goes_on_with_the_same_evidence(
 async def test_a_candidate_waits_for_its_evaluation_and_its_verdict_is_final(
     client: Client, operator: Operator, namespace: str
 ) -> None:
-    gates = {"offline": [{"evalJobRef": {"name": "quality"}, "metric": "exact_match", "maxDrop": "0.02"}]}
+    gates: Object = {"offline": [{"evalJobRef": {"name": "quality"}, "metric": "exact_match", "maxDrop": "0.02"}]}
     await client.create(PROMPT_RELEASE, release(namespace, **gates))
     await operator.reaches("Released")
     await change(client, namespace, "2.0.0", "Nonsense.", **gates)
@@ -394,7 +399,7 @@ async def test_a_candidate_is_aborted_by_name_and_retried_by_name(
 
     await annotate("abort", f"{digest}/7")
     await annotate("abort", f"{digest}/1")
-    await until(lambda: (door.report(), operator.phase() == "Rejected")[1])
+    await until(lambda: door.told(lambda: operator.phase() == "Rejected"))
     await annotate("retry", f"{digest}/1")
     await operator.reaches("Canary")
     assert door.serving()["attempt"] == 2

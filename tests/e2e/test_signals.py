@@ -256,7 +256,7 @@ async def test_what_users_asked_is_marked_as_it_was_answered_and_asked_again(sho
     for name in ("told", "again"):
         found = lambda name=name: get("evaljob", name).get("status") or {}  # noqa: E731
         ended = lambda found=found: found().get("phase") in ("Succeeded", "Failed")  # noqa: E731
-        await asyncio.to_thread(until, f"{name} has ended", ended, 240, lambda found=found: str(found()))
+        await asyncio.to_thread(until, f"{name} has ended", ended, 240, lambda found=found: str(found()))  # type: ignore[misc]
         assert found()["verdict"] == "Pass", found()
         assert found()["dataset"]["rows"] == 12
         assert {one["name"]: one["n"] for one in found()["metrics"]} == {"form": 12, "refusal": 12}

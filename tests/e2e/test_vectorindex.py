@@ -349,7 +349,7 @@ async def cited(door: World, key: str, **prompt: Any) -> set[str]:
 async def test_two_keys_of_different_groups_get_different_citations_from_the_same_prompt(
     client: Client, world: Cluster, namespace: str
 ) -> None:
-    rows = [{"id": "open", "text": "The shop is open from nine to five.", "groups": "*"},
+    rows: list[Object] = [{"id": "open", "text": "The shop is open from nine to five.", "groups": "*"},
             {"id": "board", "text": "Salaries of the board are secret.", "groups": ["board"]},
             {"id": "nobody", "text": "Salaries were paid late in May."}]  # fmt: skip
     handbook = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handbook", "namespace": namespace},
@@ -400,7 +400,8 @@ async def test_tenants_are_kept_apart_from_the_moment_that_they_are_asked_for(
     wanted["spec"] |= {"sources": [{"name": "faq", "configMapRef": {"name": "rows"}}], "rollout": {}}
     await given(client, namespace, wanted)
     await until(lambda: ready(world, namespace), 180)
-    asked, acmes = {"text": "open", "topK": 9, "tenant": "acme"}, {"faq/0#0", "faq/2#0"}
+    asked: Object = {"text": "open", "topK": 9, "tenant": "acme"}
+    acmes = {"faq/0#0", "faq/2#0"}
     assert await search(world, namespace, **asked) == {}  # nothing is kept apart yet
     assert len((await search(world, namespace, "open", topK=9))["passages"]) == len(rows)
 
