@@ -17,6 +17,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from llmops.api.llmservice import Autoscaling
 from llmops.serving.autoscale import Kept, Load, advise
@@ -127,13 +128,12 @@ def _poisson(chance: random.Random, mean: float) -> int:
 
 def policies() -> dict[str, dict[float, Callable[[], Policy]]]:
     return {
-        "ours, QueueDepth": {t: lambda t=t: ours(t) for t in (1, 2, 4, 8, 16)},  # type: ignore[misc]
+        "ours, QueueDepth": {t: partial(ours, t) for t in (1, 2, 4, 8, 16)},
         "fixed threshold on requests waiting": {
-            t: lambda t=t: threshold(t, lambda pods: pods.waiting)
-            for t in (0.5, 1, 2, 4, 8, 16, 32)  # type: ignore[misc]
+            t: partial(threshold, t, lambda pods: pods.waiting) for t in (0.5, 1, 2, 4, 8, 16, 32)
         },
         "fixed threshold on requests at a time": {
-            t: lambda t=t: threshold(t, lambda pods: pods.running + pods.waiting)  # type: ignore[misc]
+            t: partial(threshold, t, lambda pods: pods.running + pods.waiting)
             for t in (3, 4, 5, 6, 7, 8, 8.5, 9, 10, 12)
         },
     }

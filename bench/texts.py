@@ -7,8 +7,10 @@ import ast
 import inspect
 import sysconfig
 from collections.abc import Iterator
+from email.message import Message
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import cast
 
 WORDS = range(8, 61)
 
@@ -28,7 +30,7 @@ def paragraphs(many: int) -> list[dict[str, str]]:
 
 def _packages() -> Iterator[tuple[str, str]]:
     for one in sorted(distributions(), key=lambda each: each.metadata["Name"].lower()):
-        yield one.metadata["Name"], str(one.metadata.get_payload() or "")
+        yield one.metadata["Name"], str(cast("Message", one.metadata).get_payload() or "")
 
 
 def _modules() -> Iterator[tuple[str, str]]:

@@ -59,12 +59,10 @@ async def main() -> None:
         await measure(access, "GET of what is not there", lambda _: absent(client, namespace))
         for child in [*bare(namespace, 0), revision(namespace, "r")]:
             resource = Resource.of(child)
-            await measure(
-                access, f"POST {child['kind']}", lambda n, c=child, r=resource: client.create(r, named(c, f"p{n}"))
-            )
-            await measure(
-                access, f"apply {child['kind']}, new", lambda n, c=child, r=resource: client.apply(r, named(c, f"a{n}"))
-            )
+            posted = lambda n, c=child, r=resource: client.create(r, named(c, f"p{n}"))  # noqa: E731
+            await measure(access, f"POST {child['kind']}", posted)
+            applied = lambda n, c=child, r=resource: client.apply(r, named(c, f"a{n}"))  # noqa: E731
+            await measure(access, f"apply {child['kind']}, new", applied)
         await measure(access, "POST LLMService", lambda n: client.create(LLM_SERVICE, service(namespace, n)))
         said = [{"type": kind, "status": "True", "reason": "A", "message": "m" * 80,
                  "lastTransitionTime": "2026-01-01T00:00:00Z"} for kind in "ABCDEFG"]  # fmt: skip
