@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -188,19 +189,24 @@ def _environment(name: str) -> Path:
     lock = ROOT / f"locks/{name}.txt"
     word = name.replace("-lite", "")
     folder = CACHE / f"venv-{word}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    if not (folder / ".ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        quietly = ("-q", "--disable-pip-version-check", "--require-hashes")
-        install: Command = [folder / "bin/pip", "install", *quietly, "-r", lock]
-        subprocess.run(install, check=True)
-        (folder / ".ready").touch()
-    return folder
+    quietly = ("-q", "--disable-pip-version-check", "--require-hashes")
+    install: Command = [folder / "bin/pip", "install", *quietly, "-r", lock]
+    return _once(folder, [sys.executable, "-m", "venv", folder], install)
 
 
 def _unpacked_milvus() -> Path:
     folder = _environment("milvus")
     server = folder / "server"
-    if not (server / ".ready").exists():
-        subprocess.run([folder / "bin/python", ROOT / "images/milvus/unpack.py", server], check=True)
-        (server / ".ready").touch()
+    _once(server, [folder / "bin/python", ROOT / "images/milvus/unpack.py", server])
     return server / "bin/milvus"
+
+
+def _once(folder: Path, *commands: Sequence[str | Path]) -> Path:
+    """Filled by these; whoever else wants it meanwhile waits."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".ready").exists():
+            for command in commands:
+                subprocess.run(command, check=True)
+            (folder / ".ready").touch()
+    return folder

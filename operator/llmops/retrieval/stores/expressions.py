@@ -32,7 +32,7 @@ def expression(tree: Tree, by_key: bool) -> str:
         return f"({f' {tree.word} '.join(expression(one, by_key) for one in tree.parts)})"
     field, listed = _field(tree.path, by_key), _field(tree.path, False)
     if tree.is_ in ("exists", "missing"):
-        return f"({'not ' if tree.is_ == 'missing' else ''}(exists {field}))"
+        return f"(exists {field})" if tree.is_ == "exists" else f"(not (exists {field}))"
     if tree.is_ not in POSITIVE:
         return _positive(tree, field, listed)
     there = f"(exists {field}) and " if len(tree.path) > 1 else ""  # a passage without the key is left out of both
@@ -43,7 +43,7 @@ def _positive(test: Test, field: str, listed: str) -> str:
     if test.is_ == "contains":
         return f"json_contains({listed}, {_said(test.value)})"
     if test.is_ == "in":
-        if field == listed and len(test.path) == 1:
+        if len(test.path) == 1:
             return f"{field} in {_said([*test.value])}"
         return f"({' or '.join(f'{field} == {_said(one)}' for one in test.value) or NOTHING})"
     if test.is_ == "like" and "\\" in test.value:
