@@ -146,7 +146,9 @@ def test_questions_are_drafted_from_passages_in_the_form_that_the_gate_takes(
         assert set(row) == {"id", "input", "relevant", "passage", "draft"}
         assert (row["draft"], passages[row["relevant"][0]]) == (True, row["passage"])
     assert len({row["id"] for row in rows}) == len({row["input"].casefold() for row in rows}) == len(rows)
-    made, tried = re.match(r"(\d+) questions of (\d+) passages", said).groups()
+    counted = re.match(r"(\d+) questions of (\d+) passages", said)
+    assert counted
+    made, tried = counted.groups()
     left_out = sum(int(number) for number in re.findall(r"(\d+) (?:empty|copied|speaking|asked|refused)", said))
     assert (int(made), int(tried) - left_out) == (len(rows), len(rows))
     assert int(tried) <= 12

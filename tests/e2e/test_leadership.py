@@ -136,7 +136,9 @@ async def test_candidates_take_their_turns_and_never_lead_at_once(client: Client
     async def work() -> None:
         nonlocal terms
         terms += 1
-        name = asyncio.current_task().get_name()
+        task = asyncio.current_task()
+        assert task
+        name = task.get_name()
         leading.append(name)
         assert len(leading) == 1, leading
         try:

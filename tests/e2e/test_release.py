@@ -329,7 +329,7 @@ async def test_what_cannot_be_done_is_said(client: Client, operator: Operator, n
         status = operator.release().status if operator.seen.get(PROMPT_RELEASE, namespace, "answer") else None
         valid, stalled = (status.condition("Valid"), status.condition("Stalled")) if status else (None, None)
         words = (valid.status, stalled.status) if valid and stalled else ()
-        return bool(valid) and words == ("False", "True") and "sets LLMOPS_PROMETHEUS_URL" in valid.message
+        return valid is not None and words == ("False", "True") and "sets LLMOPS_PROMETHEUS_URL" in valid.message
 
     await until(said)
 

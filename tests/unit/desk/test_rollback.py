@@ -10,6 +10,7 @@ import yaml
 
 from llmops import cli
 from llmops.api import PromptRelease, names
+from llmops.api.promptrelease import PromptReleaseSpec
 from llmops.desk import patch
 from llmops.desk.change import CONTENT
 from llmops.desk.objects import Unknown
@@ -83,7 +84,7 @@ def back(one: Object = TODAY, to: str | None = None, revisions: list[Object] | N
 
 
 def test_the_fields_of_the_content_are_the_releases_own() -> None:
-    camel = {PromptRelease.model_fields["spec"].annotation.model_fields[one].alias for one in FIELDS}
+    camel = {PromptReleaseSpec.model_fields[one].alias for one in FIELDS}
     assert camel == set(CONTENT["PromptRelease"])
 
 

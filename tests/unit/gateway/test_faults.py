@@ -41,6 +41,7 @@ async def test_an_answer_of_a_failing_pod_is_had_from_another(world: World, stat
 
 async def test_a_pod_that_dies_before_its_first_byte_is_not_noticed(world: World) -> None:
     async def die(request: web.Request, body: Object) -> web.StreamResponse:
+        assert request.transport
         request.transport.close()
         return web.Response()
 

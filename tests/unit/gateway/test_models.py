@@ -13,6 +13,7 @@ ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 async def test_a_model_answers_the_openai_client(world: World) -> None:
     reply = await world.client().chat.completions.create(model="support", messages=ASK, temperature=0.5)
     assert reply.choices[0].message.content == "hello"
+    assert reply.usage
     assert reply.usage.total_tokens == 10
     assert world.engine.asked[0]["model"] == "shop/support"
     assert world.engine.asked[0]["temperature"] == 0.5
@@ -30,6 +31,7 @@ async def test_a_stream_tells_its_usage_to_who_asks(world: World) -> None:
         model="support", messages=ASK, stream=True, stream_options={"include_usage": True}
     )
     chunks = [chunk async for chunk in stream]
+    assert chunks[-1].usage
     assert chunks[-1].usage.total_tokens == 10
 
 

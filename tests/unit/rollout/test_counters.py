@@ -79,6 +79,7 @@ def story(counts_units: bool) -> Story:
 
 def test_where_it_counts_users_it_takes_a_worse_candidate_back() -> None:
     told = story(True)
+    assert told.counters
     told.counters.add(10, [1.0, 900.0, 60.0, 100.0])
     assert told.go("Rejected", users=5) == "Rejected"
     assert "Prometheus: 60 of 100 users failed with the candidate, 1 of 900 with" in (
@@ -88,6 +89,7 @@ def test_where_it_counts_users_it_takes_a_worse_candidate_back() -> None:
 
 def test_where_it_counts_requests_it_can_only_hold_and_a_person_decides() -> None:
     told = story(False)
+    assert told.counters
     told.counters.add(10, [1.0, 900.0, 60.0, 100.0])
     assert told.go("Holding", seconds=5, users=5) == "Holding"
     assert told.last
