@@ -8,7 +8,7 @@ export PYTHONPATH := operator:.
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo demo-down test check unit e2e bench generate format lock venv models manifests
+.PHONY: help demo demo-down test check unit engines e2e bench generate format lock venv models manifests
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,7 +18,7 @@ demo: venv cluster-up models images ## Run the main job on a real cluster and te
 
 demo-down: cluster-down ## Remove the demo's cluster and everything it started
 
-test: check unit e2e ## Everything: linters, types, architecture, fast tests, and the real cluster
+test: check unit engines e2e ## Everything: linters, types, architecture, fast tests, and the real cluster
 
 check: venv ## ruff, mypy --strict, the import arrows, generated files up to date
 	@$(VENV)/bin/ruff check operator tests demo bench
@@ -30,8 +30,11 @@ check: venv ## ruff, mypy --strict, the import arrows, generated files up to dat
 unit: venv ## Fast tests, no cluster
 	@$(VENV)/bin/pytest -q -n auto --dist loadfile tests/unit
 
+engines: venv models ## Databases, models and query servers as processes of this machine: minutes, no cluster
+	@$(VENV)/bin/pytest -q -n auto --dist loadfile -m "not cluster" tests/e2e
+
 e2e: venv cluster-up models images ## Behaviour on the real cluster
-	@$(VENV)/bin/pytest -q tests/e2e
+	@$(VENV)/bin/pytest -q -m cluster tests/e2e
 
 bench: venv cluster-up models images ## First figures against docs/targets (JSON lines), peers in the same run
 	@$(PY) -m bench

@@ -30,8 +30,13 @@ LAST = (
 )  # they install the operator, which would join in whatever follows
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that drive a room by themselves first, the installed whole last."""
+    """Tests that drive a room by themselves first, the installed whole last; those whose fixtures do not lead to the
+    cluster may run side by side."""
+    for one in items:
+        if "cluster" in getattr(one, "fixturenames", ()):
+            one.add_marker("cluster")
     items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
 
 

@@ -17,8 +17,6 @@ from llmops.kube.client import Client
 from llmops.kube.errors import ApiError, Invalid
 from llmops.kube.resources import NAMESPACE, REVISION, Object, Resource
 
-pytestmark = pytest.mark.cluster
-
 CRD = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-import pytest
 from pyarrow import parquet
 from tests.e2e import echo
 from tests.e2e.test_evaljob import ROWS, Object, client, model, said, status, until, world
@@ -19,7 +18,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, POD, PVC
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 ECHO = Path(echo.__file__).read_text()
 SUBJECT = "abstract_algebra"

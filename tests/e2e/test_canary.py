@@ -15,7 +15,6 @@ from demo import acts, install, shop
 from demo.stage import NAMESPACE, apply, condition, get, kubectl, load, until
 from tests.e2e.test_sleep import Object, service
 
-pytestmark = pytest.mark.cluster
 ROLLOUT: Object = {
     "offline": [{"evalJobRef": {"name": "support-quality"}, "metric": "exact_match", "maxDrop": "0.02"}],
     "steps": [{"weight": 30, "minUnits": 30}, {"weight": 60, "minUnits": 30}],

@@ -9,8 +9,6 @@ import yaml
 from demo.install import ROOT, render
 from tests.cluster.access import Access
 
-pytestmark = pytest.mark.cluster
-
 Object = dict[str, Any]
 
 

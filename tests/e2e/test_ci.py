@@ -16,7 +16,6 @@ from demo import acts, install
 from demo.stage import apply, load
 from tests.cluster.layout import CHECKOUT
 
-pytestmark = pytest.mark.cluster
 EXAMPLES = CHECKOUT / "examples" / "ci"
 SET_UP = ("install", "cluster")  # of a runner: here the command and the cluster are there
 APPLIES = "kubectl apply"

@@ -8,15 +8,12 @@ import io
 import json
 from typing import Any
 
-import pytest
 from tests.e2e.places import CLAIM, secret, serve
 from tests.e2e.test_evaljob import ROWS, Object, client, evaljob, model, said, status, until, world
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
-
-pytestmark = pytest.mark.cluster
 
 __all__ = ["client", "world"]
 FEW = [{**row, "topic": "even" if at % 2 == 0 else "odd"} for at, row in enumerate(ROWS[:20])]

@@ -27,7 +27,6 @@ from llmops.desk.keys import manifest, new_key
 from llmops.kube.client import Client
 from llmops.serving.reconcile import CONTROLLER
 
-pytestmark = pytest.mark.cluster
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Can I return a tent?"}]
 
 

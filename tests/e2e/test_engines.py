@@ -12,7 +12,6 @@ from tests.e2e.test_llmservice import ROWS, SMALL, World, answer, client, world
 from llmops.kube.resources import DEPLOYMENT, POD
 
 __all__ = ["client", "world"]  # fixtures
-pytestmark = pytest.mark.cluster
 STREAMS = 60
 
 

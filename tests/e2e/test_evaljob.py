@@ -17,8 +17,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, JOB, LLM_SERVICE, POD, Resource
 
-pytestmark = pytest.mark.cluster
-
 Object = dict[str, Any]
 ROWS = [json.loads(line) for line in (Path(__file__).parents[1] / "models/shop-qa.jsonl").read_text().splitlines()]
 OURS = "app.kubernetes.io/managed-by=llmops-operator"

@@ -18,7 +18,6 @@ from demo import acts, install, shop
 from demo.stage import NAMESPACE, apply, condition, get, kubectl, load, until, until_true
 from tests import embedding_api
 
-pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
 SECRET = "sk-nobody-may-read-this-0123456789"
 PROVIDER, WORDS = "neighbour", "words"

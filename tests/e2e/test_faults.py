@@ -17,8 +17,6 @@ from demo.users import Crowd
 from tests.cluster import choose
 from tests.cluster.layout import RUN
 
-pytestmark = pytest.mark.cluster
-
 RELEASE = acts.RELEASE
 
 

@@ -18,7 +18,6 @@ from tests.e2e.test_llmservice import World, client, gpu_nodes, world
 from llmops.kube.resources import DEPLOYMENT, ENDPOINT_SLICE, LEADER_WORKER_SET, LLM_SERVICE, POD
 
 __all__ = ["client", "world"]  # fixtures
-pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
 KIND = Path(__file__).parents[1] / "cluster" / "manifests" / "leaderworkerset.yaml"
 INDEX = "leaderworkerset.sigs.k8s.io/worker-index"

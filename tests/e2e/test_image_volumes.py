@@ -11,7 +11,6 @@ from tests.e2e.test_llmservice import World, client, world
 from llmops.kube.resources import DEPLOYMENT
 
 __all__ = ["client", "world"]  # fixtures
-pytestmark = pytest.mark.cluster
 
 
 async def test_a_cluster_without_image_volumes_is_told_of_instead_of_running_without_a_model(world: World) -> None:

@@ -33,7 +33,6 @@ from llmops.kube.resources import DEPLOYMENT, MILVUS, NETWORK_POLICY, POD, SERVI
 from llmops.retrieval.engines import standalone
 from llmops.retrieval.pods import RESTRICTED_POD
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 Object = dict[str, Any]
 KIND = Path(__file__).parents[1] / "cluster" / "manifests" / "milvus.yaml"

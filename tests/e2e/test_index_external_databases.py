@@ -16,7 +16,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import VECTOR_INDEX, Resource
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 
 SECRET = Resource("", "v1", "secrets", "Secret", True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.e2e.test_vectorindex import (
     QUESTION,
     client,
@@ -22,7 +21,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, VECTOR_INDEX
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 
 SAME = "docker.io/llmops/milvus-lite:dev"  # the image that runs, by another name: for an index it is another image

@@ -24,8 +24,6 @@ from llmops.kube.cluster import Cluster
 from llmops.kube.errors import Invalid
 from llmops.kube.resources import CONFIG_MAP, LLM_SERVICE, VECTOR_INDEX, Object
 
-pytestmark = pytest.mark.cluster
-
 __all__ = ["client", "world"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import yaml
 from tests.e2e.test_vectorindex import client, given, search, until_found, world
 
@@ -12,7 +11,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 SAMPLE = Path(__file__).parents[2] / "manifests/samples/similar-conversations.yaml"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 from demo.stage import kubectl
 from tests.e2e.places import CLAIM, CONTAINER, repository, secret, serve
 from tests.e2e.test_vectorindex import client, given, index, ready, said, search, status, until, world
@@ -14,7 +13,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import JOB, VECTOR_INDEX
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 PAGE = "<html><body><nav>Menu</nav><main><h1>Skis</h1><p>Skis are waxed every autumn.</p></main></body></html>"
 FILL = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.e2e.test_vectorindex import (
     QUESTION,
     client,
@@ -21,7 +20,6 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import NETWORK_POLICY, POD, SERVICE, VECTOR_INDEX
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 
 

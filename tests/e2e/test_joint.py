@@ -16,7 +16,6 @@ from tests.e2e.test_sleep import Object, service
 from llmops.api import LLMService
 from llmops.serving.revision import content_digest
 
-pytestmark = pytest.mark.cluster
 ROLLOUT: Object = {"steps": [{"weight": 50, "minUnits": 20}], "bake": "3s", "margin": {"points": "30"}}
 BAD, GOOD = (service("joint", model=model, rollout=ROLLOUT) for model in (canary.BAD, canary.GOOD))
 

@@ -18,7 +18,6 @@ from llmops.desk import dashboard
 from llmops.serving.keda import SCALER
 from llmops.serving.scaling import SENT
 
-pytestmark = pytest.mark.cluster
 AWAKE = {"min": 3, "max": 3, "metric": {"type": "Concurrency", "target": 2}}
 ASKED = {"min": 0, "max": 3, "idleAfter": "10s", "metric": {"type": "Concurrency", "target": 2}}
 

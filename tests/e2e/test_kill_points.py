@@ -21,7 +21,6 @@ from llmops.kube.client import Client
 from llmops.kube.errors import Conflict, NotFound
 from llmops.kube.resources import EVAL_JOB, PROMPT_RELEASE
 
-pytestmark = pytest.mark.cluster
 GATES = {"offline": [{"evalJobRef": {"name": "quality"}, "metric": "exact_match", "maxDrop": "0.02"}]}
 REFUSED = "3.0.0"
 """The version whose evaluation fails."""

@@ -25,8 +25,6 @@ from llmops.kube.lease import Lease, LeaseLost, Times
 from llmops.kube.resources import CONFIG_MAP, LEASE
 from llmops.kube.store import version_of
 
-pytestmark = pytest.mark.cluster
-
 TAKEOVERS = int(os.environ.get("LLMOPS_TAKEOVERS", "9"))
 FAULTS = (signal.SIGSTOP, signal.SIGKILL, signal.SIGTERM)
 

@@ -41,8 +41,6 @@ from llmops.kube.resources import (
 )  # fmt: skip
 from llmops.serving.reconcile import CONTROLLER
 
-pytestmark = pytest.mark.cluster
-
 Object = dict[str, Any]
 MODELS = Path(__file__).parents[1] / "models"
 STORE = Path(store.__file__).read_text()

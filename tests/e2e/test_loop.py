@@ -9,15 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from tests.e2e.widgets import CONTROLLER, WIDGET, child, service, until, widget
 
 from llmops.control import Controller, Refers, SystemClock
 from llmops.control.loop import Loop
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, SERVICE
-
-pytestmark = pytest.mark.cluster
 
 
 @asynccontextmanager

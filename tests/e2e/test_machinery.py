@@ -19,8 +19,6 @@ from llmops.kube.errors import Conflict, Forbidden, NotFound, NotOurs
 from llmops.kube.kubeconfig import connection, read
 from llmops.kube.resources import CONFIG_MAP, EVENT, REVISION, SERVICE, Resource
 
-pytestmark = pytest.mark.cluster
-
 
 async def test_an_apply_of_what_is_already_so_writes_nothing(seen: Cluster, namespace: str, writes: list[str]) -> None:
     made = await seen.client.create(WIDGET, widget(namespace))

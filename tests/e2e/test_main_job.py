@@ -7,8 +7,6 @@ import asyncio
 import pytest
 from demo import acts, install
 
-pytestmark = pytest.mark.cluster
-
 
 @pytest.fixture(scope="module")
 def show(cluster: object) -> acts.Show:

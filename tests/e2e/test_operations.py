@@ -14,7 +14,6 @@ from tests.e2e.test_llmservice import CHILDREN, ROWS, SMALL, World, answer, clie
 from llmops.kube.resources import LLM_SERVICE, PDB, POD, Resource
 
 __all__ = ["client", "world"]  # fixtures
-pytestmark = pytest.mark.cluster
 QUOTA = Resource("", "v1", "resourcequotas", "ResourceQuota", True)
 DONE = "data: [DONE]"
 

@@ -20,8 +20,6 @@ import pytest
 from llmops.kube.client import Client
 from llmops.kube.resources import EVAL_JOB
 
-pytestmark = pytest.mark.cluster
-
 LEASE_SECONDS = 6.0
 TEMPLATE = {"dataset": {"inline": [{"input": "a", "target": "b"}]}, "metrics": [{"name": "exact_match"}]}
 

@@ -7,14 +7,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 from demo import acts
 from demo.stage import NAMESPACE, apply, condition, get, kubectl, until
 from tests.e2e.test_canary import BAD, GOOD, Crowd, phase, pod_uids, reaches, show, status, told
 from tests.e2e.test_sleep import Object, service
 
 __all__ = ["show"]  # a fixture
-pytestmark = pytest.mark.cluster
 ROLLOUT: Object = {
     "capacity": "Recreate",
     "offline": [{"evalJobRef": {"name": "support-quality"}, "metric": "exact_match", "maxDrop": "0.02"}],

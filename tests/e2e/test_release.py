@@ -28,7 +28,6 @@ from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, PROMPT_RELE
 from llmops.release.reconcile import CONTROLLER
 from llmops.rollout.split import bucket, meets_candidate, unit_hash
 
-pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
 
 

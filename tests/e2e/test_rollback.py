@@ -22,7 +22,6 @@ from llmops import cli
 from llmops.api import PromptRelease
 from llmops.release.content import content_digest
 
-pytestmark = pytest.mark.cluster
 PROD = "shop-prod"
 OBJECT = ["prel", "desk", "-n", NAMESPACE]
 

@@ -6,14 +6,12 @@ made by hand, by the same subresource, and the API server judges the HorizontalP
 
 from __future__ import annotations
 
-import pytest
 from tests.e2e.test_llmservice import World, client, world
 
 from llmops.kube.resources import DEPLOYMENT, HPA
 from llmops.serving.scaling import SENT
 
 __all__ = ["client", "world"]  # fixtures
-pytestmark = pytest.mark.cluster
 
 
 def count(world: World) -> int:

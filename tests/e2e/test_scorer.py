@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from tests.e2e.test_evaljob import ROWS, Object, client, dataset, evaljob, model, said, status, until, world
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
 
-pytestmark = pytest.mark.cluster
 __all__ = ["client", "world"]
 CITES = "def score(row, answer):\n    return answer.strip() == row['answer'].strip()\n"
 SEES = """

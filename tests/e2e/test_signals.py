@@ -13,7 +13,6 @@ from demo import acts, install, shop
 from demo.stage import NAMESPACE, apply, condition, get, kubectl, until
 from tests.e2e.test_sleep import Object, service
 
-pytestmark = pytest.mark.cluster
 SCHEMA = {
     "type": "object", "required": ["open"], "additionalProperties": False, "properties": {"open": {"type": "boolean"}},
 }  # fmt: skip

@@ -15,7 +15,6 @@ from openai import AsyncOpenAI
 from llmops.desk import keys
 from llmops.serving.scaling import SENT
 
-pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
 
 

@@ -17,7 +17,6 @@ from demo.stage import NAMESPACE, apply, condition, get, kubectl, until
 from tests.cluster.layout import KUBECONFIG
 from tests.e2e.test_sleep import Object, service
 
-pytestmark = pytest.mark.cluster
 NAME = "ways"
 
 

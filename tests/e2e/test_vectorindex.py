@@ -40,8 +40,6 @@ from llmops.retrieval.reconcile import CONTROLLER
 from llmops.retrieval.server.poor import merged
 from llmops.serving.reconcile import CONTROLLER as SERVING
 
-pytestmark = pytest.mark.cluster
-
 Object = dict[str, Any]
 ROWS = [json.loads(line) for line in (Path(__file__).parents[1] / "models/shop-qa.jsonl").read_text().splitlines()]
 QUESTION = "How do I change my email address?"
