@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from tests.e2e.test_vectorindex import client, given, search, until_found, world
+from tests.e2e.test_vectorindex import client, given, ready, search, until, until_found, world
 
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
@@ -24,6 +24,7 @@ async def test_what_a_customer_says_finds_who_had_it_before_and_what_solved_it(
     index["metadata"] = {"name": "faq", "namespace": namespace}
     index["spec"] |= {"embedding": {"serviceRef": {"name": "minilm"}}, "engine": {"storage": {"size": "1Gi"}}}
     await given(client, namespace, index)
+    await until(lambda: ready(world, namespace), 180)
     found = await until_found(world, namespace, "My shoes fell apart on the trail.", "support/c-1041#0")
     (passage,) = found["passages"]
     assert passage["metadata"]["answer"].startswith("Within two years we send a new pair")
