@@ -116,9 +116,7 @@ def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]
 def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     """Ready speaks of this spec, Available of whether questions are answered at all."""
     back = seen.standing.went_back and plan.state is not State.SERVED
-    answers = (seen.engine_waits is None or seen.engine_waits.answers) and not (
-        back and held(seen.index, seen.standing)
-    )
+    answers = (seen.engine_waits is None or seen.engine_waits.answers) and not held(seen.index, back)
     serves = "what the vector database went back to" if back else f"generation {active}"
     available = active is not None and seen.servers_ready > 0 and answers
     wanted = seen.index.spec.query.replicas

@@ -362,6 +362,23 @@ def test_who_might_see_a_passage_then_does_not_find_it_now(rules: Any) -> None:
     assert (allowed(world), condition(world.status, "Available")) == (None, "True")
 
 
+@pytest.mark.parametrize("rules", [{}, {"permissions": {"field": "groups"}}, {"tenants": {"field": "customer"}}])
+def test_an_engine_of_another_image_is_closed_before_it_starts_and_open_once_nothing_went_back(rules: Any) -> None:
+    """The operator may end in between, and its engine would answer."""
+    world, closed = running(query=rules), "build" if rules else None
+    world.settings = Settings(image_milvus=NEW)
+    again(world)
+    assert (world.image, allowed(world)) == (NEW, closed)
+    kinds = [one["kind"] for one in world.objects if one["metadata"]["name"] == NAME]
+    assert kinds.index("NetworkPolicy") < kinds.index("Deployment")
+    world.runs(None)  # still at work on the volume
+    again(world)
+    assert allowed(world) == closed
+    world.runs(restored="", backup=None)
+    again(world)
+    assert (allowed(world), condition(world.status, "Available")) == (None, "True")
+
+
 def test_a_generation_gets_no_number_that_another_had_though_the_engine_has_forgotten_it() -> None:
     world = running()
     assert work_of(world.seen()).after == 1

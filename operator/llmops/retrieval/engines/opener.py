@@ -50,6 +50,7 @@ class Standing:
     image: str = ""  # which that one runs
     opener: tuple[str, tuple[str, ...]] | None = None  # image and arguments of its first container
     at_work: bool = False
+    untold: bool = False  # it has not said yet whether the data that were served went back
     starved: str = ""  # the memory that its engine was ended for wanting more than
     fails: str = ""
     restored: str = ""  # names the last time that its data went back to what they had been
@@ -86,7 +87,7 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     restored = said["restored"] if "restored" in said else memory.get("restored", "")
     return Standing(
         name, image, (first["image"], tuple(first.get("args") or ())) if first else None,
-        "running" in state, _starved(newest), _fails(state, said),
+        "running" in state, bool(whole and first and "restored" not in said), _starved(newest), _fails(state, said),
         restored, restored not in ("", whole.get("restored")),
         refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None, _backup(said), asked,
     )  # fmt: skip

@@ -15,11 +15,11 @@ from llmops.retrieval.engines.waits import STARTING, Live, Waits
 from llmops.retrieval.pods import BUILD, RESTRICTED_POD, selector, sized
 
 
-def held(index: VectorIndex, standing: Standing) -> bool:
+def held(index: VectorIndex, went_back: bool) -> bool:
     """What the data went back to may be seen by whom it might be seen then, and be whose it was: with permissions or
     tenants nobody finds anything in it before it was built on."""
     query = index.spec.query
-    return standing.went_back and (query.permissions is not None or query.tenants is not None)
+    return went_back and (query.permissions is not None or query.tenants is not None)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,16 @@ class Server:
         return f"http://{self.name(index)}.{index.metadata.namespace}.svc.{settings.cluster_domain}:{self.port}"
 
     def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
-        """Volume, pod, Service, and who may talk to it, in the order they are applied."""
-        deployment, builds_only = self._deployment(index, settings, standing), held(index, standing)
-        return [self._claim(index), deployment, self._service(index), self._policy(index, builds_only)]
+        """Volume, who may talk to it, pod, Service, in the order they are applied: an engine whose data may go back is
+        closed before it starts, and opened when its volume has said that they did not."""
+        image = self._opened(index, settings, standing)
+        may_go_back = standing.untold or (bool(standing.opener) and standing.image != image)
+        policy = self._policy(index, held(index, standing.went_back or may_go_back))
+        return [self._claim(index), policy, self._deployment(index, image, settings, standing), self._service(index)]
+
+    def _opened(self, index: VectorIndex, settings: Settings, standing: Standing) -> str:
+        """The image that it runs: the wanted one, unless its volume refuses that."""
+        return (standing.refusal.was if standing.refusal else "") or self._image(index, settings)
 
     def _claim(self, index: VectorIndex) -> Object:
         """Without owner reference it outlives the index (deletionPolicy Retain); an index of that name finds it."""
@@ -73,9 +80,8 @@ class Server:
             },
         }
 
-    def _deployment(self, index: VectorIndex, settings: Settings, standing: Standing) -> Object:
+    def _deployment(self, index: VectorIndex, image: str, settings: Settings, standing: Standing) -> Object:
         labels = selector(index, self.word)
-        image = (standing.refusal.was if standing.refusal else "") or self._image(index, settings)
         first, ours = opener.build(index, image, standing, settings), self.container(settings)
         size = sized(ours["resources"], index.spec.engine.resources)
         return {
