@@ -10,7 +10,8 @@ from pathlib import Path
 
 BENCHES = (
     "bench.evidence", "bench.rules", "bench.scaling", "bench.wake", "bench.dataplane", "bench.controlplane",
-    "bench.writes", "bench.index", "bench.index_memory", "bench.knowledge", "bench.tenants", "bench.faults",
+    "bench.writes", "bench.index", "bench.index_memory", "bench.knowledge", "bench.tenants", "bench.filters",
+    "bench.faults",
 )  # fmt: skip
 RESULTS = Path(__file__).with_name("results.md")
 
