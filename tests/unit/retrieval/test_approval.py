@@ -69,9 +69,11 @@ class Counting:
     """An embedding service that counts."""
 
     embedded: list[str] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
 
     async def embed(self, texts: Sequence[str], _: float = 0.0, __: str = "document") -> list[list[float]]:
         self.embedded += texts
+        self.requests.append(len(texts))
         return [[1.0, 0.0] for _ in texts]
 
 
@@ -112,3 +114,12 @@ def test_an_unapproved_build_embeds_all_or_nothing_and_never_more_than_the_limit
         built = asyncio.run(asked.build())
     assert set(second.embedded) == new
     assert len(store.rows[built.collection]) == len(after)
+
+
+@pytest.mark.parametrize(("most", "requests"), [(32, [32] * 9 + [12]), (150, [150, 150]), (2048, [300])])
+def test_a_request_has_as_many_texts_as_may_be(most: int, requests: list[int], tmp_path: Path) -> None:
+    service, texts = Counting(), [f"Passage number {at}." for at in range(300)]
+    made = making(Memory(), service, texts, str(tmp_path))
+    made.wanted = replace(made.wanted, embedding=replace(made.wanted.embedding, batch_size=most))
+    asyncio.run(made.build())
+    assert service.requests == requests

@@ -232,14 +232,15 @@ class Making:
         writing: asyncio.Task[None] | None = None
         started = time.monotonic()
         done, total = self.spool.count_stored(), len(self.spool)
-        for batch in self.spool.missing():
+        many = max(BATCH, self.wanted.embedding.batch_size)
+        for batch in self.spool.missing(many):
             passages, vectors = await self._embedded(batch)
             if writing is not None:
                 await writing
             insert = self.store.insert
             writing = asyncio.create_task(asyncio.to_thread(insert, generation.collection, passages, vectors, again))
             done += len(batch)
-            await self.progress.tell("Embedding", generation.number, done, total, done <= BATCH, estimate)
+            await self.progress.tell("Embedding", generation.number, done, total, done <= many, estimate)
         if writing is not None:
             await writing
         if self.embedded >= BATCH:  # fewer say little of how long many take

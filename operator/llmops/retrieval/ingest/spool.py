@@ -24,7 +24,7 @@ PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
 """
 UNKNOWN = "passages WHERE stored = 0 AND NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.hash = passages.hash)"
 STRIDE = 512
-BATCH = 128  # embedded and written at once: what a kill can cost
+BATCH = 128  # embedded and written at once, at least: what a kill can cost
 
 
 class Spool:
@@ -106,12 +106,12 @@ class Spool:
             self._db.execute("COMMIT")
         return strange
 
-    def missing(self) -> Iterator[list[Passage]]:
-        """Those that the engine has not, BATCH at a time; each is handed out once."""
+    def missing(self, many: int = BATCH) -> Iterator[list[Passage]]:
+        """Those that the engine has not, so many at a time; each is handed out once."""
         last = 0
         fields = "n, id, document, source, text, metadata"
         asked = f"SELECT {fields} FROM passages WHERE stored = 0 AND n > ? ORDER BY n LIMIT ?"
-        while rows := self._db.execute(asked, (last, BATCH)).fetchall():
+        while rows := self._db.execute(asked, (last, many)).fetchall():
             last = rows[-1][0]
             yield [Passage(row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
 
