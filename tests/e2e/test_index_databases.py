@@ -38,7 +38,7 @@ def test_an_index_is_built_searched_and_rebuilt_in_somebodys_database(
             status, answer = index.search("snow", filter="source == 'faq' and not document like 'faq/n%'")
             assert (status, answer["passages"][0]["source"] != "faq/new") == (200, True)
             status, answer = index.search("snow", filter="source ==")
-            assert (status, "filter cannot be read" in answer["error"]["message"]) == (400, True)
+            assert (status, "filter: it cannot be read" in answer["error"]["message"]) == (400, True)
 
             database.end()
             assert index.search("anything")[0] == 503

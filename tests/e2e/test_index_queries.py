@@ -82,7 +82,7 @@ def test_a_filter_and_a_score_narrow_it_and_what_is_wrong_is_a_sentence(served: 
     code, out, _ = typed(served, *asked, "--filter", 'document == "faq/q002"', "--json")
     assert [one["id"] for one in json.loads(out)["passages"]] == ["faq/q002#0"]
     code, _, said = typed(served, *asked, "--filter", "document ===")
-    assert (code, "filter cannot be read" in said) == (2, True)
+    assert (code, "filter: it cannot be read" in said) == (2, True)
     code, _, said = typed(served, *asked, "--generation", "9")
     assert (code, "generation 9 of VectorIndex shop/faq: it is gone" in said) == (2, True)
 

@@ -145,6 +145,7 @@ def test_headings_are_never_crossed_and_each_passage_says_under_which_it_stands(
         (b'{"text": "a", "topK": 0}', "topK must be"),
         (b'{"text": "a", "topK": true}', "topK must be"),
         (b'{"text": "a", "filter": 1}', "filter must be"),
+        (b'{"text": "a", "filter": "page = 1"}', "filter: it cannot be read from here on: page = 1"),
         (b'{"text": "a", "minScore": "x"}', "minScore must be"),
         (b'{"text": "a", "remember": 1}', "remember must be"),
     ],

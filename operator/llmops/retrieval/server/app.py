@@ -178,7 +178,7 @@ class App:
         try:
             found = await self._found(served, way, asked, query.text)
         except FilterWrong as problem:
-            raise Refused(400, f"filter cannot be read: {problem}") from None
+            raise Refused(400, f"filter: {problem}") from None
         except StoreError as problem:
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem}") from None

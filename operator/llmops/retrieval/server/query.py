@@ -11,6 +11,8 @@ import orjson
 from llmops.retrieval.rank import MODES
 from llmops.retrieval.server import permissions, tenants
 from llmops.retrieval.server.tenants import Named
+from llmops.retrieval.stores import filters
+from llmops.retrieval.stores.base import FilterWrong
 
 MAX_TOP_K = 100
 
@@ -58,6 +60,7 @@ def parse(body: bytes) -> Query:
         raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
     if not isinstance(filter_, str) or len(filter_) > 4096:
         raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    _readable(filter_)
     remember, mode = given.get("remember", True), given.get("mode")
     if not isinstance(remember, bool):
         raise Refused(400, "remember must be true or false")
@@ -68,6 +71,14 @@ def parse(body: bytes) -> Query:
     except ValueError as problem:
         raise Refused(400, str(problem)) from None
     return Query(given["text"], top_k, filter_, _least(given.get("minScore")), generation, remember, mode, *who)
+
+
+def _readable(filter_: str) -> None:
+    """Looked at before the question costs anything; what its engine cannot say of it is told later."""
+    try:
+        _ = filter_ and filters.parse(filter_)
+    except FilterWrong as problem:
+        raise Refused(400, f"filter: {problem}") from None
 
 
 def _whole(given: object) -> bool:
