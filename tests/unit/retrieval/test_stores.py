@@ -3,6 +3,7 @@ Milvus, which takes minutes, is in tests/e2e/test_milvus_store.py."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.retrieval import databases
+from tests.unit.retrieval import databases, meaning
 from tests.unit.retrieval.databases import Database, free_port
 
 from llmops.desk.draft import windows
@@ -37,6 +38,7 @@ from llmops.retrieval.stores.base import (
     Store,
     StoreError,
 )
+from llmops.retrieval.stores.filters import parse
 from llmops.retrieval.stores.statements import _named
 from llmops.retrieval.stores.tenants import TENANT, Tenant, mark
 from llmops.retrieval.work import EmbeddingWork, Work
@@ -295,6 +297,29 @@ async def test_a_filter_leaves_out_what_it_says_in_every_engine(
     for wrong in ("bad (((", "nonsense == 'a'", "source =="):
         with pytest.raises(FilterWrong):
             await reader.search(made.collection, Asked(vectors(1)[0].tolist(), 4, wrong))
+
+
+async def test_whatever_a_filter_says_it_means_the_same_in_every_engine(
+    store: Store, reader: Reader, database: Database
+) -> None:
+    made, chance = empty(store, 1), random.Random(7)
+    odd = [
+        Passage(f"a/{at}#0", f"a/{at}", "a", f"text {at}", one) for at, one in enumerate([*ODD, {"page": 7, "t": 5}])
+    ]
+    store.insert(made.collection, odd, vectors(len(odd)).tolist())
+    store.settle(made.collection)
+    await reader.load(made.collection)
+    refused = 0
+    for _ in range(150):
+        written = meaning.some(chance, lists=database.name != QDRANT)
+        kept = {one.id for one in odd if meaning.admits(parse(written), vars(one), one.metadata)}
+        try:
+            found = await reader.search(made.collection, Asked(vectors(40)[0].tolist(), 40, written, {"ef": 64}))
+        except FilterWrong:
+            refused += 1
+            continue
+        assert {one.id for one in found} == kept, written
+    assert refused < (75 if database.name == QDRANT else 1)  # texts that are less or more
 
 
 async def test_windows_of_hashes_have_every_passage_once_and_no_page_more_than_it_may(

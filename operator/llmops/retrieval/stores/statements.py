@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import PAGE, TAKES, Asked, Restriction, Unfit
-from llmops.retrieval.stores.filters import Test, Tree, parse
+from llmops.retrieval.stores.filters import POSITIVE, Test, Tree, parse
 from llmops.retrieval.stores.tenants import Tenant, marked
 
 Statement = LiteralString | sql.Composed
@@ -212,9 +212,7 @@ def _clean(value: Any) -> Any:
 
 
 COMPARED = {
-    "==": "= %s", "!=": "<> %s", "<": "< %s", "<=": "<= %s", ">": "> %s", ">=": ">= %s", "like": "LIKE %s",
-    "not like": "NOT LIKE %s", "in": "= ANY(%s::{}[])", "not in": "<> ALL(%s::{}[])", "exists": "IS NOT NULL",
-    "missing": "IS NULL",
+    "==": "= %s", "<": "< %s", "<=": "<= %s", ">": "> %s", ">=": ">= %s", "like": "LIKE %s", "in": "= ANY(%s::{}[])",
 }  # fmt: skip
 KEY = "NULLIF(metadata #> %s, 'null')"
 
@@ -228,28 +226,31 @@ def _where(tree: Tree) -> tuple[str, list[Any]]:
 
 
 def _of_column(test: Test) -> tuple[str, list[Any]]:
-    (column,) = test.path
-    given = [] if test.value is None else [_clean(test.value)]
-    return f"{column} {COMPARED[test.is_].format('text')}", given
+    (column,), positive = test.path, POSITIVE.get(test.is_, test.is_)
+    kept = f"{column} {COMPARED[positive].format('text')}"
+    return kept if positive == test.is_ else f"NOT ({kept})", [_clean(test.value)]
 
 
 def _of_metadata(test: Test) -> tuple[str, list[Any]]:
+    """What is left out is what has the key and is not kept."""
+    path = [_clean(one) for one in test.path[1:]]
+    if test.is_ in ("exists", "missing"):
+        return f"{KEY} IS {'NOT ' if test.is_ == 'exists' else ''}NULL", [path]
+    if test.is_ not in POSITIVE:
+        return _positive(path, test.is_, test.value)
+    kept, given = _positive(path, POSITIVE[test.is_], test.value)
+    return f"({KEY} IS NOT NULL AND NOT COALESCE({kept}, FALSE))", [path, *given]
+
+
+def _positive(path: list[Any], is_: str, value: Any) -> tuple[str, list[Any]]:
     """Values of JSON are compared with their kind, so that 1 is not "1"; what makes no sense is neither true nor
-    false, and so leaves a passage out."""
-    path, value, is_ = [_clean(one) for one in test.path[1:]], test.value, test.is_
-    if value is None:
-        return f"{KEY} {COMPARED[is_]}", [path]
+    false."""
     if isinstance(value, tuple):
         return f"{KEY} {COMPARED[is_].format('jsonb')}", [path, [*map(jsonb, value)]]
-    if is_ in ("==", "!="):
+    if is_ == "==":
         return f"{KEY} {COMPARED[is_]}", [path, jsonb(value)]
-    if is_ in ("contains", "lacks"):
-        not_ = "" if is_ == "contains" else "NOT "
-        return f"CASE jsonb_typeof({KEY}) WHEN 'array' THEN {not_}metadata #> %s @> %s END", [
-            path,
-            path,
-            jsonb([value]),
-        ]
+    if is_ == "contains":
+        return f"CASE jsonb_typeof({KEY}) WHEN 'array' THEN metadata #> %s @> %s END", [path, path, jsonb([value])]
     if isinstance(value, str):
         text = f'(metadata #>> %s) COLLATE "C" {COMPARED[is_]}'
         return f"CASE jsonb_typeof({KEY}) WHEN 'string' THEN {text} END", [path, path, _clean(value)]
