@@ -365,7 +365,14 @@ def test_who_might_see_a_passage_then_does_not_find_it_now(rules: Any) -> None:
 @pytest.mark.parametrize("rules", [{}, {"permissions": {"field": "groups"}}, {"tenants": {"field": "customer"}}])
 def test_an_engine_of_another_image_is_closed_before_it_starts_and_open_once_nothing_went_back(rules: Any) -> None:
     """The operator may end in between, and its engine would answer."""
-    world, closed = running(query=rules), "build" if rules else None
+    closed = "build" if rules else None
+    fresh = World(query=rules)  # whose volume may be one that was kept
+    fresh.turn()
+    assert allowed(fresh) == closed
+    world = running(query=rules)
+    world.runs(None)  # started anew with the image it had: nothing goes back
+    again(world)
+    assert allowed(world) is None
     world.settings = Settings(image_milvus=NEW)
     again(world)
     assert (world.image, allowed(world)) == (NEW, closed)
@@ -375,6 +382,8 @@ def test_an_engine_of_another_image_is_closed_before_it_starts_and_open_once_not
     again(world)
     assert allowed(world) == closed
     world.runs(restored="", backup=None)
+    assert world.pod is not None
+    world.pod["spec"] = {**world.deployment(world.objects), "containers": [{"name": "engine", "image": "mirror/v2"}]}
     again(world)
     assert (allowed(world), condition(world.status, "Available")) == (None, "True")
 

@@ -43,14 +43,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is there of an engine that we run. `restored` and `refusal` outlive their pod in the index's status;
-    a refusal is one of the image that is wanted now, by what is known now."""
+    """What is there of an engine that we run. `opened`, `restored` and `refusal` outlive their pod in the index's
+    status; a refusal is one of the image that is wanted now, by what is known now."""
 
     name: str = ""  # of its Deployment
     image: str = ""  # which that one runs
     opener: tuple[str, tuple[str, ...]] | None = None  # image and arguments of its first container
     at_work: bool = False
-    untold: bool = False  # it has not said yet whether the data that were served went back
+    opened: str = ""  # the image that its volume was last made ready for
     starved: str = ""  # the memory that its engine was ended for wanting more than
     fails: str = ""
     restored: str = ""  # names the last time that its data went back to what they had been
@@ -62,8 +62,8 @@ class Standing:
     def told(self) -> dict[str, Any]:
         """For the index's memory."""
         refusal = asdict(self.refusal) if self.refusal else None
-        kept = {"of": self.name, "restored": self.restored, "refusal": refusal}
-        return {name: value for name, value in kept.items() if value} if self.restored or refusal else {}
+        kept = {"of": self.name, "opened": self.opened, "restored": self.restored, "refusal": refusal}
+        return {name: value for name, value in kept.items() if value}
 
 
 NOT_OURS = Standing()
@@ -76,8 +76,7 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     pod = ((((deployment or {}).get("spec") or {}).get("template") or {}).get("spec")) or {}
     image = _container(pod, "containers", ENGINE).get("image", "")
     first = _container(pod, "initContainers", NAME)
-    there = [one for one in live.list(POD, namespace, selector(index, word))
-             if _container(one["spec"], "containers", ENGINE).get("image") == image]  # fmt: skip
+    there = [one for one in live.list(POD, namespace, selector(index, word)) if _is_for(one) == image]
     newest = max(there, key=lambda one: str(one["metadata"].get("creationTimestamp")), default={})
     whole = (index.status.memory if index.status else None) or {}
     memory = whole.get("engine") or {}
@@ -87,7 +86,8 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     restored = said["restored"] if "restored" in said else memory.get("restored", "")
     return Standing(
         name, image, (first["image"], tuple(first.get("args") or ())) if first else None,
-        "running" in state, bool(whole and first and "restored" not in said), _starved(newest), _fails(state, said),
+        "running" in state, image if not first or state["ended"].get("exitCode") == 0 else memory.get("opened", ""),
+        _starved(newest), _fails(state, said),
         restored, restored not in ("", whole.get("restored")),
         refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None, _backup(said), asked,
     )  # fmt: skip
@@ -152,6 +152,14 @@ def _asked(index: VectorIndex, claim: Object | None) -> str:
 
 def _container(pod: Object, kind: str, name: str) -> Object:
     return next((one for one in pod.get(kind) or [] if one["name"] == name), {})
+
+
+def _is_for(pod: Object) -> str:
+    """The image that a pod is to run, as it was written; what it runs may be called otherwise, where a webhook has
+    every image pulled from a mirror."""
+    first = _container(pod["spec"], "initContainers", NAME)
+    written = _argument(tuple(first.get("args") or ()), "--image")
+    return written or str(_container(pod["spec"], "containers", ENGINE).get("image", ""))
 
 
 def _starved(pod: Object) -> str:

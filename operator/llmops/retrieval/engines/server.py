@@ -56,8 +56,7 @@ class Server:
         """Volume, who may talk to it, pod, Service, in the order they are applied: an engine whose data may go back is
         closed before it starts, and opened when its volume has said that they did not."""
         image = self._opened(index, settings, standing)
-        may_go_back = standing.untold or (bool(standing.opener) and standing.image != image)
-        policy = self._policy(index, held(index, standing.went_back or may_go_back))
+        policy = self._policy(index, held(index, standing.went_back or standing.opened != image))
         return [self._claim(index), policy, self._deployment(index, image, settings, standing), self._service(index)]
 
     def _opened(self, index: VectorIndex, settings: Settings, standing: Standing) -> str:
