@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from llmops.retrieval.ingest.exact import Exact
 from llmops.retrieval.ingest.latency import enough, latencies
 from llmops.retrieval.ingest.measure import Asked as Labelled
 from llmops.retrieval.ingest.measure import _answered
-from llmops.retrieval.ingest.scores import PASSAGES, Scores, best, drift
+from llmops.retrieval.ingest.scores import OWN, PASSAGES, Scores, best, drift
 from llmops.retrieval.rank import Way
 from llmops.retrieval.stores.base import Asked, Found, Generation, Reader
 from llmops.retrieval.stores.tenants import Tenant, mark
@@ -118,6 +118,9 @@ async def test_scores_are_of_the_questions_or_where_they_are_few_of_stored_passa
     assert few == Scores(PASSAGES, (0.5, 0.25))  # a tenant's only passage has no nearest
     assert (await best(Engine().asking, [], "", truth([-1.0], "L2"))).values == (0.5,)
     assert (await best(Engine().asking, [], "", truth([]))).values == ()
+    own = await best(Engine().asking, [], "", replace(truth([0.5]), tenants=["a"]))
+    assert (own, drift(served(few), own).of) == (Scores(OWN, (0.5,)), "stored passages")
+    assert "the scores of these stored passages are not known" in drift(served(few), own).why
 
 
 def served(scores: Scores | None) -> Generation:

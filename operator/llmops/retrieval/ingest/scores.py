@@ -21,12 +21,12 @@ from llmops.retrieval.stores.base import nearness
 if TYPE_CHECKING:
     from llmops.retrieval.stores.base import Generation
 
-PASSAGES = "passages"
+PASSAGES, OWN = "passages", "passages of each tenant"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Best scores, and of what: `passages`, or the questions' digest."""
+    """Best scores, and of what: stored passages, of all or of each tenant, or the questions' digest."""
 
     of: str
     values: tuple[float, ...]
@@ -41,7 +41,7 @@ async def best(asking: Asking, questions: Sequence[Query], of: str, truth: Exact
     if len(questions) < LEAST:
         nearest = [one for one in truth.near[:, :1].ravel() if np.isfinite(one)]
         values = [nearness(max(0.0, -one)) if truth.metric == "L2" else one for one in nearest]
-        return Scores(PASSAGES, tuple(round(float(one), 4) for one in values))
+        return Scores(OWN if any(truth.tenants) else PASSAGES, tuple(round(float(one), 4) for one in values))
     some = min(SAMPLE, len(questions))
     found = []
     for at in range(some):
@@ -52,7 +52,7 @@ async def best(asking: Asking, questions: Sequence[Query], of: str, truth: Exact
 
 def drift(served: Generation | None, now: Scores) -> Drift:
     """From the generation that is served, where there is one and it was asked the same."""
-    of = "stored passages" if now.of == PASSAGES else "questions"
+    of = "stored passages" if now.of in (PASSAGES, OWN) else "questions"
     if served is None:
         return Drift(of, len(now.values), why="nothing is served yet")
     kept = served.told.get("scores") or {}
