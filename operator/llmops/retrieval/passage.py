@@ -29,3 +29,16 @@ class Passage:
 def kept_text(text: str) -> str:
     """As much of a text as every engine keeps."""
     return text.encode()[:TEXT_BYTES].decode(errors="ignore")
+
+
+WHOLE = range(-(2**63), 2**63)
+
+
+def held(value: Any) -> Any:
+    """Metadata as every engine holds them: whole numbers of more than 64 bits only nearly. OverflowError for one that
+    is too large even so."""
+    if isinstance(value, dict):
+        return {name: held(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [*map(held, value)]
+    return float(value) if isinstance(value, int) and value not in WHOLE else value

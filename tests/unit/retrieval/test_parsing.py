@@ -136,6 +136,9 @@ def test_rows_become_documents_with_their_other_fields_as_metadata() -> None:
         ('["a"]', "row 2: a JSON object is expected", None),
         ('{"text": "no id"}', "field 'id' must be", None),
         ('{"id": "b", "text": " "}', "field 'text' must be", "faq/b"),
+        ('{"id": "b", "text": "t", "x": NaN}', "row 2: NaN is no number that can be kept", None),
+        ('{"id": "b", "text": "t", "x": [-1e999]}', "row 2: -1e999 is no number that can be kept", None),
+        ('{"id": "b", "text": "t", "x": 1%s}' % ("0" * 400), "a whole number that is too large to be kept", "faq/b"),
     ],
 )
 def test_a_broken_row_is_named_by_its_number_and_the_others_are_read(row: str, said: str, id_: str | None) -> None:
@@ -146,6 +149,14 @@ def test_a_broken_row_is_named_by_its_number_and_the_others_are_read(row: str, s
     assert said in bad.told
     assert bad.id == id_
     assert [one.id for one in (good, other)] == ["faq/a", "faq/c"]
+
+
+def test_numbers_are_those_that_every_engine_holds() -> None:
+    row = {"id": 2**64 - 1, "text": "one", "x": [2**63, {"y": -(2**63) - 1}], "z": 2**63 - 1, "flag": True}
+    read = one("rows.jsonl", json.dumps(row).encode())
+    assert read.id == f"faq/{2**64 - 1}"
+    assert read.metadata == {"x": [2.0**63, {"y": -(2.0**63)}], "z": 2**63 - 1, "flag": True}
+    assert isinstance(read.metadata["x"][0], float)
 
 
 def test_a_row_of_csv_with_too_many_columns_is_named() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 from tests.unit.retrieval import databases, meaning
 from tests.unit.retrieval.databases import Database, free_port
 
@@ -257,6 +258,9 @@ FILTERS: list[tuple[str, str, tuple[str, ...]]] = [  # what it says, the passage
     (f"{PAGE_} != 1", "134", ()),
     (f"not ({PAGE_} == 1)", "134", ()),
     (f"{PAGE_} > 1 and {PAGE_} <= 2.5", "14", ()),
+    (f"{PAGE_} < 99999999999999999999 and {PAGE_} > -9223372036854775809", "014", ()),
+    (f"{T} == 'a\x01\x0c\x7fb'", "", ()),
+    (f"{PAGE_} in [{', '.join(map(str, range(2, 500)))}] or {PAGE_} in [1]", "01", ()),
     (f"not {PAGE_} > 1", "0", ()),
     (f"{PAGE_} in [1, 2]", "01", ()),
     (f"{PAGE_} in []", "", ()),
@@ -297,6 +301,27 @@ async def test_a_filter_leaves_out_what_it_says_in_every_engine(
     for wrong in ("bad (((", "nonsense == 'a'", "source =="):
         with pytest.raises(FilterWrong):
             await reader.search(made.collection, Asked(vectors(1)[0].tolist(), 4, wrong))
+
+
+async def test_a_generation_of_before_is_gone_on_with_and_filtered_as_it_was(
+    store: Store, reader: Reader, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its collection has no dynamic fields."""
+    if database.name not in (LITE, REAL):
+        pytest.skip("only Milvus has them")
+    schema = MilvusClient.create_schema
+    without: Any = lambda **given: schema(**{**given, "enable_dynamic_field": False})  # noqa: E731
+    monkeypatch.setattr(MilvusClient, "create_schema", without)
+    made = empty(store, 1)
+    with closing(open_store(database.where, alias(store), prefix(store))) as newer:
+        for again in (False, True):
+            newer.insert(made.collection, passages(8), vectors(8).tolist(), again)
+        newer.settle(made.collection)
+        assert newer.count(made.collection) == 8
+    await reader.load(made.collection)
+    for written, kept in (('metadata["page"] >= 6', {6, 7}), ('metadata["topic"] in ["it\'s 0"]', {0, 3, 6})):
+        found = await reader.search(made.collection, Asked(vectors(1)[0].tolist(), 8, written, {"ef": 64}))
+        assert {one.metadata["page"] for one in found} == kept
 
 
 async def test_whatever_a_filter_says_it_means_the_same_in_every_engine(

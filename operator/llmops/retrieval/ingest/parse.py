@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmops.retrieval.passage import held
 from llmops.retrieval.work import SourceWork
 
 
@@ -157,9 +159,16 @@ def _jsonl(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, parse_float=_finite, parse_constant=_finite)
             except ValueError as problem:
                 yield number, problem
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if not math.isfinite(value):
+        raise ValueError(f"{written} is no number that can be kept")
+    return value
 
 
 def _csv(text: str, delimiter: str | None) -> Iterator[tuple[int, Any]]:
@@ -189,4 +198,7 @@ def _row(source: SourceWork, row: Any, where: str) -> Document | Unread:
     if not isinstance(text, str) or not text.strip():
         told = f"{where}: field {source.text_field!r} must be a text that is not empty (sources[].fields.text)"
         return Unread(told, whole)
-    return Document(whole, source.name, tidy(text), row)
+    try:
+        return Document(whole, source.name, tidy(text), held(row))
+    except OverflowError:
+        return Unread(f"{where}: it has a whole number that is too large to be kept", whole)

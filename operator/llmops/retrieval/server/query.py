@@ -60,6 +60,7 @@ def parse(body: bytes) -> Query:
         raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
     if not isinstance(filter_, str) or len(filter_) > 4096:
         raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    filter_ = filter_.strip()
     _readable(filter_)
     remember, mode = given.get("remember", True), given.get("mode")
     if not isinstance(remember, bool):

@@ -100,7 +100,7 @@ class MilvusStore:
 
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix = alias, prefix
-        self._more: dict[str, tuple[Mapping[str, Any], bool]] = {}  # by collection: see _columns
+        self._more: dict[str, tuple[Mapping[str, Any], bool, bool]] = {}  # by collection: see _columns
         self.client = patiently(lambda: _connected(where), patience)
 
     def generations(self) -> list[Generation]:
@@ -129,7 +129,7 @@ class MilvusStore:
         if told.get(TENANT):
             schema.add_field(TENANT, DataType.VARCHAR, max_length=MARK, is_partition_key=True)
         wanted = self.client.prepare_index_params()
-        self._more[collection] = (told, index.keyword)
+        self._more[collection] = (told, index.keyword, True)
         if index.keyword:
             keyword.add(self.client, schema, wanted)
         given = dict(index.parameters)
@@ -143,11 +143,12 @@ class MilvusStore:
     def insert(
         self, collection: str, passages: Sequence[Passage], vectors: Sequence[Sequence[float]], again: bool = False
     ) -> None:
-        told, by_words = self._columns(collection)
+        told, by_words, by_key = self._columns(collection)
         rows = [
             {
                 "id": one.id, "vector": vector, "text": kept_text(one.text), "document": one.document,
-                "source": one.source, "hash": one.hash, "metadata": dict(one.metadata), **dynamic(one.metadata),
+                "source": one.source, "hash": one.hash, "metadata": dict(one.metadata),
+                **(dynamic(one.metadata) if by_key else {}),
                 **({SEEN_BY: seen_by(one.metadata.get(told[SEEN_BY]))} if told.get(SEEN_BY) else {}),
                 **({TENANT: marked(one.metadata, told[TENANT])} if told.get(TENANT) else {}),
             }
@@ -164,12 +165,12 @@ class MilvusStore:
                 self.client.delete(collection, filter=f"id in {gone}")
             write(collection, rows[at : at + PAGE])
 
-    def _columns(self, collection: str) -> tuple[Mapping[str, Any], bool]:
+    def _columns(self, collection: str) -> tuple[Mapping[str, Any], bool, bool]:
         """What was told of a collection, of which only the fields that have columns of their own are wanted, and
-        whether words have one; asked once, since a collection keeps the columns that it was made with."""
+        whether words have one, and keys of metadata; asked once, since a collection keeps what it was made with."""
         if collection not in self._more:
             described = self.client.describe_collection(collection)
-            self._more[collection] = (_told_in(described), keyword.has(described))
+            self._more[collection] = (_told_in(described), keyword.has(described), _by_key(described))
         return self._more[collection]
 
     def ids(self, collection: str) -> Iterator[tuple[str, str]]:
@@ -178,7 +179,7 @@ class MilvusStore:
                 yield row["id"], row["hash"]
 
     def vectors(self, collection: str, ids: Sequence[str] | None = None) -> Iterator[Page]:
-        told, _ = self._columns(collection)
+        told, *_ = self._columns(collection)
         fields = ["id", "hash", "vector", *([TENANT] if told.get(TENANT) else [])]
         for page in self._pages(collection, *fields) if ids is None else self._named(collection, ids, fields):
             yield Page(
@@ -273,6 +274,11 @@ def _told_in(described: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _by_key(described: Mapping[str, Any]) -> bool:
+    """Not of generations of before, which may be unfinished, or served."""
+    return bool(described.get("enable_dynamic_field"))
+
+
 def _listed(ids: Sequence[str]) -> str:
     return json.dumps(list(ids), ensure_ascii=False)
 
@@ -339,11 +345,10 @@ class MilvusReader:
         return [_found(one, score) for one, score in zip(found, near, strict=True)]
 
     async def _kept(self, collection: str, asked: Asked) -> str:
-        """Generations of before have no dynamic fields."""
         if asked.filter and collection not in self._dynamic:
             with _in_our_words():
                 described = await self._client.describe_collection(collection)
-            self._dynamic[collection] = bool(described.get("enable_dynamic_field"))
+            self._dynamic[collection] = _by_key(described)
         return within(asked, self._dynamic.get(collection, False))
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
