@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def vectors(model: str, listed: Sequence[Sequence[float]], into: int) -> Object:
     }  # fmt: skip
 
 
-class Stream:
+class Stream(ABC):
     """Server-sent events in, chunks out. `event` is the adapter's; what it does not end is a stream that broke off."""
 
     def __init__(self) -> None:
@@ -65,9 +66,9 @@ class Stream:
         text = b"".join(lines)
         return self.event(orjson.loads(text)) if text and text != b"[DONE]" else b""
 
+    @abstractmethod
     def event(self, told: Object) -> bytes:
         """Chunks for one event."""
-        raise NotImplementedError
 
     def begins(self, tool: Object) -> bytes:
         """A call of a tool; what follows in `goes_on` is of it."""
