@@ -34,6 +34,7 @@ FILTERS = {
     "a key": 'metadata["language"] == "de"',
     "a key, one of": 'metadata["language"] in ["de", "nl"]',
     "a key, at least": 'metadata["year"] >= 2026',
+    "a key of several kinds": 'metadata["mixed"] == "de"',
     "a list": 'json_contains(metadata["tags"], "de")',
     "a key in a key": 'metadata["of"]["language"] == "de"',
 }
@@ -52,7 +53,8 @@ def built(database: Database) -> str:
 
 def _passage(n: int) -> Passage:
     language = ("de", "en", "fr")[n % 3]
-    of = {"language": language, "year": 2026 - n % 3, "tags": [language, "x"], "of": {"language": language}}
+    of = {"language": language, "year": 2026 - n % 3, "tags": [language, "x"], "of": {"language": language},
+          "mixed": n if n % 3 else language}  # fmt: skip
     return Passage(f"s{n % 3}/{n}#0", f"s{n % 3}/{n}", f"s{n % 3}", "x" * 800, of)
 
 

@@ -30,8 +30,8 @@ class IndexBuild(Model):
     """The Job that builds and measures."""
 
     memory: Quantity = "4Gi"
-    """The most memory it may take; it asks for 256Mi, or for 336Mi where
-    languages are told apart. A build that needed more begins again when this is raised."""
+    """The most memory it may take; it asks for 256Mi, or for 336Mi where languages are told apart. A build that needed
+    more begins again when this is raised."""
 
 
 class VectorIndexSpec(Model):

@@ -34,11 +34,11 @@ def kept_text(text: str) -> str:
 WHOLE = range(-(2**63), 2**63)
 
 
-def held(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Metadata as every engine holds them: whole numbers of more than 64 bits only nearly. OverflowError for one that
     is too large even so."""
     if isinstance(value, dict):
-        return {name: held(one) for name, one in value.items()}
+        return {name: storable(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [*map(held, value)]
+        return [*map(storable, value)]
     return float(value) if isinstance(value, int) and value not in WHOLE else value

@@ -85,11 +85,14 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     refusal, asked = _refusal(said, memory), _asked(index, live.get(PVC, namespace, name))
     restored = said["restored"] if "restored" in said else memory.get("restored", "")
     return Standing(
-        name, image, (first["image"], tuple(first.get("args") or ())) if first else None,
-        "running" in state, image if not first or state["ended"].get("exitCode") == 0 else memory.get("opened", ""),
-        _starved(newest), _fails(state, said),
-        restored, restored not in ("", whole.get("restored")),
-        refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None, _backup(said), asked,
+        name=name, image=image,
+        opener=(first["image"], tuple(first.get("args") or ())) if first else None,
+        at_work="running" in state,
+        opened=image if not first or state["ended"].get("exitCode") == 0 else memory.get("opened", ""),
+        starved=_starved(newest), fails=_fails(state, said),
+        restored=restored, went_back=restored not in ("", whole.get("restored")),
+        refusal=refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None,
+        backup=_backup(said), asked=asked,
     )  # fmt: skip
 
 

@@ -55,11 +55,11 @@ class Server:
     def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
         """Volume, who may talk to it, pod, Service, in the order they are applied: an engine whose data may go back is
         closed before it starts, and opened when its volume has said that they did not."""
-        image = self._opened(index, settings, standing)
+        image = self._chosen(index, settings, standing)
         policy = self._policy(index, held(index, standing.went_back or standing.opened != image))
         return [self._claim(index), policy, self._deployment(index, image, settings, standing), self._service(index)]
 
-    def _opened(self, index: VectorIndex, settings: Settings, standing: Standing) -> str:
+    def _chosen(self, index: VectorIndex, settings: Settings, standing: Standing) -> str:
         """The image that it runs: the wanted one, unless its volume refuses that."""
         return (standing.refusal.was if standing.refusal else "") or self._image(index, settings)
 

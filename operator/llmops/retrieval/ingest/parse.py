@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmops.retrieval.passage import held
+from llmops.retrieval.passage import storable
 from llmops.retrieval.work import SourceWork
 
 
@@ -199,6 +199,6 @@ def _row(source: SourceWork, row: Any, where: str) -> Document | Unread:
         told = f"{where}: field {source.text_field!r} must be a text that is not empty (sources[].fields.text)"
         return Unread(told, whole)
     try:
-        return Document(whole, source.name, tidy(text), held(row))
+        return Document(whole, source.name, tidy(text), storable(row))
     except OverflowError:
         return Unread(f"{where}: it has a whole number that is too large to be kept", whole)

@@ -77,7 +77,8 @@ def parse(body: bytes) -> Query:
 def _readable(filter_: str) -> None:
     """Looked at before the question costs anything; what its engine cannot say of it is told later."""
     try:
-        _ = filter_ and filters.parse(filter_)
+        if filter_:
+            filters.parse(filter_)
     except FilterWrong as problem:
         raise Refused(400, f"filter: {problem}") from None
 

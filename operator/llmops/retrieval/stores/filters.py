@@ -17,7 +17,7 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 
-from llmops.retrieval.passage import held
+from llmops.retrieval.passage import storable
 from llmops.retrieval.stores.base import FilterWrong
 
 Value = str | bool | int | float
@@ -157,7 +157,7 @@ class _Build(Transformer[Token, Tree]):
     def number(self, word: Token) -> int | float:
         if not math.isfinite(float(word)):
             raise FilterWrong(f"{word} is too large a number")
-        return held(int(word)) if re.fullmatch(r"-?\d+", word) else float(word)
+        return storable(int(word)) if re.fullmatch(r"-?\d+", word) else float(word)
 
     def true(self, _: Token) -> bool:
         return True

@@ -293,7 +293,7 @@ class MilvusReader:
 
     def __init__(self, where: Where) -> None:
         self._client = AsyncMilvusClient(**_login(where), timeout=5)  # connects at the first call
-        self._dynamic: dict[str, bool] = {}  # by collection
+        self._by_key = set[str]()  # loaded collections that have dynamic fields
 
     async def points_to(self, alias: str) -> str:
         try:
@@ -315,8 +315,11 @@ class MilvusReader:
         with _in_our_words():
             if (await self._client.get_load_state(collection))["state"] != LoadState.Loaded:
                 await self._client.load_collection(collection)
+            if _by_key(await self._client.describe_collection(collection)):
+                self._by_key.add(collection)
 
     async def release(self, collection: str) -> None:
+        self._by_key.discard(collection)
         with _in_our_words():
             await self._client.release_collection(collection)
 
@@ -326,7 +329,7 @@ class MilvusReader:
         search = dict(asked.search)
         if "ef" in search:
             search["ef"] = max(search["ef"], asked.top_k)  # the engine refuses less
-        kept = await self._kept(collection, asked)
+        kept = within(asked, collection in self._by_key)
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
                 collection, [list(asked.vector)], anns_field="vector", limit=asked.top_k, filter=kept,
@@ -335,7 +338,7 @@ class MilvusReader:
         return [_found(one, _score(one, asked.metric)) for one in found]
 
     async def _by_words(self, collection: str, asked: Asked) -> list[Found]:
-        kept = await self._kept(collection, asked)
+        kept = within(asked, collection in self._by_key)
         with _in_our_words(bool(asked.filter)):
             found = (await self._client.search(
                 collection, [asked.words], anns_field=keyword.SPARSE, limit=asked.top_k, filter=kept,
@@ -343,13 +346,6 @@ class MilvusReader:
             ))[0]  # fmt: skip
         near = keyword.nearness_of([one["entity"]["vector"] for one in found], asked.vector, asked.metric)
         return [_found(one, score) for one, score in zip(found, near, strict=True)]
-
-    async def _kept(self, collection: str, asked: Asked) -> str:
-        if asked.filter and collection not in self._dynamic:
-            with _in_our_words():
-                described = await self._client.describe_collection(collection)
-            self._dynamic[collection] = _by_key(described)
-        return within(asked, self._dynamic.get(collection, False))
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = f'hash >= "{low}"' + (f' and hash < "{high}"' if high else "")
