@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.ports import free_port
 
 from bench.load import post, send
 from llmops.api import digest, names
@@ -258,13 +259,6 @@ def running(command: list[str], port: int, env: Mapping[str, str], seconds: floa
 def _open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def cpu_seconds(pid: int) -> float:

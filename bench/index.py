@@ -24,7 +24,8 @@ import numpy as np
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 from tests.e2e.test_index_engine import Index, embedder, engine
 from tests.e2e.test_index_kills import real_texts, started
-from tests.unit.retrieval.databases import free_port, milvus_lite_program
+from tests.ports import free_port
+from tests.unit.retrieval.databases import milvus_lite_program
 
 from llmops.retrieval.outcome import loads
 

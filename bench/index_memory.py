@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import orjson
 from aiohttp import web
-from tests.e2e.test_index_engine import Index, answers, free_port, process, until
+from tests.e2e.test_index_engine import Index, answers, process, until
 from tests.e2e.test_index_kills import real_texts, started
+from tests.ports import free_port
 
 from llmops.retrieval.outcome import loads
 from llmops.retrieval.work import SourceWork

@@ -18,10 +18,10 @@ from typing import Any
 import openai
 import pytest
 import yaml
-from bench.dataplane import free_port
 from openai.types.chat import ChatCompletionMessageParam
 from tests.cluster.access import Access
 from tests.e2e.operate import operating
+from tests.ports import free_port
 
 from llmops.desk.keys import manifest, new_key
 from llmops.kube.client import Client
@@ -85,10 +85,18 @@ class Door:
     def __init__(self, cluster: Access, namespace: str, folder: Path) -> None:
         self.cluster, self.namespace, self._folder = cluster, namespace, folder
         self.key = new_key(namespace, "app")
-        self.port = free_port()
+        self.port, self._log = free_port(), folder / "door.log"
 
     async def __aenter__(self) -> Door:
-        self._stack = AsyncExitStack()
+        async with AsyncExitStack() as self._stack:
+            await self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
         given = yaml.safe_load(self.cluster.kubeconfig.read_text())
         server = given["clusters"][0]["cluster"]["server"].removeprefix("https://")
         host, _, port = server.partition(":")
@@ -107,16 +115,15 @@ class Door:
             "LLMOPS_API_TIMEOUT_SECONDS": "3",
         }
         command = ["-m", "llmops.cli", "gateway", "--host", "127.0.0.1", "--port", str(self.port)]
-        log = self._stack.enter_context((self._folder / "door.log").open("wb"))
+        log = self._stack.enter_context(self._log.open("wb"))
         self.process = await asyncio.create_subprocess_exec(sys.executable, *command, env=env, stdout=log, stderr=log)
+        self._stack.push_async_callback(self._end)
         await self.status("/readyz", 200)
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _end(self) -> None:
         if self.process.returncode is None:
             self.process.kill()
-            await self.process.wait()
-        await self._stack.aclose()
+        await self.process.wait()
 
     def client(self, key: str = "") -> openai.AsyncOpenAI:
         client = openai.AsyncOpenAI(
@@ -142,6 +149,7 @@ class Door:
                     writer.close()
                     if line.split()[1:2] == [str(wanted).encode()]:
                         return
+                assert self.process.returncode is None, self._log.read_text()
                 await asyncio.sleep(0.05)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_index_engine import ROWS, Index, engine, free_port, milvus_lite
+from tests.e2e.test_index_engine import ROWS, Index, engine, milvus_lite
 from tests.embedding_api import KEY, Api, api
+from tests.ports import free_port
 from tests.unit.gateway.world import World
 
 from llmops.retrieval.work import EmbeddingWork

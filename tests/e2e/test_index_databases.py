@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.e2e.test_index_engine import ROWS, Index, embedder, free_port, until
+from tests.e2e.test_index_engine import ROWS, Index, embedder, until
+from tests.ports import free_port
 from tests.unit.retrieval import databases
 
 from llmops.retrieval.stores import CREDENTIALS

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tests.unit.retrieval.databases import free_port, milvus_lite_program
+from tests.ports import free_port
+from tests.unit.retrieval.databases import milvus_lite_program
 
 from llmops.retrieval.ingest.places.mounted import content_sha256
 from llmops.retrieval.outcome import Outcome, loads

@@ -18,7 +18,8 @@ from typing import cast
 
 import pytest
 from pymilvus import MilvusClient
-from tests.e2e.test_index_engine import Index, embedder, engine, free_port, milvus_lite, until
+from tests.e2e.test_index_engine import Index, embedder, engine, milvus_lite, until
+from tests.ports import free_port
 
 from llmops.retrieval.outcome import loads
 from llmops.retrieval.passage import Passage

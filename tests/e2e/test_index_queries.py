@@ -25,12 +25,12 @@ from tests.e2e.test_index_engine import (
     answers,
     embedder,
     engine,
-    free_port,
     milvus_lite,
     post,
     process,
     until,
 )
+from tests.ports import free_port
 from tests.unit.gateway.world import KEY, Engine, World
 
 from llmops.gateway.snapshot import Retrieval

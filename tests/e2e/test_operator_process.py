@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.ports import free_port
 
 from llmops.kube.client import Client
 from llmops.kube.resources import EVAL_JOB
@@ -52,9 +52,7 @@ class Replica:
 
 
 async def start(namespace: str) -> Replica:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "llmops.cli", "operator", f"--namespace={namespace}", f"--lease-namespace={namespace}",
         "--kinds=EvalJob", f"--port={port}", stderr=asyncio.subprocess.DEVNULL,

@@ -5,7 +5,6 @@ protocol is understood, logprobs and the missing echo included, is what is teste
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from llmops.evaluation.run import Arm, Typed
 from llmops.evaluation.verdict import Verdict, judge
@@ -29,9 +29,7 @@ ROWS = [json.loads(line) for line in (HERE / "tests/models/shop-qa.jsonl").read_
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
     """The engine's address, once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable, str(HERE / "images/llamacpp/serve.py"), "--host", "127.0.0.1", "--port", str(port),

@@ -17,16 +17,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.ports import free_port
+
 from llmops.retrieval.stores.base import Where
 
 ROOT = Path(__file__).parents[3]
 CACHE = Path(os.environ.get("CACHE", Path.home() / ".cache/llmops-operator"))
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass

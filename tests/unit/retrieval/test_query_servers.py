@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from tests.ports import free_port
 from tests.unit.retrieval.conftest import seen
-from tests.unit.retrieval.databases import free_port
 from tests.unit.retrieval.test_index_plan import condition, message
 
 from llmops.retrieval import replicas

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
+from tests.ports import free_port
 from tests.unit.retrieval import databases, meaning
-from tests.unit.retrieval.databases import Database, free_port
+from tests.unit.retrieval.databases import Database
 
 from llmops.desk.draft import windows
 from llmops.retrieval import widen
