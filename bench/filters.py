@@ -1,4 +1,5 @@
-"""What a filter costs a search, as the query server asks: by a column, a key of metadata, a list, a key within a key.
+"""What a filter costs a search, as the query server asks: by a column, a key of metadata, a list, a key within a key;
+and a caller's permissions, read from the metadata or from a column of their own.
 
 The engines are real and alone on this machine; every filter keeps a third of the passages.
 
@@ -14,6 +15,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tests.unit.retrieval import databases
@@ -23,7 +25,7 @@ from bench.tenants import ENGINES
 from llmops.retrieval import widen
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.stores import open_reader, open_store
-from llmops.retrieval.stores.base import Asked, Index
+from llmops.retrieval.stores.base import SEEN_BY, Asked, Index, Restriction
 
 MANY = int(os.environ.get("LLMOPS_BENCH_PASSAGES", "6000"))
 WIDTH, TOP, QUESTIONS = 384, 4, 30
@@ -38,12 +40,17 @@ FILTERS = {
     "a list": 'json_contains(metadata["tags"], "de")',
     "a key in a key": 'metadata["of"]["language"] == "de"',
 }
+ASKED: dict[str, dict[str, Any]] = {
+    **{name: {"filter": written} for name, written in FILTERS.items()},
+    "groups": {"only": Restriction("tags", frozenset({"de"}))},
+    "groups in a column": {"only": Restriction("tags", frozenset({"de"}), column=True)},
+}
 
 
 def built(database: Database) -> str:
     with closing(open_store(database.where, "bench", "bench__g", 120)) as store:
         index = Index("HNSW", "Cosine", {"M": 16, "efConstruction": 200})
-        made = store.create("bench__g1_x", WIDTH, index, {"generation": 1})
+        made = store.create("bench__g1_x", WIDTH, index, {"generation": 1, SEEN_BY: "tags"})
         for at in range(0, MANY, 1000):
             passages = [_passage(n) for n in range(at, min(MANY, at + 1000))]
             store.insert(made.collection, passages, VECTORS[at : at + 1000].tolist())
@@ -62,10 +69,10 @@ async def asked(database: Database, collection: str) -> dict[str, float]:
     """The median milliseconds of a search, by what it is filtered by."""
     reader, found = open_reader(database.where), {}
     await reader.load(collection)
-    for name, written in FILTERS.items():
+    for name, restricted in ASKED.items():
         took = []
         for n in range(QUESTIONS):
-            wanted = Asked(VECTORS[n * 101 % MANY].tolist(), TOP, written, {"ef": 64})
+            wanted = Asked(VECTORS[n * 101 % MANY].tolist(), TOP, search={"ef": 64}, **restricted)
             began = time.perf_counter()
             passages = await widen.search(reader, MANY, collection, wanted)
             took.append(time.perf_counter() - began)
