@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,24 @@ def kept_text(text: str) -> str:
 
 
 WHOLE = range(-(2**63), 2**63)
+DEEPEST = 32
+HALVES = re.compile("[\ud800-\udfff]")  # of a letter that was cut in two: no text that can be kept
 
 
-def storable(value: Any) -> Any:
-    """Metadata as every engine holds them: whole numbers of more than 64 bits only nearly. OverflowError for one that
-    is too large even so."""
-    if isinstance(value, dict):
-        return {name: storable(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [*map(storable, value)]
-    return float(value) if isinstance(value, int) and value not in WHOLE else value
+def storable(value: Any, deepest: int = DEEPEST) -> Any:
+    """Metadata as every engine holds them: whole numbers of more than 64 bits only nearly, what is no letter as U+FFFD.
+    ValueError for a number that is too large even so, and for what lies within itself too deep."""
+    if isinstance(value, str):
+        return HALVES.sub("\ufffd", value)
+    if isinstance(value, dict | list):
+        if not deepest:
+            raise ValueError(f"it has lists or fields more than {DEEPEST} deep")
+        if isinstance(value, list):
+            return [storable(one, deepest - 1) for one in value]
+        return {storable(name): storable(one, deepest - 1) for name, one in value.items()}
+    if isinstance(value, int) and value not in WHOLE:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError("it has a whole number that is too large to be kept") from None
+    return value

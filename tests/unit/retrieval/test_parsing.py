@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import replace
 
 import pytest
 
-from llmops.retrieval.ingest.parse import Document, Unread, parse, tidy
+from llmops.retrieval.ingest.parse import MOST_UNPACKED, Document, Unread, parse, tidy
 from llmops.retrieval.work import SourceWork
 
 SOURCE = SourceWork("faq", "Auto", "id", "text")
@@ -86,6 +87,30 @@ def test_a_word_document_keeps_the_order_of_its_paragraphs_and_tables() -> None:
     assert manual.metadata == {"title": "Manual"}
 
 
+def test_a_table_in_a_word_document_loses_no_text_and_says_none_twice() -> None:
+    from docx import Document as Docx
+
+    made, out = Docx(), io.BytesIO()
+    table = made.add_table(rows=2, cols=3)
+    table.cell(0, 0).merge(table.cell(0, 2)).text = "Gas"
+    for column, text in enumerate(("100 g", "230 g")):
+        table.cell(1, column).text = text
+    inner = table.cell(1, 2).add_table(rows=1, cols=2)
+    inner.cell(0, 0).text, inner.cell(0, 1).text = "450 g", "by order"
+    made.save(out)
+    assert one("gas.docx", out.getvalue()).text == "| Gas |\n| 100 g | 230 g | 450 g by order |"
+
+
+def test_a_small_word_document_that_unpacks_to_gigabytes_is_named_and_not_unpacked() -> None:
+    out = io.BytesIO(docx())
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as packed, packed.open("word/media/a.bmp", "w") as picture:
+        for _ in range((MOST_UNPACKED >> 20) + 1):
+            picture.write(bytes(1 << 20))
+    (bomb,) = found("bomb.docx", out.getvalue())
+    assert isinstance(bomb, Unread)
+    assert "unpacked it has more than 256 MiB" in bomb.told
+
+
 def test_a_pdf_gives_its_text_and_one_of_pictures_says_what_it_needs() -> None:
     assert one("tent.pdf", pdf("The tent has two poles.")).text == "The tent has two poles."
     (scanned,) = found("scan.pdf", pdf(""))
@@ -111,6 +136,39 @@ def test_text_of_another_encoding_is_read() -> None:
     said = "Im Winter schließen wir um fünf Uhr, im Sommer um sieben. Für größere Gruppen öffnen wir früher."
     assert one("a.txt", said.encode("latin-1")).text == said
     assert one("b.txt", said.encode("utf-8-sig")).text == said
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [("", "utf-8"), ("utf-8", "utf-8"), ("iso-8859-1", "utf-8"), ("", "utf-8-sig"), ("iso-8859-1", "iso-8859-1"),
+     ("windows-1251", "windows-1251"), ("shift_jis", "shift_jis"), ("iso-2022-jp", "iso-2022-jp"), ("", "utf-16")],
+)  # fmt: skip
+def test_a_page_is_read_in_its_encoding_whatever_it_says_of_it(declared: str, encoding: str) -> None:
+    said = {"windows-1251": "Сапоги можно вернуть.", "shift_jis": "長靴は返品できます。"}
+    said["iso-2022-jp"] = said["shift_jis"]
+    text = said.get(encoding, "Größe und Straße stehen auf dem Etikett.")
+    head = f'<head><meta charset="{declared}"></head>' if declared else ""
+    assert one("a.html", f"<html>{head}<body><p>{text}</p></body></html>".encode(encoding)).text == text
+
+
+def test_one_byte_that_is_wrong_makes_no_other_encoding_of_a_text() -> None:
+    said = "Größe und Straße stehen auf dem Etikett.\n" * 20
+    assert one("a.md", said.encode() + b"M\xfcller").text == said + "M\ufffdller"
+    lines = [json.dumps({"id": n, "text": f"Größe {n} für draußen"}, ensure_ascii=False).encode() for n in range(9)]
+    lines[4] = lines[4].replace("ö".encode(), b"\xf6")
+    for name, data in {
+        "a.jsonl": b"\n".join(lines),
+        "a.csv": b"id,text\n" + b"\n".join(b"%d,Gr\xc3\xb6%b" % (n, b"\xf6" if n == 4 else b"") for n in range(9)),
+    }.items():
+        *right, bad = sorted(found(name, data), key=lambda one: isinstance(one, Unread))
+        assert [one.id for one in right] == [f"faq/{n}" for n in range(9) if n != 4]
+        assert isinstance(bad, Unread)
+        assert "bytes that are no UTF-8" in bad.told
+
+
+def test_half_a_letter_is_kept_as_the_sign_for_one_that_nobody_can_read() -> None:
+    (cut,) = found("a.jsonl", rb'{"id": "a\ud83d", "text": "snow \ud83d", "of\ud83d": ["\ud83d"]}')
+    assert cut == Document("faq/a\ufffd", "faq", "snow \ufffd", {"of\ufffd": ["\ufffd"]})
 
 
 def test_what_nobody_sees_is_taken_away() -> None:
@@ -139,6 +197,8 @@ def test_rows_become_documents_with_their_other_fields_as_metadata() -> None:
         ('{"id": "b", "text": "t", "x": NaN}', "row 2: NaN is no number that can be kept", None),
         ('{"id": "b", "text": "t", "x": [-1e999]}', "row 2: -1e999 is no number that can be kept", None),
         ('{"id": "b", "text": "t", "x": 1%s}' % ("0" * 400), "a whole number that is too large to be kept", "faq/b"),
+        (f'{{"id": "b", "text": "t", "x": {"[" * 40 + "]" * 40}}}', "lists or fields more than 32 deep", "faq/b"),
+        (f'{{"id": "b", "text": "t", "x": {"[" * 4000 + "]" * 4000}}}', "too deep in one another", None),
     ],
 )
 def test_a_broken_row_is_named_by_its_number_and_the_others_are_read(row: str, said: str, id_: str | None) -> None:
@@ -167,3 +227,27 @@ def test_a_row_of_csv_with_too_many_columns_is_named() -> None:
 
 def test_a_format_that_is_named_counts_more_than_the_ending() -> None:
     assert one("rows.txt", json.dumps({"id": 1, "text": "one"}).encode(), format="Jsonl").id == "faq/1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "read"),
+    [
+        ('1,*,"For all\n2,staff,For staff\n3,*,Third\n', "row 2: unexpected end of data", []),
+        ('1,*,"For all\n2,staff,"For staff"\n3,*,Third\n', "row 2: ',' expected after", ["faq/3"]),
+        ('1,*,"For "all"\n2,staff,For staff\n3,*,Third\n', "row 2: ',' expected after", ["faq/2", "faq/3"]),
+    ],
+)
+def test_a_quote_that_is_never_closed_does_not_put_other_rows_texts_into_its_own(
+    rows: str, told: str, read: list[str]
+) -> None:
+    bad, *others = found("qa.csv", f"id,groups,text\n{rows}".encode())
+    assert isinstance(bad, Unread)
+    assert told in bad.told
+    assert bad.id is None  # whose text it would have been nobody knows, so all of the source stays
+    assert [one.id for one in others] == read
+
+
+def test_a_table_whose_first_row_is_broken_is_named() -> None:
+    (bad,) = found("qa.csv", b'id,"te"xt\n1,one\n2,two\n')
+    assert isinstance(bad, Unread)
+    assert "row 1: ',' expected after" in bad.told

@@ -12,12 +12,17 @@ import json
 import math
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from llmops.retrieval.passage import storable
+from llmops.retrieval.passage import HALVES, storable
 from llmops.retrieval.work import SourceWork
+
+if TYPE_CHECKING:
+    from docx.table import Table, _Cell
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ FORMATS = {
     ".jsonl": "Jsonl", ".ndjson": "Jsonl", ".csv": "Csv", ".tsv": "Csv",
 }  # fmt: skip
 MOST_HTML = 4 << 20  # what takes a page apart properly takes minutes of more
+MOST_UNPACKED = 256 << 20  # of a docx, which is a zip file: a small one can hold gigabytes of nothing
 
 
 def parse(source: SourceWork, name: str, data: bytes) -> Iterator[Document | Unread]:
@@ -72,7 +78,7 @@ def _told(problem: Exception) -> str:
 def tidy(text: str) -> str:
     """One form of each letter (NFC), no marks that nobody sees, no runs of empty lines."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff\x00]", "", text)
+    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff\x00]", "", HALVES.sub("\ufffd", text))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t\u00a0]+\n", "\n", text)).strip()
 
 
@@ -81,29 +87,32 @@ def _text(data: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def decoded(data: bytes) -> str:
-    """UTF-8, else what its bytes look most like; ValueError for what is no text."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    """UTF-8, else what its bytes look most like; ValueError for what is no text. A few bytes that are wrong do not make
+    another encoding of a text in UTF-8: each stands as BROKEN."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    broken = len(BROKEN.findall(text))
+    if broken and len(text) - len(text.encode("ascii", "ignore")) <= 3 * broken:  # few of the others are right
         from charset_normalizer import from_bytes
 
         best = None if b"\0" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff") else from_bytes(data).best()
         if best is None:
-            raise ValueError("it is no text") from None
+            raise ValueError("it is no text")
         text = str(best)
     if "\0" in text:
         raise ValueError("it is no text")
     return text
 
 
+BROKEN = re.compile("[\udc80-\udcff]")
+
+
 BOILERPLATE = "//script|//style|//noscript|//template|//nav|/html/body/header|/html/body/footer"
 
 
 def _html(data: bytes) -> tuple[str, dict[str, Any]]:
-    import lxml.html
     from trafilatura import extract
 
-    tree = lxml.html.fromstring(data)
+    tree = _tree(data)
     title = " ".join((tree.findtext(".//title") or "").split())
     for one in tree.xpath(BOILERPLATE):
         one.drop_tree()
@@ -111,6 +120,20 @@ def _html(data: bytes) -> tuple[str, dict[str, Any]]:
     proper = len(data) < MOST_HTML
     found = extract(tree, output_format="markdown", include_comments=False, favor_recall=True) if proper else None
     return found or re.sub(r"\n\s*\n+", "\n\n", plain), {"title": title} if title else {}
+
+
+def _tree(data: bytes) -> Any:
+    """What is UTF-8 is no other encoding, whatever is said, or not said, in its head."""
+    import lxml.html
+
+    try:
+        text = None if b"\x1b" in data else data.decode("utf-8-sig")  # that begins the seven-bit Japanese ones
+    except UnicodeDecodeError:
+        text = None if re.search(rb"charset|encoding", data[:4096]) else decoded(data)
+    if text is None:
+        return lxml.html.fromstring(data)
+    written = HALVES.sub("\ufffd", text).encode()
+    return lxml.html.fromstring(written, parser=lxml.html.HTMLParser(encoding="utf-8"))
 
 
 def _pdf(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -125,16 +148,35 @@ def _docx(data: bytes) -> tuple[str, dict[str, Any]]:
     from docx import Document as Docx
     from docx.table import Table
 
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        if sum(one.file_size for one in packed.infolist()) > MOST_UNPACKED:
+            raise ValueError(f"unpacked it has more than {MOST_UNPACKED >> 20} MiB")
     opened = Docx(io.BytesIO(data))
     parts = []
     for one in opened.iter_inner_content():
         if isinstance(one, Table):
-            parts.append("\n".join("| " + " | ".join(cell.text for cell in row.cells) + " |" for row in one.rows))
+            parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in _cells(one)))
             continue
         level = re.match(r"(?:Heading (\d)|Title)$", (one.style and one.style.name) or "")
         parts.append(("#" * int(level.group(1) or 1) + " " if level else "") + one.text)
     title = (opened.core_properties.title or "").strip()
     return "\n\n".join(parts), {"title": title} if title else {}
+
+
+def _cells(table: Table) -> Iterator[list[str]]:
+    """Row by row; a cell that reaches over several columns once."""
+    for row in table.rows:
+        yield [_cell(cell) for cell in {id(cell._tc): cell for cell in row.cells}.values()]
+
+
+def _cell(cell: _Cell) -> str:
+    """Its text, that of tables within it too."""
+    from docx.table import Table
+
+    inner = list[str]()
+    for one in cell.iter_inner_content():
+        inner += [text for row in _cells(one) for text in row] if isinstance(one, Table) else [one.text]
+    return " ".join(" ".join(inner).split())
 
 
 _WHOLE: dict[str, Callable[[bytes], tuple[str, dict[str, Any]]]] = {
@@ -159,9 +201,17 @@ def _jsonl(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line, parse_float=_finite, parse_constant=_finite)
+                yield number, json.loads(_whole(line), parse_float=_finite, parse_constant=_finite)
             except ValueError as problem:
                 yield number, problem
+            except RecursionError:
+                yield number, ValueError("it has lists or fields too deep in one another")
+
+
+def _whole(text: str) -> str:
+    if BROKEN.search(text):
+        raise ValueError("it has bytes that are no UTF-8")
+    return text
 
 
 def _finite(written: str) -> float:
@@ -172,13 +222,27 @@ def _finite(written: str) -> float:
 
 
 def _csv(text: str, delimiter: str | None) -> Iterator[tuple[int, Any]]:
+    """Strict: else a quote that is never closed makes one text of all the rows that follow."""
     csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text))
-    for number, row in enumerate(reader, start=2):
-        if None in row or None in row.values():
-            yield number, ValueError(f"it has not the {len(reader.fieldnames or ())} columns of the first row")
-        else:
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text), strict=True)
+    for number in count(1):
+        try:
+            if number == 1:
+                columns = reader.fieldnames or ()
+                continue
+            row = next(reader, None)
+            if row is None:
+                return
+            if None in row or None in row.values():
+                raise ValueError(f"it has not the {len(columns)} columns of the first row")
+            _whole("".join(row.values()))
             yield number, dict(row)
+        except csv.Error as problem:
+            yield number, ValueError(f"{problem}; a quote within quotes is written twice")
+            if number == 1:
+                return
+        except ValueError as problem:
+            yield number, problem
 
 
 def _delimiter(text: str) -> str:
@@ -194,11 +258,11 @@ def _row(source: SourceWork, row: Any, where: str) -> Document | Unread:
     identity, text = row.pop(source.id_field, None), row.pop(source.text_field, None)
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         return Unread(f"{where}: field {source.id_field!r} must be a text or a whole number (sources[].fields.id)")
-    whole = f"{source.name}/{identity}"
+    whole = storable(f"{source.name}/{identity}")
     if not isinstance(text, str) or not text.strip():
         told = f"{where}: field {source.text_field!r} must be a text that is not empty (sources[].fields.text)"
         return Unread(told, whole)
     try:
         return Document(whole, source.name, tidy(text), storable(row))
-    except OverflowError:
-        return Unread(f"{where}: it has a whole number that is too large to be kept", whole)
+    except ValueError as problem:
+        return Unread(f"{where}: {problem}", whole)
