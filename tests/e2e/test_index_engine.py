@@ -21,10 +21,9 @@ import pytest
 from tests.ports import free_port
 from tests.unit.retrieval.databases import milvus_lite_program
 
-from llmops.retrieval.ingest.places.mounted import content_sha256
 from llmops.retrieval.outcome import Outcome, loads
 from llmops.retrieval.volume.opened import open_for
-from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of
+from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of, content_sha256
 
 ROOT = Path(__file__).parents[2]
 ROWS = [json.loads(line) for line in (ROOT / "tests/models/shop-qa.jsonl").read_text().splitlines()]
@@ -124,7 +123,7 @@ class Index:
         text = "".join(json.dumps({key: value for key, value in row.items() if value}) + "\n" for row in kept)
         (self.folder / "mounted/sources" / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "mounted/sources" / name / "qa.jsonl").write_text(text)
-        return SourceWork(name, "Auto", "id", "text", content_sha256({"qa.jsonl": text}), metadata=metadata)
+        return SourceWork(name, "Auto", "id", "text", content_sha256({"qa.jsonl": text.encode()}), metadata=metadata)
 
     def build(self, **change: Any) -> Outcome:
         """`llmops index`, to its outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ class Missing:
     exists: bool = False
 
 
-async def config_map(cluster: Cluster, namespace: str, name: str) -> tuple[Mapping[str, str] | None, bool]:
-    """Its data, and whether we are told of its changes; what is not labelled is asked for."""
+async def config_map(cluster: Cluster, namespace: str, name: str) -> tuple[Mapping[str, bytes] | None, bool]:
+    """Its files, as a pod sees them, and whether we are told of its changes; what is not labelled is asked for."""
     found = cluster.get(CONFIG_MAP, namespace, name) or await cluster.fresh(CONFIG_MAP, namespace, name)
     if found is None:
         return None, False
-    return found.get("data") or {}, (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
+    files = {key: text.encode() for key, text in (found.get("data") or {}).items()}
+    files |= {key: base64.b64decode(one) for key, one in (found.get("binaryData") or {}).items()}
+    return files, (found["metadata"].get("labels") or {}).get(names.WATCH) == "true"
 
 
 async def questions_of(index: VectorIndex, cluster: Cluster) -> tuple[Questions | Missing, bool]:
@@ -66,7 +69,7 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
         return Missing(
             f"ConfigMap {namespace}/{reference.name} with key {reference.key!r}, the gate's questions, is missing"
         )
-    return [line for line in data[reference.key].split("\n") if line.strip()], followed
+    return [line for line in data[reference.key].decode(errors="replace").split("\n") if line.strip()], followed
 
 
 def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = False) -> Question:

@@ -3,8 +3,6 @@ address only the Job sees: the operator has no volume, no key, and no business o
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +10,7 @@ from llmops.api import Settings, VectorIndex
 from llmops.api.index_sources import Source
 from llmops.kube.cluster import Cluster
 from llmops.retrieval.referred import config_map
-from llmops.retrieval.work import SourceWork
+from llmops.retrieval.work import SourceWork, content_sha256
 
 
 async def sources_of(index: VectorIndex, cluster: Cluster) -> tuple[tuple[SourceWork, ...], str | None, bool]:
@@ -29,7 +27,7 @@ async def sources_of(index: VectorIndex, cluster: Cluster) -> tuple[tuple[Source
         where = f"source {source.name}: ConfigMap {index.metadata.namespace}/{reference.name}"
         if seen is None:
             return (), f"{where} does not exist", followed
-        data = {key: text for key, text in seen.items() if reference.key in (None, key)}
+        data = {key: one for key, one in seen.items() if reference.key in (None, key)}
         if not data:
             has = ", ".join(sorted(seen)) or "none"
             wanted = f"data key {reference.key!r}" if reference.key else "data"
@@ -38,12 +36,11 @@ async def sources_of(index: VectorIndex, cluster: Cluster) -> tuple[tuple[Source
     return tuple(found), None, followed
 
 
-def _of_config_map(source: Source, data: Mapping[str, str]) -> SourceWork:
-    whole = json.dumps(sorted(data.items()), ensure_ascii=False)
-    sha256, reference = hashlib.sha256(whole.encode()).hexdigest(), source.config_map_ref
+def _of_config_map(source: Source, data: Mapping[str, bytes]) -> SourceWork:
+    reference = source.config_map_ref
     return SourceWork(
-        source.name, source.format, source.fields.id, source.fields.text, sha256, reference.key if reference else None,
-        metadata=source.metadata,
+        source.name, source.format, source.fields.id, source.fields.text, content_sha256(data),
+        reference.key if reference else None, metadata=source.metadata,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -18,6 +19,19 @@ PROGRESS = "progress.json"
 FAILURE = "failure.txt"
 WAITING = "waiting.json"
 CONFIG_ERROR = 3  # exit status of a Job whose work is wrong: no retry helps
+
+
+def content_sha256(files: Mapping[str, bytes]) -> str:
+    """The identity of a ConfigMap source's content: of the files that its pod sees, text or not."""
+    whole = json.dumps(sorted((name, _written(one)) for name, one in files.items()), ensure_ascii=False)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _written(one: bytes) -> str:
+    try:
+        return one.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(one).decode()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from wsgiref.simple_server import make_server
 
 import pytest
@@ -16,9 +18,12 @@ from dulwich.server import DictBackend
 from dulwich.web import WSGIRequestHandlerLogger, WSGIServerLogger, make_wsgi_chain
 from tests.e2e import store as s3
 
+from llmops.api import VectorIndex
+from llmops.kube.cluster import Cluster
 from llmops.retrieval.ingest.places import bucket, mounted, page, repository
 from llmops.retrieval.ingest.places.listing import Listing, wanted
-from llmops.retrieval.work import SourceWork
+from llmops.retrieval.sources import sources_of
+from llmops.retrieval.work import SourceWork, content_sha256
 from llmops.web import Limits, Passing, Wrong
 
 HERE = Limits(what="document", refused=lambda _: None)  # our servers are on loopback
@@ -55,11 +60,27 @@ def test_files_are_chosen_by_globs_or_by_their_endings(
 def test_a_config_map_that_changed_since_the_plan_is_not_indexed(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("new")
     (tmp_path / "..data").mkdir()
-    old = SourceWork("faq", "Auto", "id", "text", mounted.content_sha256({"a.md": "old"}))
+    old = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": b"old"}))
     with pytest.raises(Wrong, match="it changed meanwhile"):
         mounted.config_map(old, tmp_path, NOWHERE, patience=0)
-    now = SourceWork("faq", "Auto", "id", "text", mounted.content_sha256({"a.md": "new"}))
+    now = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": b"new"}))
     assert read(mounted.config_map(now, tmp_path, NOWHERE, patience=0)) == {"a.md": b"new"}
+
+
+async def test_a_config_map_is_the_same_for_the_operator_and_the_job_whatever_its_bytes_are(tmp_path: Path) -> None:
+    files = {"a.md": "one\r\ntwo\rä".encode(), "b.csv": b"\xef\xbb\xbfid,text\r\n", "c.pdf": b"%PDF\xff\xfe\x00"}
+    text, binary = ("a.md", "b.csv"), {"c.pdf": base64.b64encode(files["c.pdf"]).decode()}
+    given = {"metadata": {}, "data": {name: files[name].decode() for name in text}, "binaryData": binary}
+    index = VectorIndex.model_validate(
+        {"metadata": {"name": "faq", "namespace": "shop"},
+         "spec": {"embedding": {"serviceRef": {"name": "minilm"}},
+                  "sources": [{"name": "faq", "configMapRef": {"name": "shop-faq"}}]}}
+    )  # fmt: skip
+    (planned,), problem, _ = await sources_of(index, cast(Cluster, SimpleNamespace(get=lambda *_: given)))
+    assert problem is None
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert read(mounted.config_map(planned, tmp_path, NOWHERE, patience=0)) == files
 
 
 def test_a_volume_lists_its_documents_and_another_content_is_another_version(tmp_path: Path) -> None:
@@ -96,7 +117,7 @@ class Web(BaseHTTPRequestHandler):
         server.asked.append(self.headers.get("If-None-Match"))
         known = server.etag and self.headers.get("If-None-Match") == server.etag
         self.send_response(304 if known else server.status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Type", f"text/html; charset={server.charset}")
         if server.etag:
             self.send_header("ETag", server.etag)
         body = b"" if known else server.body
@@ -113,6 +134,7 @@ def web() -> Iterator[Any]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
         made: Any = server
         made.etag, made.status, made.body, made.asked = '"one"', 200, b"<p>Closed.</p>", []
+        made.charset = "utf-8"
         made.url = f"http://127.0.0.1:{server.server_port}/help"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield made
@@ -128,6 +150,21 @@ def test_a_page_that_has_not_changed_is_not_sent_again(web: Any) -> None:
     assert read(again) == {"help.html": b"<p>Closed.</p>"}  # another source changed, so this one is read after all
     web.etag, web.body = '"two"', b"<p>Open.</p>"
     assert page.look(source("http", web.url, version=first.version), NOWHERE, NOWHERE, HERE).version != first.version
+
+
+@pytest.mark.parametrize(
+    ("charset", "body", "taken"),
+    [
+        ("windows-1251", "сапоги".encode("windows-1251"), "сапоги".encode()),
+        ("iso-8859-1", "Größe".encode(), "Größe".encode()),  # what many servers say of whatever they send
+        ("no-such-thing", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
+    ],
+)
+def test_what_a_server_says_of_the_letters_it_sends_is_minded_where_they_are_no_utf8(
+    web: Any, charset: str, body: bytes, taken: bytes
+) -> None:
+    web.charset, web.body = charset, body
+    assert read(page.look(source("http", web.url), NOWHERE, NOWHERE, HERE)) == {"help.html": taken}
 
 
 def test_a_server_without_tags_is_known_by_what_it_sends(web: Any) -> None:

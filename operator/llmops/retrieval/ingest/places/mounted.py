@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from llmops.retrieval.ingest.places.listing import MOST_BYTES, File, Listing, version_of, wanted
-from llmops.retrieval.work import SourceWork
+from llmops.retrieval.work import SourceWork, content_sha256
 from llmops.web import Passing, Wrong
 
 PATIENCE = 90.0  # seconds: a kubelet brings a changed ConfigMap to a mounted volume within a minute or so
-
-
-def content_sha256(data: Mapping[str, str]) -> str:
-    """The identity of a ConfigMap source's content."""
-    return hashlib.sha256(json.dumps(sorted(data.items()), ensure_ascii=False).encode()).hexdigest()
 
 
 def config_map(source: SourceWork, mount: Path, _: Path, patience: float | None = None) -> Listing:
@@ -29,15 +21,15 @@ def config_map(source: SourceWork, mount: Path, _: Path, patience: float | None 
         if time.monotonic() >= end:
             raise Wrong(f"source {source.name} is not what this build was planned from: it changed meanwhile")
         time.sleep(1.0)
-    return Listing(source.sha256, lambda: [File(key, data[key].encode) for key in sorted(data)])
+    return Listing(source.sha256, lambda: [File(key, partial(data.__getitem__, key)) for key in sorted(data)])
 
 
-def _keys(source: SourceWork, mount: Path) -> dict[str, str]:
+def _keys(source: SourceWork, mount: Path) -> dict[str, bytes]:
     if not mount.is_dir():
         return {}
     # a ConfigMap's volume has ..data and a timestamped folder beside the keys
     files = (one for one in mount.iterdir() if not one.name.startswith("..") and one.is_file())
-    return {one.name: one.read_text() for one in files if source.key in (None, one.name)}
+    return {one.name: one.read_bytes() for one in files if source.key in (None, one.name)}
 
 
 def volume(source: SourceWork, mount: Path, _: Path) -> Listing:

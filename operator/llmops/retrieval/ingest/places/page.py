@@ -28,7 +28,20 @@ def look(source: SourceWork, mount: Path, secret: Path, limits: Limits = LIMITS)
                       "credential")  # fmt: skip
     name, etag = _name(source.address, reply), reply.headers.get("ETag") or ""
     version = etag if etag.startswith('"') else hashlib.sha256(reply.body).hexdigest()
-    return Listing(f"{version} {name}", lambda: [File(name, lambda: reply.body)])
+    return Listing(f"{version} {name}", lambda: [File(name, lambda: _as_utf8(reply))])
+
+
+def _as_utf8(reply: Reply) -> bytes:
+    """Where the head alone says in which encoding the body is: a file has no such head."""
+    charset = reply.headers.get_content_charset()
+    try:
+        reply.body.decode()
+        return reply.body
+    except UnicodeDecodeError:
+        try:
+            return reply.body.decode(charset).encode() if charset else reply.body
+        except (LookupError, UnicodeDecodeError):
+            return reply.body
 
 
 def _name(url: str, reply: Reply) -> str:
