@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
+import tracemalloc
+from collections import deque
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -135,6 +138,35 @@ def test_headings_are_never_crossed_and_each_passage_says_under_which_it_stands(
     assert cut[2].metadata == {"title": "Shop", "headings": "Boots > Care"}
     assert len(cut) > 4
     assert all(one.text.startswith("Tents\nA tent") for one in cut[3:])
+
+
+def test_a_heading_with_nothing_under_it_is_found_too() -> None:
+    text = "# Help\n## Can I return shoes? Yes, within thirty days.\n## Are you open on Sundays? No.\n# Imprint\n"
+    asked = {"strategy": "Headings", "maxTokens": 60, "overlap": 0}
+    assert [one.text for one in passages([Document("s/d", "s", text)], asked, estimate)] == [
+        "Help > Can I return shoes? Yes, within thirty days.", "Help > Are you open on Sundays? No.", "Imprint",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("overlap", [0, 30, 49])
+def test_the_headings_that_a_passage_begins_with_are_of_its_tokens(overlap: int) -> None:
+    text = "# What we know of tents\n## How many poles they have\n" + "A tent has two poles. " * 60
+    asked = {"strategy": "Headings", "maxTokens": 50, "overlap": overlap}
+    cut = [*passages([Document("s/d", "s", text)], asked, estimate)]
+    assert max(estimate(one.text) for one in cut) <= 50
+    assert min(estimate(one.text) for one in cut[:-1]) > 40
+
+
+def test_what_was_cut_is_not_kept_in_memory() -> None:
+    asked = {"strategy": "Semantic", "maxTokens": 50, "overlap": 0}
+    texts = (Document(f"s/{n}", "s", TEXT.replace("a", f"{n} ")) for n in range(220))
+    cut = passages(texts, asked, estimate)
+    deque(islice(cut, 400), 0)
+    tracemalloc.start()
+    deque(cut, 0)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.unit.retrieval.conftest import seen, work_of
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.ingest.embed import embed
 from llmops.retrieval.ingest.places.listing import File, Listing
-from llmops.retrieval.ingest.read import Reading, documents
+from llmops.retrieval.ingest.read import MOST_NAME, Reading, documents
 from llmops.retrieval.ingest.spool import Spool
 from llmops.retrieval.passage import Passage
 from llmops.web import Passing
@@ -38,7 +39,7 @@ def test_a_file_that_does_not_come_stops_nothing_and_nothing_of_its_source_is_ta
     found = [*documents(work_of(seen()), files(a="one", b=Passing("cut off"), c="three"), reading)]
     assert [one.id for one in found] == ["faq/a.md", "faq/c.md"]
     assert reading.problems == ["source faq, b.md: cut off"]
-    assert reading.again == {"faq"}  # looked at again, though no version says that it changed
+    assert reading.again == {"faq": {"b.md"}}  # looked at again, though no version says that it changed
     assert reading.stays("faq/gone.md", "faq", never_delete=False)
     assert not reading.stays("other/gone.md", "other", never_delete=False)
 
@@ -58,6 +59,15 @@ def test_a_name_that_comes_twice_is_indexed_once_and_told() -> None:
     listing = {"faq": Listing("v1", lambda: [File("rows.jsonl", rows.encode)])}
     assert [one.text for one in documents(work_of(seen()), listing, reading)] == ["one"]
     assert "a second document is called 'faq/a'" in reading.problems[0]
+
+
+def test_a_name_that_no_engine_takes_is_told_and_the_others_are_read() -> None:
+    reading = Reading()
+    names = ["é" * (MOST_NAME // 2), "b"]
+    rows = "\n".join(json.dumps({"id": one, "text": "one"}) for one in names)
+    listing = {"faq": Listing("v1", lambda: [File("rows.jsonl", rows.encode)])}
+    assert [one.id for one in documents(work_of(seen()), listing, reading)] == ["faq/b"]
+    assert "name has more than 1000 bytes, give it a shorter id: faq/éé" in reading.problems[0]
 
 
 def test_personal_data_is_marked_where_that_is_asked_for() -> None:
@@ -106,8 +116,9 @@ def test_rows_that_are_strange_or_there_twice_are_counted(spool: Spool) -> None:
 def test_an_equal_text_is_left_out_where_that_is_asked_for(spool: Spool) -> None:
     assert spool.add([passage(1, "same"), passage(2, "same"), passage(3)], deduplicate=True) == 1
     assert len(spool) == 2
-    assert spool.has_document("faq/d1")
-    assert not spool.has_document("faq/d2")
+    assert spool.saw_document("faq/d1")
+    assert spool.saw_document("faq/d2")
+    assert not spool.saw_document("faq/d4")
 
 
 def test_vectors_are_known_by_their_text(spool: Spool) -> None:

@@ -37,10 +37,13 @@ def _cutter(chunking: Mapping[str, Any], count: Count) -> Callable[[str], Iterab
         return lambda text: [(one, {}) for one in _fixed(text, most, overlap, count)]
     from semchunk.semchunk import chunkerify
 
-    chunker = chunkerify(count, most)
+    @lru_cache(maxsize=64)
+    def within(tokens: int) -> Any:
+        return chunkerify(count, tokens, memoize=False)  # else it keeps every text that it ever counted
 
-    def semantic(text: str) -> list[str]:
-        return [str(one) for one in chunker(text, overlap=overlap or None)]
+    def semantic(text: str, above: str = "") -> list[str]:
+        left = max(most - count(above), most // 2) if above else most
+        return [str(one) for one in within(left)(text, overlap=max(0, overlap - (most - left)) or None)]
 
     if strategy == "Headings":
         return lambda text: _by_headings(text, semantic)
@@ -50,17 +53,21 @@ def _cutter(chunking: Mapping[str, Any], count: Count) -> Callable[[str], Iterab
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 
 
-def _by_headings(text: str, semantic: Callable[[str], list[str]]) -> Iterator[Piece]:
-    """A passage a section, with the headings that it stands under; long sections are cut as Semantic cuts."""
+def _by_headings(text: str, semantic: Callable[..., list[str]]) -> Iterator[Piece]:
+    """A passage a section, with the headings that it stands under; long sections are cut as Semantic cuts, into what
+    those leave of maxTokens. A heading with nothing under it is a passage: it may be all that there is to say."""
     path: list[tuple[int, str]] = []
     marks = [*_HEADING.finditer(text)]
     ends = [one.start() for one in marks] + [len(text)]
+    levels = [len(one.group(1)) for one in marks]
     yield from ((one, {}) for one in semantic(text[: ends[0]].strip()))
-    for mark, end in zip(marks, ends[1:], strict=True):
-        level = len(mark.group(1))
+    for mark, end, level, next_ in zip(marks, ends[1:], levels, [*levels[1:], 0], strict=True):
         path = [(at, title) for at, title in path if at < level] + [(level, mark.group(2))]
         above = " > ".join(title for _, title in path)
-        for one in semantic(text[mark.end() : end].strip()):
+        body = text[mark.end() : end].strip()
+        if not body and next_ <= level:
+            yield above, {"headings": above}
+        for one in semantic(body, above):
             yield f"{above}\n{one}", {"headings": above}
 
 

@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from llmops.api import digest, short
+from llmops.redact import redact, redact_all
 from llmops.retrieval.embedder import Embedder
 from llmops.retrieval.estimate import Estimate
 from llmops.retrieval.ingest import chunk, read, tenants
@@ -74,6 +76,7 @@ class Making:
     spool: Spool
     progress: Progress
     rows: int = 0
+    placed: int = 0  # passages that the generation has, or will have
     embedded: int = 0
     carried: int = 0
     removed: int = 0
@@ -91,19 +94,27 @@ class Making:
 
     def there(self) -> Generation | None:
         """The generation with this content, where it was built before: then nothing has to be read."""
+        found = self._complete()
+        if found is not None:
+            self.reading.problems += found.told.get("problems") or []
+            self.reading.skipped = int(found.told.get("skipped") or 0)
+            self.left_out = list(found.told.get("left_out") or [])
+        return found
+
+    def _complete(self) -> Generation | None:
         for one in self.store.generations():
             if one.told.get("identity") == self.identity and one.complete and one.space and one.space.same(self.space):
                 self.store.loaded(one.collection)  # Milvus Lite loads nothing by itself after a restart
                 self.rows = int(one.told["rows"])
-                self.reading.problems += one.told.get("problems") or []
-                self.reading.skipped = int(one.told.get("skipped") or 0)
-                self.left_out = list(one.told.get("left_out") or [])
                 return one
         return None
 
     async def build(self) -> Generation:
-        """Another one, or the one that an earlier try left unfinished."""
+        """Another one, or the one that an earlier try left unfinished; or none, where what could not be read before
+        still cannot, and nothing else has changed."""
         await asyncio.to_thread(self._read)
+        if self.reading.again and (found := self._complete()) is not None:
+            return found
         generation, again = self._begun()
         if self.wanted.copy_vectors:
             self._remember()
@@ -126,8 +137,8 @@ class Making:
         self.count = chunk.estimate if embedding.provider else chunk.counter(embedding.url, embedding.model)
         self.spool.add(chunk.passages(documents, wanted.chunking, self.count), wanted.deduplicate, wanted.tenants)
         self.left_out = self.reading.left_out_told()
-        for source in self.reading.again:  # what is asked for next time is not what there is
-            self.versions[source] += f" but not all, at {time.time():.0f}"
+        for source, missed in self.reading.again.items():  # what is asked for next time is not what there is
+            self.versions[source] += f" without {short(digest({'missed': sorted(missed)}))}"
         if self.active is not None:
             self._carry(self.active)
         if not len(self.spool):
@@ -141,7 +152,7 @@ class Making:
     def _carry(self, active: Generation) -> None:
         """A source that suddenly lost most of its documents is more often an accident than meant."""
         before = self.store.documents(active.collection)
-        unseen = {one: one.partition("/")[0] for one in before if not self.spool.has_document(one)}
+        unseen = {one: one.partition("/")[0] for one in before if not self.spool.saw_document(one)}
         # what a person took out of the spec goes, whatever spec.refresh.deletePolicy says of what vanished by itself
         named, never = {one.name for one in self.wanted.sources}, self.wanted.never_delete
         staying = {one for one, source in unseen.items() if source in named and self.reading.stays(one, source, never)}
@@ -162,10 +173,11 @@ class Making:
             if one.document not in staying:
                 continue
             given = told.get(one.source, {})
-            whole = replace(one, metadata={**one.metadata, **given})
-            kept = tenants.carried(whole, given, field, believed) if field else whole
-            if kept is not None:
-                yield kept
+            kept = _redacted(one, field) if self.wanted.redact else one  # it may be from before anybody asked for that
+            whole = replace(kept, metadata={**kept.metadata, **given})
+            owned = tenants.carried(whole, given, field, believed) if field else whole
+            if owned is not None:
+                yield owned
 
     def _not_too_many(self, active: Generation, gone: set[str], before: int) -> None:
         """Those that go since a person has named other languages are no accident; in other languages by themselves,
@@ -232,13 +244,15 @@ class Making:
         writing: asyncio.Task[None] | None = None
         started = time.monotonic()
         done, total = self.spool.count_stored(), len(self.spool)
+        self.placed = done
         many = max(BATCH, self.wanted.embedding.batch_size)
         for batch in self.spool.missing(many):
             passages, vectors = await self._embedded(batch)
             if writing is not None:
                 await writing
-            insert = self.store.insert
-            writing = asyncio.create_task(asyncio.to_thread(insert, generation.collection, passages, vectors, again))
+            if passages:
+                insert = asyncio.to_thread(self.store.insert, generation.collection, passages, vectors, again)
+                writing = asyncio.create_task(insert)
             done += len(batch)
             await self.progress.tell("Embedding", generation.number, done, total, done <= many, estimate)
         if writing is not None:
@@ -252,7 +266,10 @@ class Making:
         found = await embed(self.embedder, list(texts.values()), self.wanted.embedding.batch_size)
         new = {hash_: one for hash_, one in zip(texts, found, strict=True) if not isinstance(one, str)}
         refused = {hash_: one for hash_, one in zip(texts, found, strict=True) if isinstance(one, str)}
-        if refused and len(refused) == len(batch):
+        whole = {**known, **new}
+        kept = [one for one in batch if one.hash in whole]
+        self.placed += len(kept)
+        if not self.placed:
             raise Wrong(f"{next(iter(refused.values()))}; a passage may be too long for it: lower chunking.maxTokens")
         for one in batch:
             if one.hash in refused:
@@ -260,8 +277,6 @@ class Making:
         self.spool.drop(one.id for one in batch if one.hash in refused)
         self.spool.remember(new)
         self.embedded += len(new)
-        whole = {**known, **new}
-        kept = [one for one in batch if one.hash in whole]
         return kept, [whole[one.hash] for one in kept]
 
     def _check(self, generation: Generation) -> None:
@@ -273,3 +288,9 @@ class Making:
         if strange or missing:
             self.store.drop(generation)
             raise Passing(f"{generation.collection} has {strange} rows too many and {missing} too few: built again")
+
+
+def _redacted(one: Passage, tenants: str) -> Passage:
+    """Whose it is stays: two customers called by their e-mail addresses would become one."""
+    whose = {tenants: one.metadata[tenants]} if tenants in one.metadata else {}
+    return replace(one, text=redact(one.text), metadata={**redact_all(dict(one.metadata)), **whose})

@@ -11,11 +11,13 @@ from llmops.redact import redact, redact_all
 from llmops.retrieval.ingest import language, tenants
 from llmops.retrieval.ingest.parse import Document, parse
 from llmops.retrieval.ingest.places import LOOK, Listing
+from llmops.retrieval.ingest.places.listing import Unreadable
 from llmops.retrieval.work import SourceWork, Work
 from llmops.web import Passing, Wrong
 
 TOLD = 20  # problems that are told in words; the others are counted
 TOLD_LANGUAGES = 10
+MOST_NAME = 1000  # bytes: Milvus takes 1,024 of a passage's name, which is its document's and a number
 
 
 @dataclass
@@ -26,7 +28,8 @@ class Reading:
     problems: list[str] = field(default_factory=list)
     skipped: int = 0
     partly: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)  # sources where another look may find more, though nothing has changed
+    again: dict[str, set[str]] = field(default_factory=dict)
+    """By source, what another look may find, though nothing has changed."""
     unread: set[str] = field(default_factory=set)
     left_out: dict[str, str] = field(default_factory=dict)  # documents in languages that are not wanted, and which
     nobodys: set[str] = field(default_factory=set)  # documents of no tenant, which goes for what the index has of them
@@ -36,9 +39,9 @@ class Reading:
         if len(self.problems) < TOLD:
             self.problems.append(told[:1000])
 
-    def missed(self, source: str, told: str) -> None:
+    def missed(self, source: str, what: str, told: str) -> None:
         self.partly.add(source)
-        self.again.add(source)
+        self.again.setdefault(source, set()).add(what)
         self.skip(told)
 
     def stays(self, document: str, source: str, never_delete: bool) -> bool:
@@ -71,8 +74,12 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
     for source in wanted.sources:
         listing, seen = listings[source.name], set[str]()
         for told in listing.missing:
-            reading.missed(source.name, f"source {source.name}: {told}")
+            reading.missed(source.name, told, f"source {source.name}: {told}")
         for one in _of(source, listing, reading):
+            if len(one.id.encode()) > MOST_NAME:
+                told = f"a document's name has more than {MOST_NAME} bytes, give it a shorter id: {one.id[:100]}…"
+                reading.skip(f"source {source.name}: {told}")
+                continue
             if one.id in seen:
                 reading.skip(f"source {source.name}: a second document is called {one.id!r}; give each its own id")
                 continue
@@ -113,8 +120,12 @@ def _of(source: SourceWork, listing: Listing, reading: Reading) -> Iterator[Docu
     for file in listing.files():
         try:
             data = file.read()
+        except Unreadable as problem:
+            reading.skip(f"source {source.name}, {file.name}: {problem}")
+            reading.partly.add(source.name)  # there may have been many documents in it
+            continue
         except (Passing, Wrong, OSError) as problem:
-            reading.missed(source.name, f"source {source.name}, {file.name}: {problem}")
+            reading.missed(source.name, file.name, f"source {source.name}, {file.name}: {problem}")
             continue
         for one in parse(source, file.name, data):
             if isinstance(one, Document):

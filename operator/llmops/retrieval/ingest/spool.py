@@ -19,6 +19,7 @@ CREATE TABLE passages (n INTEGER PRIMARY KEY, id TEXT UNIQUE, document TEXT, sou
                        metadata TEXT, stored INTEGER DEFAULT 0);
 CREATE INDEX by_hash ON passages (hash);
 CREATE INDEX by_document ON passages (document);
+CREATE TABLE doubles (document TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE vectors (hash TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID;
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
 """
@@ -44,6 +45,7 @@ class Spool:
             for one in batch:
                 if deduplicate and self._has(one.hash, tenants, one.metadata.get(tenants)):
                     out += 1
+                    self._db.execute("INSERT OR IGNORE INTO doubles VALUES (?)", (one.document,))
                     continue
                 row = (one.id, one.document, one.source, one.hash, one.text, json.dumps(dict(one.metadata)))
                 self._db.execute(
@@ -59,9 +61,10 @@ class Spool:
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
-    def has_document(self, document: str) -> bool:
-        found = self._db.execute("SELECT 1 FROM passages WHERE document = ? LIMIT 1", (document,)).fetchone()
-        return found is not None
+    def saw_document(self, document: str) -> bool:
+        """Whether it has passages, or had some that others say as well."""
+        asked = "SELECT 1 FROM passages WHERE document = ? UNION ALL SELECT 1 FROM doubles WHERE document = ? LIMIT 1"
+        return self._db.execute(asked, (document, document)).fetchone() is not None
 
     def remember(self, vectors: Mapping[str, Sequence[float] | np.ndarray[Any, Any]]) -> None:
         """Vectors by the hash of their text; an equal text needs no other."""
@@ -90,7 +93,8 @@ class Spool:
     def some_unknown(self, many: int) -> list[str]:
         """Some of these texts, evenly."""
         step = max(1, self.unknown()[0] // many)
-        rows = self._db.execute(f"SELECT text FROM {UNKNOWN} AND n % ? = 0 ORDER BY n LIMIT ?", (step, many))
+        each = f"SELECT text, row_number() OVER (ORDER BY min(n)) AS k FROM {UNKNOWN} GROUP BY hash"
+        rows = self._db.execute(f"SELECT text FROM ({each}) WHERE k % ? = 0 LIMIT ?", (step, many))
         return [text for (text,) in rows]
 
     def stored(self, rows: Iterable[tuple[str, str]]) -> int:

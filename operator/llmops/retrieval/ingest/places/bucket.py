@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from llmops.retrieval.ingest.places.listing import MOST_BYTES, File, Listing, version_of, wanted
+from llmops.retrieval.ingest.places.listing import MOST_BYTES, File, Listing, Unreadable, version_of, wanted
 from llmops.retrieval.ingest.places.page import LIMITS, refusal
 from llmops.retrieval.work import SourceWork
 from llmops.s3 import VARIABLES, Keys, Store, right_region, tag
-from llmops.web import Limits, Reply, Wrong, get
+from llmops.web import Limits, Reply, get
 
 CAN = "the key must be right, and may list and read the bucket"
 
@@ -56,7 +56,7 @@ def _inside(key: str, prefix: str) -> str | None:
 def _reader(source: SourceWork, store: Store, key: str, size: int, limits: Limits) -> Callable[[], bytes]:
     def read() -> bytes:
         if size > MOST_BYTES:
-            raise Wrong(f"it has more than {MOST_BYTES >> 20} MiB")
+            raise Unreadable(f"it has more than {MOST_BYTES >> 20} MiB")
         return _asked(source, store, limits, key)[1].body
 
     return read

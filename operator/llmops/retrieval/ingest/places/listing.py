@@ -8,14 +8,20 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from llmops.web import Wrong
+
 MOST_BYTES = 64 << 20  # of one file
 KNOWN = (".md", ".markdown", ".html", ".htm", ".pdf", ".docx", ".txt", ".rst", ".adoc", ".jsonl", ".ndjson", ".csv",
          ".tsv")  # fmt: skip
 
 
+class Unreadable(Wrong):
+    """Of the file itself: whoever looks again finds the same, until it changes and its version tells."""
+
+
 @dataclass(frozen=True)
 class File:
-    """One file; `name` is its path in its place. `read` may raise web.Passing, web.Wrong or OSError."""
+    """One file; `name` is its path in its place. `read` may raise Unreadable, web.Passing, web.Wrong or OSError."""
 
     name: str
     read: Callable[[], bytes]

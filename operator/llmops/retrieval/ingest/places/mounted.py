@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from llmops.retrieval.ingest.places.listing import MOST_BYTES, File, Listing, version_of, wanted
+from llmops.retrieval.ingest.places.listing import MOST_BYTES, File, Listing, Unreadable, version_of, wanted
 from llmops.retrieval.work import SourceWork, content_sha256
 from llmops.web import Passing, Wrong
 
@@ -67,9 +67,9 @@ def walk(root: Path, missing: list[str]) -> list[Path]:
 def read(path: Path, mount: Path) -> bytes:
     """A file's bytes, if it is inside of `mount`."""
     if not path.resolve().is_relative_to(mount.resolve()):
-        raise Wrong("a link out of the volume")
+        raise Unreadable("a link out of the volume")
     if path.stat().st_size > MOST_BYTES:
-        raise Wrong(f"it has more than {MOST_BYTES >> 20} MiB")
+        raise Unreadable(f"it has more than {MOST_BYTES >> 20} MiB")
     try:
         return path.read_bytes()
     except PermissionError:
