@@ -59,14 +59,20 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
 def _question(choice: Choice, retrieval: Retrieval, template: Template, variables: Mapping[str, Any]) -> str:
     """The index's own query template, else the last user message with no passages in it."""
     empty = {**variables, retrieval.variable: ""}
-    if retrieval.query is not None:
-        return _filled(choice, retrieval.query, empty)[-1]["content"]
-    asked = [one["content"] for one in _filled(choice, template, empty) if one["role"] == "user"]
+    filled = _filled(choice, retrieval.query or template, empty)
+    asked = [one["content"] for one in filled if one["role"] == "user" or retrieval.query is not None]
     if not asked:
         raise BadRequest(
             f"PromptRelease {choice.release.name} has no user message to search its index with: "
             "write spec.indexRef.query",
             code="no_question",
+        )
+    if not asked[-1].strip():
+        raise BadRequest(
+            f"what VectorIndex {retrieval.index} is to be searched for is empty: fill in the variables that "
+            f"PromptRelease {choice.release.name} makes it of",
+            code="no_question",
+            param="prompt.variables",
         )
     return asked[-1]
 

@@ -24,8 +24,8 @@ from llmops.telemetry import metrics
 SECONDS = 10.0
 PATIENCE = 4.0
 PAUSE = 0.1
-REFUSALS = frozenset({"tenant_missing", "no_tenants"})
-"""Codes of what no other pod would answer either."""
+REFUSALS = {"tenant_missing": "prompt.tenant", "no_tenants": "prompt.tenant", "question_refused": "prompt.variables"}
+"""Codes of what no other pod would answer either, and what the caller has to write otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Retriever:
         self, retrieval: Retrieval, text: str, groups: Sequence[str], whose: Whose, remember: bool = True
     ) -> list[Passage]:
         """The best passages first, of those that these groups may see, and of this one's; UpstreamFailed where the
-        index does not answer, BadRequest where it refuses whose. `remember`: whether a user asks."""
+        index does not answer, BadRequest where it refuses the question, or whose. `remember`: whether a user asks."""
         caller = {"groups": list(groups), "tenant": whose.only}
         more = {
             "generation": retrieval.generation,
@@ -110,8 +110,8 @@ class Retriever:
                 if response.status == 200:
                     return orjson.loads(await response.read()), ""
                 said = await response.read()
-                if response.status == 400 and (code := _code(said)) in REFUSALS:
-                    raise BadRequest(_said(said), code=code, param="prompt.tenant")
+                if response.status in (400, 413) and (code := _code(said)) in REFUSALS:
+                    raise BadRequest(_said(said), code=code, param=REFUSALS[code])
                 return None, f"status {response.status}: {_said(said)}"
         except (aiohttp.ClientError, ConnectionError) as problem:
             return None, type(problem).__name__

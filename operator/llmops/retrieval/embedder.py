@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import aiohttp
@@ -128,4 +129,13 @@ def _vectors(answer: bytes, wanted: int, model: str) -> list[list[float]]:
         raise NotEmbedded(f"{model} answered without vectors: {answer[:200]!r}", final=True) from None
     if len(vectors) != wanted:
         raise NotEmbedded(f"{model} gave {len(vectors)} vectors for {wanted} texts", final=True)
+    if not all(map(_is_vector, vectors)):
+        raise NotEmbedded(f"{model} gave a vector that is none: null, or not of numbers", final=True, everything=False)
     return vectors
+
+
+def _is_vector(given: Any) -> bool:
+    try:
+        return bool(given) and isfinite(sum(given))
+    except TypeError:
+        return False

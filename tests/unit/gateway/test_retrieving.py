@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.unit.gateway.world import Engine, Object, World
 
 from llmops.gateway import retrieve
-from llmops.gateway.errors import UpstreamFailed
+from llmops.gateway.errors import BadRequest, UpstreamFailed
 from llmops.gateway.snapshot import Retrieval
 from llmops.gateway.tenants import Whose
 
@@ -86,3 +86,30 @@ async def test_the_only_one_has_all_the_time_there_is(world: World, monkeypatch:
     only.answer = hangs
     with pytest.raises(UpstreamFailed, match=r"did not answer within 1 s \(its query server has not answered yet\)"):
         await search(world)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_a_question_that_the_index_refuses_is_asked_once_and_told_to_who_asks(world: World, status: int) -> None:
+    async def too_long(request: web.Request, body: Object) -> web.StreamResponse:
+        error = {"message": "the question was not embedded: input is too long", "code": "question_refused"}
+        return web.json_response({"error": error}, status=status)
+
+    servers = await query_servers(world, too_long, too_long)
+    with pytest.raises(BadRequest, match="input is too long") as caught:
+        await search(world)
+    assert (caught.value.code, caught.value.param) == ("question_refused", "prompt.variables")
+    assert sum(len(one.asked) for one in servers) == 1
+    for one in servers:
+        one.answer = finds
+    for _ in range(4):
+        await search(world)
+    assert all(one.asked for one in servers)  # and none of them is avoided for it
+
+
+async def test_a_server_of_before_that_refuses_without_a_code_is_left_for_another(world: World) -> None:
+    async def strange(request: web.Request, body: Object) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "what is that?"}}, status=400)
+
+    await query_servers(world, strange, finds)
+    for _ in range(4):
+        assert await search(world) == "faq/a#0"

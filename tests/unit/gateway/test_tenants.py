@@ -58,6 +58,14 @@ async def test_a_request_names_one_of_the_keys_tenants_and_a_key_of_one_need_not
     assert await asked(world, index, KEYS["two"], tenant="acme", version="stable") == ("acme", "")
 
 
+@pytest.mark.parametrize("question", ["", " \n"])
+async def test_nothing_is_not_searched_for(world: World, index: Engine, question: str) -> None:
+    with pytest.raises(openai.BadRequestError, match="what VectorIndex shop/faq is to be searched for is empty") as no:
+        await asked(world, index, KEYS["one"], variables={"question": question})
+    assert (no.value.code, no.value.param) == ("no_question", "prompt.variables")
+    assert not index.asked
+
+
 @pytest.mark.parametrize(
     ("key", "tenant"),
     [("one", "globex"), ("one", "Acme"), ("one", "acme2"), ("two", "its"), ("one", "bank/acme"), ("abroad", "globex"),

@@ -123,6 +123,16 @@ async def test_a_service_of_our_own_is_shown_no_token(place: Place, session: aio
         await Embedder(session, f"{place.world.url}/v1", "shop/vectors").embed(["x"])
 
 
+@pytest.mark.parametrize("wrong", ["[null, 1]", "null", "[]", '["1", "2"]', "[[1], [2]]", '"AACAPw=="'])
+def test_a_vector_that_is_none_is_the_fault_of_its_text_alone(wrong: str) -> None:
+    """So that a build leaves that passage out, and names it."""
+    answer = '{"data": [{"index": 0, "embedding": [0.5, 1]}, {"index": 1, "embedding": %s}]}' % wrong  # noqa: UP031
+    with pytest.raises(NotEmbedded, match="shop/vectors gave a vector that is none") as caught:
+        embedder._vectors(answer.encode(), 2, "shop/vectors")
+    assert (caught.value.final, caught.value.everything) == (True, False)
+    assert embedder._vectors(answer.replace(wrong, "[1, -0.5]").encode(), 2, "m") == [[0.5, 1], [1, -0.5]]
+
+
 def probes(vectors: Sequence[Sequence[float]]) -> Space:
     return Space(tuple(map(tuple, vectors)))
 

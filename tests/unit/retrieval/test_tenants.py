@@ -21,6 +21,7 @@ from tests.unit.retrieval.test_permissions import HOSTILE, TRIES, WORDS, Server,
 
 from llmops.api import VectorIndex
 from llmops.api.tenants import is_tenant
+from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.ingest.places.listing import File, Listing
 from llmops.retrieval.ingest.read import Reading, documents
@@ -98,6 +99,17 @@ def test_who_names_no_tenant_is_refused_with_what_to_write_and_never_answered_fr
         assert (status, answer["error"]["code"]) == (400, "tenant_missing")
         assert '{"tenant": "acme"}' in answer["error"]["message"]
         assert "spec.tenants of the GatewayKey" in answer["error"]["message"]
+
+
+def test_a_question_that_no_pod_could_answer_is_told_by_a_code(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def too_long(*_: Any, **__: Any) -> Any:
+        raise NotEmbedded("input is too long", final=True, everything=False)
+
+    assert server.live.served is not None
+    monkeypatch.setattr(server.live.served.embedder, "embed", too_long)
+    for text, status in (("why?", 400), (" ", 400), ("why? " * 60_000, 413)):
+        told, answer = server.post({"text": text, "tenant": "acme"})
+        assert (told, answer["error"]["code"]) == (status, "question_refused")
 
 
 def test_the_only_tenant_of_who_asks_counts_where_the_request_names_none(server: Server) -> None:

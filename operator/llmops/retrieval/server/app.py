@@ -22,7 +22,7 @@ from llmops.retrieval.server import passages, permissions, tenants
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
-from llmops.retrieval.server.query import Query, Refused, parse
+from llmops.retrieval.server.query import QUESTION_REFUSED, Query, Refused, parse
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Reader, StoreError
 from llmops.retrieval.stores.tenants import Tenant
@@ -109,8 +109,8 @@ class App:
         except Refused as refused:
             return refused.status, _error(str(refused), refused.code)
         except NotEmbedded as problem:
-            its_fault = problem.final and not problem.everything
-            return (400 if its_fault else 503), _error(f"the question was not embedded: {problem}")
+            its_fault, told = problem.final and not problem.everything, f"the question was not embedded: {problem}"
+            return (400, _error(told, QUESTION_REFUSED)) if its_fault else (503, _error(told))
         except TimeoutError:
             self._live.look_now()
             return 503, _error(f"VectorIndex {self._index} did not answer within {SECONDS:g} s")
@@ -220,7 +220,7 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         whole += message.get("body", b"")
         if len(whole) > MAX_BODY:
-            raise Refused(413, f"the body is longer than {MAX_BODY} bytes")
+            raise Refused(413, f"the question is too long: the body has more than {MAX_BODY} bytes", QUESTION_REFUSED)
         if not message.get("more_body"):
             return whole
 

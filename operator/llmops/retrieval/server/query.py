@@ -17,6 +17,10 @@ from llmops.retrieval.stores.base import FilterWrong
 MAX_TOP_K = 100
 
 
+QUESTION_REFUSED = "question_refused"
+"""The code of what no other query server would find passages for either."""
+
+
 class Refused(Exception):
     """An answer that is not passages."""
 
@@ -52,7 +56,7 @@ def parse(body: bytes) -> Query:
     except orjson.JSONDecodeError:
         raise Refused(400, 'the body is not JSON: send {"text": "…", "topK": 4}') from None
     if not isinstance(given, dict) or not isinstance(given.get("text"), str) or not given["text"].strip():
-        raise Refused(400, 'text is missing: send {"text": "…", "topK": 4}')
+        raise Refused(400, 'text is missing: send {"text": "…", "topK": 4}', QUESTION_REFUSED)
     top_k, filter_, generation = given.get("topK", 4), given.get("filter") or "", given.get("generation")
     if not _whole(top_k) or not 1 <= top_k <= MAX_TOP_K:
         raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
