@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.retrieval.conftest import seen, work_of
 from tests.unit.retrieval.memory import Counting, Memory, making
 
 from llmops.retrieval.embedder import NotEmbedded
+from llmops.retrieval.ingest import main
 from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.ingest.places import Listing
 from llmops.retrieval.ingest.places.listing import File, Unreadable
+from llmops.retrieval.ingest.report import Folder
 from llmops.retrieval.stores.base import Generation
+from llmops.retrieval.work import FAILURE
 from llmops.web import Passing, Wrong
 
 LONG = "a passage that is too long for the model"
@@ -155,3 +159,15 @@ def test_a_document_of_which_another_says_every_word_is_not_gone(volume: Volume)
     assert (made.carried, made.removed) == (0, 0)
     never = volume.made(deduplicate=True, never_delete=True)
     assert volume.texts(asyncio.run(never.build())) == ["one", "two"]
+
+
+async def test_an_error_that_nobody_thought_of_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def build(*_: Any) -> Any:
+        raise KeyError("rows")
+
+    monkeypatch.setattr(main, "build", build)
+    (tmp_path / "work.json").write_text(work_of(seen()).dumps())
+    with pytest.raises(KeyError):
+        await main._run(tmp_path, tmp_path, tmp_path, Folder(tmp_path / "out"))
+    told = (tmp_path / "out" / FAILURE).read_text()
+    assert told == "an error of our own, which the Job's log tells in full: KeyError('rows')"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,11 +19,13 @@ from dulwich.repo import Repo
 from dulwich.server import DictBackend
 from dulwich.web import WSGIRequestHandlerLogger, WSGIServerLogger, make_wsgi_chain
 from tests.e2e import store as s3
+from tests.unit.retrieval.conftest import seen, work_of
 
 from llmops.api import VectorIndex
 from llmops.kube.cluster import Cluster
 from llmops.retrieval.ingest.places import bucket, mounted, page, repository
 from llmops.retrieval.ingest.places.listing import Listing, wanted
+from llmops.retrieval.ingest.read import Reading, documents
 from llmops.retrieval.sources import sources_of
 from llmops.retrieval.work import SourceWork, content_sha256
 from llmops.web import Limits, Passing, Wrong
@@ -97,6 +101,14 @@ def test_a_volume_lists_its_documents_and_another_content_is_another_version(tmp
     assert look().version != before
     with pytest.raises(Wrong, match="is not on claim m"):
         mounted.volume(source("pvc", "/other", claim="m"), tmp_path, NOWHERE)
+
+
+def test_a_file_whose_name_is_no_utf8_is_a_document_too(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xf6\xdfe.md")).write_text("Boots run large.")
+    volume = source("pvc", "/")
+    listing = mounted.volume(volume, tmp_path, NOWHERE)
+    (one,) = documents(replace(work_of(seen()), sources=(volume,)), {"docs": listing}, Reading())
+    assert one.id == "docs/gr\ufffd\ufffde.md"
 
 
 def test_a_link_out_of_a_volume_is_not_followed(tmp_path: Path) -> None:

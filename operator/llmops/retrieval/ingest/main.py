@@ -58,6 +58,9 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
         print(problem, file=sys.stderr)
         await report.write(FAILURE, str(problem))  # told if this was the last try
         return 1
+    except Exception as problem:
+        await report.write(FAILURE, f"an error of our own, which the Job's log tells in full: {problem!r}"[:1000])
+        raise
     return 0
 
 

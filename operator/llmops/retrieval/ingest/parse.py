@@ -56,7 +56,7 @@ def parse(source: SourceWork, name: str, data: bytes) -> Iterator[Document | Unr
     """One document a file, or one a row of jsonl and csv."""
     ending = re.search(r"\.[a-z]+$", name.lower())
     format_ = source.format if source.format != "Auto" else FORMATS.get(ending.group() if ending else "", "Text")
-    where, whole = f"{source.name}/{name}", f"source {source.name}, {name}"
+    where, whole = storable(f"{source.name}/{name}"), f"source {source.name}, {name}"
     if format_ in ("Jsonl", "Csv"):
         yield from _rows(source, whole, format_, data, "\t" if name.lower().endswith(".tsv") else None)
         return
@@ -66,7 +66,7 @@ def parse(source: SourceWork, name: str, data: bytes) -> Iterator[Document | Unr
         yield Unread(f"{whole}: no {format_} that can be read ({_told(problem)})", where)
         return
     if text := tidy(text):
-        yield Document(where, source.name, text, metadata)
+        yield Document(where, source.name, text, storable(metadata))
     elif format_ == "PDF" and data.strip():
         yield Unread(f"{whole}: it has pictures of text and no text: let it be recognised (OCR) first", where)
 

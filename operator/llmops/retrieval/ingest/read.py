@@ -12,6 +12,7 @@ from llmops.retrieval.ingest import language, tenants
 from llmops.retrieval.ingest.parse import Document, parse
 from llmops.retrieval.ingest.places import LOOK, Listing
 from llmops.retrieval.ingest.places.listing import Unreadable
+from llmops.retrieval.passage import storable
 from llmops.retrieval.work import SourceWork, Work
 from llmops.web import Passing, Wrong
 
@@ -37,7 +38,7 @@ class Reading:
     def skip(self, told: str) -> None:
         self.skipped += 1
         if len(self.problems) < TOLD:
-            self.problems.append(told[:1000])
+            self.problems.append(storable(told[:1000]))
 
     def missed(self, source: str, what: str, told: str) -> None:
         self.partly.add(source)

@@ -39,7 +39,8 @@ class Listing:
 
 def version_of(entries: Iterable[Sequence[object]]) -> str:
     """One version out of many: of names with their sizes, tags or times."""
-    return hashlib.sha256(json.dumps(sorted(map(list, entries)), ensure_ascii=False).encode()).hexdigest()
+    whole = json.dumps(sorted(map(list, entries)), ensure_ascii=False)
+    return hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()  # a file's name need not be UTF-8
 
 
 def wanted(name: str, include: Sequence[str], format: str) -> bool:
