@@ -151,6 +151,18 @@ def test_what_was_not_read_this_time_is_redacted_as_well(volume: Volume, gone: b
     assert (row.text, row.metadata) == ("ask [email]", {"by": "[email]", "groups": ["a@b.org"]})
 
 
+def test_a_tenant_called_by_an_address_keeps_what_was_not_read_this_time(volume: Volume) -> None:
+    volume.files["c.jsonl"] = json.dumps({"id": 1, "text": "one", "by": "ann@example.org"})
+    volume.files["d.jsonl"] = json.dumps({"id": 2, "text": "two", "by": "ann@example.org"})
+    volume.turn(tenants="by")
+    volume.files["c.jsonl"] = Passing("away")
+    built = volume.turn(tenants="by", redact=True)
+    rows = volume.store.rows[built.collection]
+    assert {name: one.metadata["by"] for name, one in rows.items()} == {
+        "faq/1#0": "ann@example.org", "faq/2#0": "ann@example.org",
+    }  # fmt: skip
+
+
 def test_a_document_of_which_another_says_every_word_is_not_gone(volume: Volume) -> None:
     volume.files |= {f"again{at}.md": "one" for at in range(8)}
     volume.turn()
