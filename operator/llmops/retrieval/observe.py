@@ -100,6 +100,11 @@ class Run:
         )
 
     @property
+    def goes_on(self) -> bool:
+        """Whether its Job may still do something."""
+        return self.job is not None and not self.ended
+
+    @property
     def _data(self) -> Mapping[str, str]:
         return (self.results or {}).get("data") or {}
 

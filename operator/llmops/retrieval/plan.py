@@ -12,7 +12,7 @@ from enum import StrEnum
 from llmops.api import Reason
 from llmops.api.quantities import quantity
 from llmops.kube.resources import Object
-from llmops.retrieval import children
+from llmops.retrieval import children, left
 from llmops.retrieval.engines import ENGINES, unavailable
 from llmops.retrieval.engines.waits import STARTING, Waits
 from llmops.retrieval.estimate import Estimate
@@ -103,22 +103,40 @@ def plan(seen: Seen) -> Plan:
 def _decide(seen: Seen) -> Plan:
     later = None if seen.followed else LOOK_AT_UNFOLLOWED
     if seen.source_problem:
-        return Plan(State.BAD_SOURCES, Reason.SOURCES_INVALID, seen.source_problem, keep=_all(seen), look_after=later)
+        return Plan(
+            State.BAD_SOURCES, Reason.SOURCES_INVALID, seen.source_problem, keep=left.of_all(seen), look_after=later
+        )
     for one in (seen.embedder, seen.questions, seen.reranker):
         if isinstance(one, Missing):
             reason = Reason.REFERENCE_NOT_READY if one.exists else Reason.REFERENCE_MISSING
-            return Plan(State.WAITING, reason, one.sentence, keep=_all(seen), look_after=later or LOOK_AT_RUNNING)
-    asked = seen.index.spec.rollout.approve_above
-    if asked and asked.cost and seen.pricing is None:
-        service = f"{seen.index.metadata.namespace}/{seen.index.spec.embedding.service_ref.name}"
-        told = f"approveAbove.cost needs prices: write spec.pricing in LLMService {service}, or approveAbove.passages"
-        return Plan(State.WAITING, Reason.INVALID_SPEC, f"spec.rollout.{told}", keep=_all(seen), look_after=later)
+            return Plan(
+                State.WAITING, reason, one.sentence, keep=left.of_all(seen), look_after=later or LOOK_AT_RUNNING
+            )
     work = seen.work
     assert work is not None  # each of its parts was asked for above
     if not seen.index.spec.refresh.on_source_change:
         work = _with_old_sources(seen, work)
+    if strays := left.astray(seen, work.parts.key):
+        return _doubted(seen, work, strays)
+    asked = seen.index.spec.rollout.approve_above
+    if asked and asked.cost and seen.pricing is None:
+        service = f"{seen.index.metadata.namespace}/{seen.index.spec.embedding.service_ref.name}"
+        told = f"approveAbove.cost needs prices: write spec.pricing in LLMService {service}, or approveAbove.passages"
+        return Plan(
+            State.WAITING, Reason.INVALID_SPEC, f"spec.rollout.{told}", keep=left.of_all(seen), look_after=later
+        )
     wanted = _with_work(seen, work)
     return replace(wanted, look_after=wanted.look_after or later) if _settled(seen, work) else wanted
+
+
+def _doubted(seen: Seen, work: Work, strays: list[Run]) -> Plan:
+    """What is not wanted goes, and every outcome with it: whatever is wanted is done again and points the alias, which
+    costs a measurement where the collection is still there."""
+    run = seen.run(work.parts.key)
+    going = any(one.goes_on for one in strays)
+    told = "stopping the build of what is no longer wanted" if going else "another build may have moved the alias"
+    keep = left.of_wanted(seen, run) if run and run.outcome is None and not going else ()  # one writer at a time
+    return Plan(State.BUILDING, Reason.BUILDING, told, keep=keep, work=work, look_after=STOPPING)
 
 
 def _with_old_sources(seen: Seen, work: Work) -> Work:
@@ -138,37 +156,35 @@ def _settled(seen: Seen, work: Work) -> bool:
 def _with_work(seen: Seen, work: Work) -> Plan:
     key = work.parts.key
     run = seen.run(key) or Run(key, None, None)
-    interrupted = [one for one in seen.runs if one.key != key and one.job and not one.ended and one.outcome is None]
-    if interrupted:
-        # That Job may be moving the alias at this moment. It is stopped, and no outcome of before is believed any
-        # more: the wanted work is done again, which costs a measurement where the collection is still there.
-        return Plan(State.BUILDING, Reason.BUILDING, "stopping the build of what is no longer wanted", work=work,
-                    look_after=STOPPING)  # fmt: skip
     if run.outcome is not None:
         return _finished(seen, work, run, run.outcome)
     if _starved(seen, work, run):
         told = f"begins again: it needed more memory than {run.memory}"
-        return Plan(State.BUILDING, Reason.BUILDING, told, keep=_without(seen, run), work=work, look_after=STOPPING)
+        return Plan(
+            State.BUILDING, Reason.BUILDING, told, keep=left.of_served(seen, run), work=work, look_after=STOPPING
+        )
     if run.failure is not None:
         return _failed(seen, work, run, run.failure)
     if run.waiting is not None and run.ended:
         return _waiting(seen, work, run, run.waiting)
-    if run.ended:  # somebody deleted its outcome: the Job goes, and it is measured again
-        return Plan(State.BUILDING, Reason.BUILDING, "beginning again: the outcome is gone", keep=_without(seen, run),
-                    work=work, look_after=STOPPING)  # fmt: skip
+    if run.ended:  # somebody deleted its outcome: the Job goes, and what it may have moved is measured again
+        return Plan(State.BUILDING, Reason.BUILDING, "beginning again: the outcome is gone", work=work,
+                    look_after=STOPPING)  # fmt: skip
     return _build(seen, work, run)
 
 
 def _waiting(seen: Seen, work: Work, run: Run, estimate: Estimate) -> Plan:
     """A Job has read the sources and counted; it begins again when it is approved, or when the limits are raised."""
     if not estimate.above(work.ask_above):
-        return Plan(State.BUILDING, Reason.BUILDING, "approved: it begins", keep=_without(seen, run), work=work,
+        return Plan(State.BUILDING, Reason.BUILDING, "approved: it begins", keep=left.of_served(seen, run), work=work,
                     look_after=STOPPING)  # fmt: skip
     told = (
         f"{_estimated(seen, estimate)}, more than spec.rollout.approveAbove allows: approve with llmops.dev/approve: "
         f"{work.short}, or raise it"
     )
-    return Plan(State.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL, told, keep=_kept(seen, run.key), work=work, run=run)
+    return Plan(
+        State.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL, told, keep=left.of_both(seen, run.key), work=work, run=run
+    )
 
 
 def _estimated(seen: Seen, estimate: Estimate) -> str:
@@ -177,7 +193,7 @@ def _estimated(seen: Seen, estimate: Estimate) -> str:
 
 
 def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
-    name, keep = children.job_name(seen.index, work), _kept(seen, run.key)
+    name, keep = children.job_name(seen.index, work), left.of_both(seen, run.key)
     if name not in seen.out_of_memory:
         return Plan(State.FAILED, Reason.BUILD_FAILED, f"Job {name}: {failure}", keep=keep, work=work, run=run)
     told = f"Job {name} needed more memory than {run.memory}: raise spec.build.memory, and it goes on"
@@ -195,16 +211,17 @@ def _starved(seen: Seen, work: Work, run: Run) -> bool:
 
 
 def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
-    keep = _kept(seen, run.key)
-    if outcome.served:
+    if outcome.served:  # what served before is forgotten: its outcome says nothing of where the alias is by now
         sentence = f"generation {outcome.generation} with {outcome.rows} passages is served"
+        keep = left.of_wanted(seen, run)
         return Plan(State.SERVED, Reason.AS_WANTED, sentence, keep=keep, work=work, run=run)
     sentence = f"generation {outcome.generation} is not served: {outcome.failed}"
+    keep = left.of_both(seen, run.key)
     return Plan(State.REJECTED, Reason.GATES_FAILED, sentence, keep=keep, work=work, run=run)
 
 
 def _build(seen: Seen, work: Work, run: Run) -> Plan:
-    keep = _kept(seen, run.key)
+    keep = left.of_both(seen, run.key)
     if seen.index.spec.suspend and run.job is None:
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new is built", keep=keep, work=work)
     if run.job is None and seen.engine_waits is not None:
@@ -270,31 +287,6 @@ def _standing(seen: Seen) -> list[Object]:
     built = engine.children(seen.index, seen.settings, seen.standing)
     address = engine.address(seen.index, seen.settings)
     return [*built, *children.build_server(seen.index, address, seen.settings, seen.through_door)]
-
-
-def _kept(seen: Seen, wanted: str) -> tuple[Object, ...]:
-    """What the wanted work and the served one left."""
-    served = seen.served
-    return _of(seen, {wanted, served.key if served else wanted})
-
-
-def _without(seen: Seen, run: Run) -> tuple[Object, ...]:
-    """What the served work left: this run is begun again."""
-    return _of(seen, ({seen.served.key} if seen.served else set()) - {run.key})
-
-
-def _all(seen: Seen) -> tuple[Object, ...]:
-    return _of(seen, {one.key for one in seen.runs})
-
-
-def _of(seen: Seen, keys: set[str]) -> tuple[Object, ...]:
-    found: list[Object] = []
-    for run in seen.runs:
-        if run.key in keys:
-            found += [one for one in (run.job, run.results) if one is not None]
-            if run.job is not None:  # and its input, by its name
-                found.append({"kind": "ConfigMap", "metadata": {"name": f"{run.job['metadata']['name']}-in"}})
-    return tuple(found)
 
 
 def unsupported(seen: Seen) -> str | None:

@@ -1,0 +1,58 @@
+"""What Jobs left behind: which of it is kept, and whether the alias can still be where it is remembered to be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from llmops.kube.resources import Object
+from llmops.retrieval.observe import Run, Seen
+
+
+def astray(seen: Seen, wanted: str) -> list[Run]:
+    """Works that are not wanted and may have moved the alias since, or may be moving it at this moment: no outcome of
+    before is to be believed then."""
+    return [one for one in seen.runs if one.key != wanted and _may_have_moved(one, seen, wanted)]
+
+
+def _may_have_moved(one: Run, seen: Seen, wanted: str) -> bool:
+    remembered = seen.served is not None and one.key == seen.served.key
+    if one.outcome is None:  # it goes on, or ended before it could say what it did: then it may have been its last step
+        return one.goes_on or (one.waiting is None and not remembered)
+    run = seen.run(wanted)
+    later = run is not None and run.outcome is not None and one.outcome.at > run.outcome.at
+    return one.outcome.served and (later or not remembered)
+
+
+def of_both(seen: Seen, wanted: str) -> tuple[Object, ...]:
+    """What the wanted work and the served one left."""
+    return _of(seen, {wanted, seen.served.key if seen.served else wanted})
+
+
+def of_served(seen: Seen, run: Run) -> tuple[Object, ...]:
+    """What the served work left: this run is begun again."""
+    return _of(seen, ({seen.served.key} if seen.served else set()) - {run.key})
+
+
+def of_wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
+    """What this run left."""
+    return _of(seen, {run.key})
+
+
+def of_all(seen: Seen) -> tuple[Object, ...]:
+    """Everything, while nobody can tell what is wanted; but a Job that goes on for a spec of before is stopped, as it
+    would move the alias to what nobody wants. What it reported stays, and says later where the alias may be."""
+    told = (seen.raw.get("status") or {}).get("observedGeneration")
+    stops = told is not None and told != seen.raw["metadata"]["generation"]
+    stopped = {one.key for one in seen.runs if one.goes_on} if stops else set()
+    return _of(seen, {one.key for one in seen.runs}, stopped)
+
+
+def _of(seen: Seen, keys: set[str], stopped: Collection[str] = ()) -> tuple[Object, ...]:
+    """Of the stopped ones only what they reported."""
+    found: list[Object] = []
+    for run in seen.runs:
+        if run.key in keys and run.results is not None:
+            found.append(run.results)
+        if run.key in keys and run.key not in stopped and run.job is not None:  # and its input, by its name
+            found += [run.job, {"kind": "ConfigMap", "metadata": {"name": f"{run.job['metadata']['name']}-in"}}]
+    return tuple(found)

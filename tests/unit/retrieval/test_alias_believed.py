@@ -1,0 +1,97 @@
+"""Where the alias is believed to be: only where no other Job may have moved it since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.retrieval.conftest import finished, job, outcome_of, seen, work_of
+from tests.unit.retrieval.test_index_plan import NOW, kinds
+
+from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.plan import State, plan
+from llmops.retrieval.referred import Missing
+from llmops.retrieval.status import status
+from llmops.retrieval.work import FAILURE, OUTCOME, WAITING
+
+AWAY = Missing("LLMService shop/minilm does not serve yet", exists=True)
+
+
+def other(served: Seen) -> Seen:
+    """The same index with another spec."""
+    return seen({"index": {"parameters": {"M": 32}}}, served.raw["status"], runs=served.runs)
+
+
+def of_other(served: Seen, ended: str | None, **data: str) -> Run:
+    """What the other spec's Job left; no Job where it is "Gone"."""
+    index = other(served)
+    results = {"kind": "ConfigMap", "metadata": {"name": f"faq-index-{work_of(index).short}"}, "data": data}
+    return Run(work_of(index).parts.key, None if ended == "Gone" else job(index, ended), results)
+
+
+@pytest.mark.parametrize(
+    ("ended", "left", "believed"),
+    [
+        ("Complete", {OUTCOME: "served"}, False),  # it served while nobody looked
+        ("Gone", {OUTCOME: "served"}, False),
+        ("Failed", {}, False),  # it may have failed after it moved the alias
+        ("Failed", {FAILURE: "the outcome could not be written"}, False),
+        ("Complete", {}, False),  # its outcome was deleted
+        ("Gone", {}, False),  # it was deleted while it went on
+        (None, {}, False),
+        ("Complete", {OUTCOME: "rejected"}, True),
+        ("Complete", {WAITING: '{"passages": 9, "tokens": 9}'}, True),  # it asked, and began nothing
+    ],
+)
+def test_going_back_is_believed_only_where_no_other_build_may_have_moved_the_alias(
+    served: Seen, ended: str | None, left: dict[str, str], believed: bool
+) -> None:
+    if OUTCOME in left:
+        left = {OUTCOME: outcome_of(other(served), left[OUTCOME] == "served", 2).dumps()}
+    back = seen(status=served.raw["status"], runs=(*served.runs, of_other(served, ended, **left)))
+    wanted = plan(back)
+    assert wanted.state is (State.SERVED if believed else State.BUILDING)
+    assert "Job" not in kinds(wanted)
+    if not believed:
+        assert (wanted.keep, wanted.look_after) == ((), 1.0)  # and once all is gone, a Job points the alias again
+        assert "Job" in kinds(plan(replace(back, runs=())))
+
+
+def test_of_two_that_served_the_later_one_is_believed_whatever_the_status_remembers(served: Seen) -> None:
+    def at(run: Run, when: str) -> Run:
+        text = run.results["data"][OUTCOME].replace('"at": ""', f'"at": "{when}"')  # type: ignore[index]
+        return Run(run.key, run.job, {**(run.results or {}), "data": {OUTCOME: text}})
+
+    first, second = at(served.runs[0], "2026-01-01T00:00:00Z"), at(finished(other(served), True, 2), "2026-01-02T0")
+    fresh = plan(replace(other(served), runs=(first, second)))
+    assert fresh.state is State.SERVED
+    assert first.results not in fresh.keep
+    told = status(replace(other(served), runs=(second,)), fresh, NOW)
+    assert plan(seen(status=told, runs=(first, second))).state is State.BUILDING
+
+
+def test_a_third_spec_forgets_what_may_not_serve_any_more(served: Seen) -> None:
+    third = seen({"chunking": {"maxTokens": 50}}, served.raw["status"])
+    wanted = plan(replace(third, runs=(*served.runs, finished(other(served), True, 2))))
+    assert (wanted.state, wanted.keep) == (State.BUILDING, ())
+    mine = Run(work_of(third).parts.key, job(third), None)
+    wanted = plan(replace(third, runs=(*served.runs, mine, of_other(served, "Failed"))))
+    assert [one for one in wanted.keep if one["kind"] == "Job"] == [mine.job]  # it points the alias anyway
+    both = plan(replace(third, runs=(*served.runs, mine, of_other(served, None))))
+    assert both.keep == ()  # never two that write
+
+
+@pytest.mark.parametrize("observed", [{"embedder": AWAY}, {"source_problem": "source faq: gone"}])
+@pytest.mark.parametrize(("generation", "stopped"), [(2, True), (3, False)])
+def test_while_nobody_can_tell_what_is_wanted_only_the_build_of_a_spec_of_before_is_stopped(
+    served: Seen, observed: dict[str, Any], generation: int, stopped: bool
+) -> None:
+    running = of_other(served, None)
+    told = {**served.raw["status"], "observedGeneration": generation}
+    wanted = plan(seen(status=told, runs=(*served.runs, running), **observed))
+    assert (running.job not in wanted.keep) is stopped
+    assert running.results in wanted.keep  # which says later that the alias may be elsewhere
+    assert served.runs[0].results in wanted.keep
+    back = plan(seen(status=told, runs=(*served.runs, of_other(served, "Gone"))))
+    assert back.state is State.BUILDING
