@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def spoken_of(one: Object, verb: str) -> tuple[str, str]:
     status = one.get("status") or {}
     if verb == "approve" and status.get("phase") == "AwaitingApproval":  # an index, before it embeds
         return names.APPROVE, status["generation"]["buildingDigest"]
+    if verb == "retry" and one.get("kind") == "VectorIndex":  # what failed, was refused or may have changed: look again
+        return names.RETRY, datetime.now(UTC).isoformat(timespec="seconds")
     candidate = status.get("candidate") or {}
     if verb == "retry":
         rejected = max(status.get("rejected") or [{}], key=lambda one: str(one.get("at", "")))

@@ -22,9 +22,11 @@ MEMORY, LANGUAGES = "256Mi", "336Mi"
 """What a Job asks for; telling languages apart takes 75 MiB more."""
 TRIES = 6
 DEADLINE = 6 * 3600
-WORK_KEY = f"{names.GROUP}/work-key"
+WORK_KEY, TOLD = f"{names.GROUP}/work-key", f"{names.GROUP}/told"
 RULE, TENANTS = f"{names.GROUP}/permissions", f"{names.GROUP}/tenants"
 MOUNTED = "/mounted"
+INPUT = "work"
+"""The Job's volume with what is to be done."""
 KEYS: dict[str, tuple[str, ...]] = {"s3": VARIABLES, "git": ("username", "password", "ssh-privatekey", "known_hosts")}
 """What is taken out of a source's Secret."""
 
@@ -39,9 +41,12 @@ def job_name(index: VectorIndex, work: Work) -> str:
     return f"{index.metadata.name}-index-{work.short}"
 
 
-def input_name(index: VectorIndex, work: Work) -> str:
-    """Of the ConfigMap that hands the work over."""
-    return f"{job_name(index, work)}-in"
+def told(index: VectorIndex, work: Work) -> str:
+    """A digest of what a Job is told beyond its key and a person may change so that it fails no more."""
+    return short(digest({
+        "most": work.max_delete_percent, "never": work.never_delete, "url": work.embedding.url,
+        "batch": work.embedding.batch_size, "credentials": credentials(index),
+    }))  # fmt: skip
 
 
 def account_name(index: VectorIndex) -> str:
@@ -183,20 +188,23 @@ def build_rights(index: VectorIndex, work: Work) -> list[Object]:
 
 
 def build_input(index: VectorIndex, work: Work, questions: Questions) -> Object:
-    """The work, frozen, and the labelled questions."""
+    """The work, frozen, and the labelled questions. Its name tells what it has: that of a Job that somebody deleted is
+    still there, cannot be changed, and may have had other values of what is in no key."""
     rows = "".join(json.dumps(one.row, ensure_ascii=False) + "\n" for one in questions)
+    data = {works.WORK_FILE: work.dumps(), works.QUESTIONS_FILE: rows}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": input_name(index, work)},
+        "metadata": {"name": f"{job_name(index, work)}-in-{short(digest(data))}"},
         "immutable": True,
-        "data": {works.WORK_FILE: work.dumps(), works.QUESTIONS_FILE: rows},
+        "data": data,
     }
 
 
-def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
-    """A disrupted pod does not count; a work that is wrong fails at once, as no retry helps; one writer at a time."""
-    pod = _job_pod(index, work, settings)
+def build_job(index: VectorIndex, work: Work, given: str, settings: Settings) -> Object:
+    """A disrupted pod does not count; a work that is wrong fails at once, as no retry helps; one writer at a time.
+    `given`: the name of its input."""
+    pod = _job_pod(index, work, given, settings)
     rules = [
         {"action": "FailJob", "onExitCodes": {"containerName": "index", "operator": "In",
                                               "values": [works.CONFIG_ERROR]}},
@@ -205,7 +213,10 @@ def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job_name(index, work), "annotations": {WORK_KEY: work.parts.key}},
+        "metadata": {
+            "name": job_name(index, work),
+            "annotations": {WORK_KEY: work.parts.key, TOLD: told(index, work)},
+        },
         "spec": {
             "backoffLimit": TRIES,
             "activeDeadlineSeconds": DEADLINE,
@@ -219,7 +230,7 @@ def build_job(index: VectorIndex, work: Work, settings: Settings) -> Object:
     }
 
 
-def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
+def _job_pod(index: VectorIndex, work: Work, given: str, settings: Settings) -> Object:
     report = names.qualified(index.metadata.namespace, job_name(index, work))
     mounts, volumes = _sources(index, work)
     api = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -242,14 +253,14 @@ def _job_pod(index: VectorIndex, work: Work, settings: Settings) -> Object:
                 "securityContext": RESTRICTED,
                 "terminationMessagePolicy": "FallbackToLogsOnError",
                 "volumeMounts": [
-                    {"name": "work", "mountPath": "/etc/llmops/work"}, *mounts, TMP,
+                    {"name": INPUT, "mountPath": "/etc/llmops/work"}, *mounts, TMP,
                     {"name": "scratch", "mountPath": "/scratch"},
                     {"name": "api", "mountPath": api, "readOnly": True},
                 ],
             }
         ],
         "volumes": [
-            {"name": "work", "configMap": {"name": input_name(index, work)}},
+            {"name": INPUT, "configMap": {"name": given}},
             *volumes,
             {"name": "tmp", "emptyDir": {}},
             {"name": "scratch", "emptyDir": {}},

@@ -53,6 +53,7 @@ def _of(seen: Seen, keys: set[str], stopped: Collection[str] = ()) -> tuple[Obje
     for run in seen.runs:
         if run.key in keys and run.results is not None:
             found.append(run.results)
-        if run.key in keys and run.key not in stopped and run.job is not None:  # and its input, by its name
-            found += [run.job, {"kind": "ConfigMap", "metadata": {"name": f"{run.job['metadata']['name']}-in"}}]
+        if run.key in keys and run.key not in stopped and run.job is not None:
+            found.append(run.job)
+            found += [{"kind": "ConfigMap", "metadata": {"name": run.input}}] if run.input else []
     return tuple(found)

@@ -24,7 +24,7 @@ from llmops.kube.resources import (
     Object,
 )
 from llmops.retrieval import outcome, replicas
-from llmops.retrieval.children import WORK_KEY, asked_labels
+from llmops.retrieval.children import INPUT, TOLD, WORK_KEY, asked_labels
 from llmops.retrieval.engines import ENGINES, database, opener, place, unavailable
 from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Waits
@@ -83,9 +83,19 @@ class Run:
     @property
     def memory(self) -> str | None:
         """The most that its Job may take."""
-        pod = (((self.job or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
-        limits = [(one.get("resources") or {}).get("limits") or {} for one in pod.get("containers") or []]
+        limits = [(one.get("resources") or {}).get("limits") or {} for one in self._pod.get("containers") or []]
         return str(limits[0]["memory"]) if limits and "memory" in limits[0] else None
+
+    @property
+    def input(self) -> str | None:
+        """The name of the ConfigMap that hands it its work."""
+        volumes = self._pod.get("volumes") or []
+        return next((one["configMap"]["name"] for one in volumes if one["name"] == INPUT), None)
+
+    @property
+    def told(self) -> str | None:
+        """The digest of what it was told beyond its key; None where an operator of before began it."""
+        return (((self.job or {}).get("metadata") or {}).get("annotations") or {}).get(TOLD)
 
     @property
     def progress(self) -> Mapping[str, Any]:
@@ -103,6 +113,10 @@ class Run:
     def goes_on(self) -> bool:
         """Whether its Job may still do something."""
         return self.job is not None and not self.ended
+
+    @property
+    def _pod(self) -> Mapping[str, Any]:
+        return (((self.job or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
 
     @property
     def _data(self) -> Mapping[str, str]:

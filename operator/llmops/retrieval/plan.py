@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from llmops.api import Reason
+from llmops.api import Reason, names
 from llmops.api.quantities import quantity
 from llmops.kube.resources import Object
 from llmops.retrieval import children, left
@@ -163,6 +163,9 @@ def _with_work(seen: Seen, work: Work) -> Plan:
         return Plan(
             State.BUILDING, Reason.BUILDING, told, keep=left.of_served(seen, run), work=work, look_after=STOPPING
         )
+    if run.failure is not None and run.told not in (None, children.told(seen.index, work)):
+        told = "begins again: it is told something else than when it failed"  # perhaps after it moved the alias
+        return Plan(State.BUILDING, Reason.BUILDING, told, work=work, look_after=STOPPING)
     if run.failure is not None:
         return _failed(seen, work, run, run.failure)
     if run.waiting is not None and run.ended:
@@ -195,7 +198,10 @@ def _estimated(seen: Seen, estimate: Estimate) -> str:
 def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
     name, keep = children.job_name(seen.index, work), left.of_both(seen, run.key)
     if name not in seen.out_of_memory:
-        return Plan(State.FAILED, Reason.BUILD_FAILED, f"Job {name}: {failure}", keep=keep, work=work, run=run)
+        meta = seen.index.metadata
+        retry = f"llmops retry vi {meta.name} -n {meta.namespace} (annotation {names.RETRY})"
+        told = f"Job {name}: {failure}; when that is mended: {retry}"
+        return Plan(State.FAILED, Reason.BUILD_FAILED, told, keep=keep, work=work, run=run)
     told = f"Job {name} needed more memory than {run.memory}: raise spec.build.memory, and it goes on"
     return Plan(State.FAILED, Reason.OUT_OF_MEMORY, told, keep=keep, work=work, run=run)
 
@@ -235,10 +241,8 @@ def _build(seen: Seen, work: Work, run: Run) -> Plan:
     begun = [*children.build_rights(seen.index, work)]
     if run.job is None:
         questions = seen.questions if isinstance(seen.questions, list) else []
-        begun += [
-            children.build_input(seen.index, work, questions),
-            children.build_job(seen.index, work, seen.settings),
-        ]
+        given = children.build_input(seen.index, work, questions)
+        begun += [given, children.build_job(seen.index, work, given["metadata"]["name"], seen.settings)]
     return Plan(
         State.BUILDING, Reason.BUILDING, _told(seen, action, run), keep=keep, work=work, run=run,
         children=tuple(begun), look_after=LOOK_AT_RUNNING,

@@ -298,7 +298,9 @@ def test_a_failed_job_says_why_in_its_own_words() -> None:
     results = {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {FAILURE: "source faq, a.jsonl row 3: not JSON"}}
     wanted = plan(replace(index, runs=(Run(work_of(index).parts.key, job(index, "Failed"), results),)))
     assert wanted.state is State.FAILED
-    assert wanted.sentence.endswith("row 3: not JSON")
+    assert "row 3: not JSON; when that is mended: llmops retry vi faq -n shop (annotation llmops.dev/retry)" in (
+        wanted.sentence
+    )
 
 
 ASKING = {"index": {"parameters": {"M": 32}}, "rollout": {"approveAbove": {"passages": 100, "cost": "0.10"}}}

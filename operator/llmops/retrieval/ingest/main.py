@@ -53,8 +53,7 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
     except (NotEmbedded, Passing, StoreError) as problem:
         refused = isinstance(problem, NotAllowed | Unfit) or (isinstance(problem, NotEmbedded) and problem.final)
         if refused:
-            again = "; when that is mended, set the annotation llmops.dev/retry to anything new"
-            return await _failed(report, f"{problem}{again if isinstance(problem, NotEmbedded) else ''}")
+            return await _failed(report, str(problem))
         print(problem, file=sys.stderr)
         await report.write(FAILURE, str(problem))  # told if this was the last try
         return 1
