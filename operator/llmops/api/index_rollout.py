@@ -86,6 +86,13 @@ class ApproveAbove(Model):
 class IndexRollout(Model):
     """How a new generation reaches queries."""
 
+    RULES = (
+        Rule(
+            "!has(self.gates) || self.gates.all(a, !has(a.evalJobRef) || self.gates.all(b, !has(b.evalJobRef)"
+            " || a.evalJobRef.name == b.evalJobRef.name))",
+            "Retrieval gates of several EvalJobs are not available yet: let all refer to one",
+        ),
+    )
     gates: Annotated[list[IndexGate], Field(max_length=8)] = []
     """All must pass."""
     auto_tune_search: bool = False

@@ -174,19 +174,20 @@ async def observe(key: Key, cluster: Cluster, now: datetime) -> Seen | None:
     if raw is None or raw["metadata"].get("deletionTimestamp"):
         return None
     index = VectorIndex.model_validate(raw)
-    engine = ENGINES.get((index.spec.engine.type, index.spec.engine.mode))
-    if engine is None or unavailable(index):
-        return Seen(raw, index, cluster.settings)
-    sources, problem, followed = await sources_of(index, cluster)
-    questions, questions_followed = await questions_of(index, cluster)
     labels = names.labels(VECTOR_INDEX.kind, key.name)
     pods = cluster.list(POD, key.namespace, labels)
+    ready = replicas.ready(pods, asked_labels(index))
+    engine = ENGINES.get((index.spec.engine.type, index.spec.engine.mode))
+    if engine is None or unavailable(index):  # what is served by another one goes on
+        return Seen(raw, index, cluster.settings, servers_ready=ready)
+    sources, problem, followed = await sources_of(index, cluster)
+    questions, questions_followed = await questions_of(index, cluster)
     old, standing = raw.get("status") or {}, engine.standing(index, cluster.settings, cluster)
     last, promised = old.get("lastScheduleTime", ""), old.get("nextRefresh", "")
     when = turns(index.spec.refresh.schedule, index.spec.suspend, last, promised, now)
     seen = Seen(
         raw, index, cluster.settings, sources, problem, followed and questions_followed, embedder_of(index, cluster),
-        questions, opener.told(engine.waits(index, cluster), standing), replicas.ready(pods, asked_labels(index)),
+        questions, opener.told(engine.waits(index, cluster), standing), ready,
         await _runs(index, cluster), _building(pods), _out_of_memory(pods), pricing_of(index, cluster), _trouble(pods),
         _pinned(key, cluster), when, reranker_of(index, cluster), through_door(index, cluster),
         standing,

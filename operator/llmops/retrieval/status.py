@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from llmops.api import ConditionType, Reason
 from llmops.control import conditions, turns
 from llmops.control.conditions import Condition
 from llmops.retrieval import children, replicas
+from llmops.retrieval.engines import place
 from llmops.retrieval.engines.server import held
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
@@ -80,6 +82,7 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "parts": dict(outcome.parts),
             "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
             "revision": work.embedding.revision,
+            "place": _place(seen),
             **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
             **({"pace": pace} if pace else {}),
             **({"restored": restored} if (restored := seen.standing.restored) else {}),
@@ -101,10 +104,11 @@ def _generation(outcome: Outcome, old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:
-    if plan.state is State.UNSUPPORTED:
-        return conditions.summary(ready=False, available=False, reason=plan.reason, message=plan.sentence, stalled=True)
+    summary = _summary(seen, plan, active, kept)
+    if plan.state is State.UNSUPPORTED:  # nothing is done, so of the rest holds what was said last
+        return [*summary, *_said_last(seen, {one.type for one in summary})]
     return [
-        *_summary(seen, plan, active),
+        *summary,
         _engine_ready(seen),
         _sources_read(seen, plan),
         _built(plan, active),
@@ -113,10 +117,19 @@ def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]
     ]
 
 
-def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
-    """Ready speaks of this spec, Available of whether questions are answered at all."""
-    back = seen.standing.went_back and plan.state is not State.SERVED
-    answers = (seen.engine_waits is None or seen.engine_waits.answers) and not held(seen.index, back)
+def _said_last(seen: Seen, but: Collection[str]) -> list[Condition]:
+    old = (seen.raw.get("status") or {}).get("conditions") or []
+    return [
+        Condition(one["type"], one["status"], one["reason"], one["message"]) for one in old if one["type"] not in but
+    ]
+
+
+def _summary(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:
+    """Ready speaks of this spec, Available of whether questions are answered at all: perhaps by the engine of before,
+    which stays until the one that replaces it serves."""
+    elsewhere = (kept.get("memory") or {}).get("place", _place(seen)) != _place(seen)
+    back = seen.standing.went_back and plan.state is not State.SERVED and not elsewhere
+    answers = elsewhere or ((seen.engine_waits is None or seen.engine_waits.answers) and not held(seen.index, back))
     serves = "what the vector database went back to" if back else f"generation {active}"
     available = active is not None and seen.servers_ready > 0 and answers
     wanted = seen.index.spec.query.replicas
@@ -138,6 +151,10 @@ def _summary(seen: Seen, plan: Plan, active: int | None) -> list[Condition]:
     served = f"{serves} answers" if available else silent
     said = Condition(ConditionType.AVAILABLE, available, Reason.AS_WANTED if available else reason, served)
     return [said if one.type == ConditionType.AVAILABLE else one for one in told]
+
+
+def _place(seen: Seen) -> str:
+    return place(seen.index) or seen.index.spec.engine.mode
 
 
 def _engine_ready(seen: Seen) -> Condition:
