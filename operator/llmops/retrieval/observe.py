@@ -156,6 +156,12 @@ class Seen:
         return Parts(**parts) if parts else None
 
     @property
+    def active(self) -> int | None:
+        """The generation that is served, by the status."""
+        generation = self.index.status.generation if self.index.status else None
+        return generation.active if generation else None
+
+    @property
     def work(self) -> Work | None:
         """What the spec asks for, all of it known; None while something is missing."""
         if self.source_problem or not isinstance(self.embedder, EmbeddingWork) or not isinstance(self.questions, list):

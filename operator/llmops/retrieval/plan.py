@@ -222,6 +222,8 @@ def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
         keep = left.of_wanted(seen, run)
         return Plan(State.SERVED, Reason.AS_WANTED, sentence, keep=keep, work=work, run=run)
     sentence = f"generation {outcome.generation} is not served: {outcome.failed}"
+    if outcome.generation == seen.active:
+        sentence = f"the new search parameters or gates are not taken: {outcome.failed}"
     keep = left.of_both(seen, run.key)
     return Plan(State.REJECTED, Reason.GATES_FAILED, sentence, keep=keep, work=work, run=run)
 

@@ -113,7 +113,7 @@ def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]
         _sources_read(seen, plan),
         _built(plan, active),
         _gates_passed(plan),
-        _embedding_matches(seen, active, kept),
+        _embedding_matches(seen, plan, active, kept),
     ]
 
 
@@ -145,7 +145,8 @@ def _summary(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -
         sentence = seen.trouble or f"generation {active} is chosen; the {starting} is starting"
     stalled = plan.state in STUCK or reason == Reason.ENGINE_REFUSED
     if active is not None and plan.state is not State.SERVED:
-        sentence += f"; {serves} goes on serving" if available else ""
+        measured = plan.outcome is not None and plan.outcome.generation == active
+        sentence += f"; {serves} goes on {'with those of before' if measured else 'serving'}" if available else ""
     told = conditions.summary(ready=ready, available=available, reason=reason, message=sentence, stalled=stalled)
     silent = "nothing answers yet" if active is None else f"no query server can search generation {active} now"
     served = f"{serves} answers" if available else silent
@@ -212,7 +213,16 @@ def _gates_passed(plan: Plan) -> Condition:
     return Condition(ConditionType.GATES_PASSED, False, Reason.GATES_FAILED, told)
 
 
-def _embedding_matches(seen: Seen, active: int | None, kept: dict[str, Any]) -> Condition:
+_BECAME = {
+    State.BUILDING: "is built",
+    State.AWAITING_APPROVAL: "waits to be approved",
+    State.REJECTED: "did not pass its gates",
+    State.FAILED: "could not be built",
+}
+"""What has become of the generation that is to replace one of another vector space."""
+
+
+def _embedding_matches(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> Condition:
     """By the revision behind the service; the query server itself asks the service every few seconds."""
     memory = kept.get("memory") or {}
     if isinstance(seen.embedder, Missing):
@@ -224,7 +234,8 @@ def _embedding_matches(seen: Seen, active: int | None, kept: dict[str, Any]) -> 
     if then != today or (kept.get("embedding") or {}).get("model") != name:
         return Condition(
             ConditionType.EMBEDDING_MATCHES, False, Reason.EMBEDDER_CHANGED,
-            f"generation {active} was embedded by revision {then} and {name} is at {today} now: a new generation is "
-            f"built; until it is served, questions are answered only while {name} still gives the same vectors",
+            f"generation {active} was embedded by revision {then} and {name} is at {today} now: a new generation "
+            f"{_BECAME.get(plan.state, 'is not begun yet')}; until one is served, questions are answered only while "
+            f"{name} still gives the same vectors",
         )  # fmt: skip
     return Condition(ConditionType.EMBEDDING_MATCHES, True, Reason.AS_WANTED, f"{name} embedded generation {active}")

@@ -454,6 +454,48 @@ def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served:
     assert "embedded by revision r1" in message(told, "EmbeddingMatches")
 
 
+def test_search_parameters_that_miss_a_gate_are_not_taken_and_nothing_is_said_against_what_is_served(
+    served: Seen,
+) -> None:
+    index = seen({"index": {"search": {"ef": 16}}}, served.raw["status"])
+    index = replace(index, runs=(*served.runs, finished(index, served=False, generation=1)))
+    told = status(index, plan(index), NOW)
+    assert (
+        message(told, "Ready")
+        == message(told, "Stalled")
+        == (
+            "the new search parameters or gates are not taken: AnnRecall: figures; "
+            "generation 1 goes on with those of before"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("became", "said"),
+    [
+        (None, "a new generation is built; until one is served"),
+        ({"outcome": False}, "a new generation did not pass its gates; until one is served"),
+        ({"ended": "Failed"}, "a new generation could not be built; until one is served"),
+        ({"estimate": 9}, "a new generation waits to be approved; until one is served"),
+        ({"suspend": True}, "a new generation is not begun yet; until one is served"),
+    ],
+)
+def test_of_an_embedder_that_changed_it_is_said_what_became_of_the_generation_that_follows_it(
+    served: Seen, became: dict[str, Any] | None, said: str
+) -> None:
+    became = became or {}
+    index = seen({"suspend": "suspend" in became}, served.raw["status"], runs=served.runs)
+    index = replace(index, embedder=replace(work_of(served).embedding, revision="r2" * 20))
+    if "outcome" in became:
+        index = replace(index, runs=(*served.runs, finished(index, served=False, generation=2)))
+    if "ended" in became:
+        index = replace(index, runs=(*served.runs, Run(work_of(index).parts.key, job(index, "Failed"), None)))
+    if "estimate" in became:
+        asked = seen({"rollout": {"approveAbove": {"passages": 5}}}, served.raw["status"], runs=served.runs)
+        index = waiting(replace(asked, embedder=index.embedder), 9)
+    assert said in message(status(index, plan(index), NOW), "EmbeddingMatches")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
