@@ -98,7 +98,8 @@ class VectorIndexSpec(Model):
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """Of volumes we made, when this object is deleted. External data is never deleted."""
     suspend: bool = False
-    """Stop advancing: the active generation stays, no new one is built."""
+    """Stop advancing: the active generation stays, no new one is built, and a build that goes on is stopped. Going back
+    to what was served before is done, as long as its generation is kept."""
 
 
 class Generation(Model):

@@ -46,6 +46,7 @@ def told(index: VectorIndex, work: Work) -> str:
     return short(digest({
         "most": work.max_delete_percent, "never": work.never_delete, "url": work.embedding.url,
         "batch": work.embedding.batch_size, "credentials": credentials(index),
+        "only_there": work.only_there,
     }))  # fmt: skip
 
 

@@ -23,9 +23,9 @@ def _may_have_moved(one: Run, seen: Seen, wanted: str) -> bool:
     return one.outcome.served and (later or not remembered)
 
 
-def of_both(seen: Seen, wanted: str) -> tuple[Object, ...]:
+def of_both(seen: Seen, wanted: str, stopped: Collection[str] = ()) -> tuple[Object, ...]:
     """What the wanted work and the served one left."""
-    return _of(seen, {wanted, seen.served.key if seen.served else wanted})
+    return _of(seen, {wanted, seen.served.key if seen.served else wanted}, stopped)
 
 
 def of_served(seen: Seen, run: Run) -> tuple[Object, ...]:
@@ -39,10 +39,10 @@ def of_wanted(seen: Seen, run: Run) -> tuple[Object, ...]:
 
 
 def of_all(seen: Seen) -> tuple[Object, ...]:
-    """Everything, while nobody can tell what is wanted; but a Job that goes on for a spec of before is stopped, as it
-    would move the alias to what nobody wants. What it reported stays, and says later where the alias may be."""
+    """Everything, while nobody can tell what is wanted; but a Job that goes on for a spec of before, or though it is
+    suspended, is stopped, as it would move the alias. What it reported stays, and says later where that may be."""
     told = (seen.raw.get("status") or {}).get("observedGeneration")
-    stops = told is not None and told != seen.raw["metadata"]["generation"]
+    stops = seen.index.spec.suspend or told not in (None, seen.raw["metadata"]["generation"])
     stopped = {one.key for one in seen.runs if one.goes_on} if stops else set()
     return _of(seen, {one.key for one in seen.runs}, stopped)
 

@@ -156,6 +156,12 @@ class Seen:
         return Parts(**parts) if parts else None
 
     @property
+    def were_served(self) -> tuple[str, ...]:
+        """The timeless identities of what was served and whose generations are kept; last what is served now."""
+        memory = self.index.status.memory if self.index.status else None
+        return tuple(one["key"] for one in (memory or {}).get("wereServed") or [])
+
+    @property
     def active(self) -> int | None:
         """The generation that is served, by the status."""
         generation = self.index.status.generation if self.index.status else None
@@ -241,6 +247,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         seen_by=rule.field if rule and (spec.engine.mode == "Lite" or spec.engine.type == "Qdrant") else "",
         tenants=spec.query.tenants.field if spec.query.tenants else "",
         after=_last(index),
+        only_there=spec.suspend,
     )
     return replace(work, ask_above=_ask_above(seen, work.parts.key))
 

@@ -230,7 +230,8 @@ def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
 
 def _build(seen: Seen, work: Work, run: Run) -> Plan:
     keep = left.of_both(seen, run.key)
-    if seen.index.spec.suspend and run.job is None:
+    if seen.index.spec.suspend and work.timeless not in seen.were_served:  # going back is nothing new
+        keep = left.of_both(seen, run.key, stopped={run.key})  # rows that are there are gone on with later
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new is built", keep=keep, work=work)
     if run.job is None and seen.engine_waits is not None:
         reason, sentence = engine_told(seen, seen.engine_waits)
@@ -279,6 +280,8 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
             return f"measuring generation {told['generation']}"
     if seen.standing.went_back:
         return "the vector database went back to what it was: looking at what is missing"
+    if seen.index.spec.suspend:
+        return "going back to what was served before"
     if isinstance(action, Rebuild):
         if action.copy_vectors and any(one.kind for one in seen.sources):
             return "looking at the sources; what is new in them is embedded"

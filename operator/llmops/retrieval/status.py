@@ -83,11 +83,20 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             "sources": [{"name": one.name, "sha256": one.sha256} for one in work.sources],
             "revision": work.embedding.revision,
             "place": _place(seen),
+            "wereServed": _were_served(seen, outcome, work),
             **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
             **({"pace": pace} if pace else {}),
             **({"restored": restored} if (restored := seen.standing.restored) else {}),
         },
     }
+
+
+def _were_served(seen: Seen, outcome: Outcome, work: Work) -> list[dict[str, Any]]:
+    """What was served with each of the generations that are kept: going back to it is nothing new."""
+    memory = (seen.index.status.memory if seen.index.status else None) or {}
+    now = {"generation": outcome.generation, "key": work.timeless}
+    before = [one for one in memory.get("wereServed") or [] if one["generation"] in outcome.kept]
+    return [*(one for one in before if one["key"] != work.timeless), now][-20:]
 
 
 def _through_door(seen: Seen, outcome: Outcome, work: Work) -> list[int]:

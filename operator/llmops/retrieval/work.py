@@ -146,6 +146,7 @@ class Work:
     tenants: str = ""  # the metadata field that names a document's one tenant, where tenants are kept apart
     after: int = 0  # the highest number that a generation had, by the index's status
     place: str = ""  # which engine this is, where it is not Lite: in another one, everything is to be built
+    only_there: bool = False  # serve a generation that is there already, or nothing
 
     @property
     def keyword(self) -> bool:
@@ -182,6 +183,11 @@ class Work:
         the identity of a generation."""
         sources = (replace(one, look="", version=versions[one.name] if one.kind else "") for one in self.sources)
         return replace(self, sources=tuple(sources))
+
+    @property
+    def timeless(self) -> str:
+        """The identity of the whole, whenever its sources are looked at."""
+        return replace(self, sources=tuple(replace(one, look="") for one in self.sources)).parts.key
 
     @property
     def short(self) -> str:

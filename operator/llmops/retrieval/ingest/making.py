@@ -115,6 +115,8 @@ class Making:
         await asyncio.to_thread(self._read)
         if self.reading.again and (found := self._complete()) is not None:
             return found
+        if self.wanted.only_there:
+            raise Wrong("spec.suspend is true, and what is asked for is in the vector database no more: take it away")
         generation, again = self._begun()
         if self.wanted.copy_vectors:
             self._remember()
