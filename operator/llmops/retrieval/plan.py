@@ -218,7 +218,7 @@ def _starved(seen: Seen, work: Work, run: Run) -> bool:
 
 def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
     if outcome.served:  # what served before is forgotten: its outcome says nothing of where the alias is by now
-        sentence = f"generation {outcome.generation} with {outcome.rows} passages is served"
+        sentence = told_served(outcome.generation, outcome.rows)
         keep = left.of_wanted(seen, run)
         return Plan(State.SERVED, Reason.AS_WANTED, sentence, keep=keep, work=work, run=run)
     sentence = f"generation {outcome.generation} is not served: {outcome.failed}"
@@ -226,6 +226,11 @@ def _finished(seen: Seen, work: Work, run: Run, outcome: Outcome) -> Plan:
         sentence = f"the new search parameters or gates are not taken: {outcome.failed}"
     keep = left.of_both(seen, run.key)
     return Plan(State.REJECTED, Reason.GATES_FAILED, sentence, keep=keep, work=work, run=run)
+
+
+def told_served(generation: int | None, rows: int | None) -> str:
+    """All is as wanted."""
+    return f"generation {generation} with {rows} passages is served"
 
 
 def _build(seen: Seen, work: Work, run: Run) -> Plan:

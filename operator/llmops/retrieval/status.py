@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from llmops.retrieval.engines import place
 from llmops.retrieval.engines.server import held
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
-from llmops.retrieval.plan import Plan, State, engine_told
+from llmops.retrieval.plan import Plan, State, engine_told, told_served
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, Work, alias_of
 
@@ -113,24 +113,39 @@ def _generation(outcome: Outcome, old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:
-    summary = _summary(seen, plan, active, kept)
     if plan.state is State.UNSUPPORTED:  # nothing is done, so of the rest holds what was said last
-        return [*summary, *_said_last(seen, {one.type for one in summary})]
+        return [*_summary(seen, plan, active, kept), *_said_last(seen, *_OF_BUILDS, *_OF_ENGINES)]
+    looks = _only_looks(seen, plan)
+    if looks:
+        served = told_served(active, kept.get("rows"))
+        plan = replace(plan, state=State.SERVED, reason=Reason.AS_WANTED, sentence=served)
+    built = [_sources_read(seen, plan), _built(plan, active), _gates_passed(plan)]
     return [
-        *summary,
+        *_summary(seen, plan, active, kept),
         _engine_ready(seen),
-        _sources_read(seen, plan),
-        _built(plan, active),
-        _gates_passed(plan),
+        *(_said_last(seen, *_OF_BUILDS) if looks else built),
         _embedding_matches(seen, plan, active, kept),
     ]
 
 
-def _said_last(seen: Seen, but: Collection[str]) -> list[Condition]:
-    old = (seen.raw.get("status") or {}).get("conditions") or []
-    return [
-        Condition(one["type"], one["status"], one["reason"], one["message"]) for one in old if one["type"] not in but
-    ]
+_OF_BUILDS = (ConditionType.SOURCES_READ, ConditionType.BUILT, ConditionType.GATES_PASSED)
+_OF_ENGINES = (ConditionType.ENGINE_READY, ConditionType.EMBEDDING_MATCHES)
+
+
+def _said_last(seen: Seen, *types: str) -> list[Condition]:
+    told = [one for one in (seen.raw.get("status") or {}).get("conditions") or [] if one["type"] in types]
+    return [Condition(one["type"], one["status"], one["reason"], one["message"]) for one in told]
+
+
+def _only_looks(seen: Seen, plan: Plan) -> bool:
+    """Whether a Job looks if the sources still have what is served, and has found nothing else: so long, this spec is
+    served as it was. Not where the alias or the engine's data may be elsewhere, which the Job is to mend."""
+    if plan.state is not State.BUILDING or plan.work is None or plan.run is None or seen.standing.went_back:
+        return False
+    same = seen.were_served[-1:] == (plan.work.timeless,) and seen.served != plan.work.parts
+    was = {one.type: one.status for one in _said_last(seen, *_OF_BUILDS)}
+    served = (was.get(ConditionType.BUILT), was.get(ConditionType.GATES_PASSED)) == ("True", "True")
+    return same and served and plan.run.progress.get("generation", seen.active) == seen.active
 
 
 def _summary(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:
