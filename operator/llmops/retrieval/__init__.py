@@ -7,6 +7,7 @@
     abroad.py     embedding through somebody else's API
     work.py       what one Job has to do, as a value; its digests tell which change costs what
     plan.py       observation -> the cheapest safe action, children, where the index stands; pure
+    run.py        one Job that was begun: what it was handed, what it reported, how it ended
     left.py       what Jobs left: what of it is kept, and whether the alias is still where it is remembered to be; pure
     estimate.py   what embedding costs, before it is begun
     outcome.py    what a Job leaves behind: the generation, what was measured, what its gates said

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from llmops.kube.resources import Object
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
+from llmops.retrieval.run import Run
 
 
 def astray(seen: Seen, wanted: str) -> list[Run]:

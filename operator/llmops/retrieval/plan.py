@@ -16,9 +16,10 @@ from llmops.retrieval import children, left
 from llmops.retrieval.engines import ENGINES, unavailable
 from llmops.retrieval.engines.waits import STARTING, Waits
 from llmops.retrieval.estimate import Estimate
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.run import Run
 from llmops.retrieval.work import Parts, Work
 
 LOOK_AT_UNFOLLOWED = 60.0  # seconds between looks at sources without the label llmops.dev/watch

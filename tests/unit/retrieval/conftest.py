@@ -11,8 +11,9 @@ from tests.unit.retrieval import databases
 from tests.unit.retrieval.databases import Database
 
 from llmops.api import Settings, VectorIndex
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import GateResult, Outcome
+from llmops.retrieval.run import Run
 from llmops.retrieval.work import OUTCOME, EmbeddingWork, RerankWork, SourceWork, Work
 
 SPEC: dict[str, Any] = {

@@ -22,9 +22,10 @@ from llmops.retrieval.children import DEADLINE, TRIES
 from llmops.retrieval.embedder import BUSY, GRACE, PAUSE, Embedder, NotEmbedded, pause, refusal
 from llmops.retrieval.ingest.main import _run
 from llmops.retrieval.ingest.report import Folder
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import Rebuild, cheapest, plan
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.run import Run
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.space import SAME, Space
 from llmops.retrieval.status import status

@@ -9,9 +9,10 @@ import pytest
 from tests.unit.retrieval.conftest import finished, job, outcome_of, seen, work_of
 from tests.unit.retrieval.test_index_plan import NOW, kinds
 
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import State, plan
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.run import Run
 from llmops.retrieval.status import status
 from llmops.retrieval.work import FAILURE, OUTCOME, WAITING
 

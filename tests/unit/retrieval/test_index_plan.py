@@ -15,10 +15,11 @@ from llmops.api.common import Pricing
 from llmops.desk.change import spoken_of
 from llmops.retrieval.engines.waits import STARTING
 from llmops.retrieval.estimate import Estimate
-from llmops.retrieval.observe import Run, Seen, _out_of_memory
+from llmops.retrieval.observe import Seen, _out_of_memory
 from llmops.retrieval.plan import MeasureAgain, Nothing, Plan, Rebuild, State, cheapest, plan
 from llmops.retrieval.pods import PART
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.run import Run
 from llmops.retrieval.status import status
 from llmops.retrieval.work import FAILURE, PROGRESS, WAITING, Work, alias_of, loads
 

@@ -12,8 +12,9 @@ from tests.unit.retrieval.test_index_plan import NOW, condition
 
 from llmops.control.turns import Turns
 from llmops.retrieval.engines.opener import Standing
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import State, plan
+from llmops.retrieval.run import Run
 from llmops.retrieval.status import status
 from llmops.retrieval.work import FAILURE, PROGRESS, SourceWork
 

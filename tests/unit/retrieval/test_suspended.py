@@ -12,10 +12,11 @@ from tests.unit.retrieval.conftest import finished, job, seen, work_of
 from tests.unit.retrieval.test_approval import Counting, Memory, making
 from tests.unit.retrieval.test_index_plan import NOW, begun, given, kinds
 
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import loads
 from llmops.retrieval.plan import State, plan
 from llmops.retrieval.referred import Missing
+from llmops.retrieval.run import Run
 from llmops.retrieval.status import status
 from llmops.retrieval.work import OUTCOME
 from llmops.web import Wrong

@@ -11,8 +11,9 @@ from tests.unit.retrieval.test_index_plan import begun, kinds
 
 from llmops.desk.change import spoken_of
 from llmops.kube.resources import Object
-from llmops.retrieval.observe import Run, Seen
+from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import State, plan
+from llmops.retrieval.run import Run
 from llmops.retrieval.work import FAILURE
 
 
