@@ -242,7 +242,8 @@ class Autoscaling(Model):
         ),
     )
     min: Annotated[int, Field(ge=0, le=1000)] = 1
-    """The fewest replicas; 0 scales to zero, and the gateway holds requests while the first one wakes."""
+    """The fewest replicas; 0 scales to zero, and the gateway holds requests while the first one wakes. A service that a
+    VectorIndex asks stays at one."""
     max: Annotated[int, Field(ge=0, le=1000)]
     """The most replicas."""
     metric: ScaleMetric = ScaleMetric()

@@ -22,8 +22,9 @@ from llmops.kube.resources import (
     PROMPT_RELEASE,
     PVC,
     REVISION,
+    VECTOR_INDEX,
 )
-from llmops.serving import devices, downloads, load, pins
+from llmops.serving import awake, devices, downloads, load, pins
 from llmops.serving.autoscale import Kept, Load
 from llmops.serving.external import Offer, offer
 from llmops.serving.pins import Pin
@@ -80,6 +81,7 @@ class Seen:
     taught: Taught | None = None  # where adapters are loaded into pods that run
     family: Family = field(default_factory=lambda: Family())
     pins: Sequence[Pin] = ()  # revisions that prompts are released together with
+    keeper: str = ""  # the index that keeps it awake, where its spec lets it sleep
 
     @property
     def child(self) -> str:
@@ -108,7 +110,7 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
     raw = cluster.get(LLM_SERVICE, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
         return None
-    service = LLMService.model_validate(raw)
+    service, keeper = _awake(LLMService.model_validate(raw), cluster)
     labels, child = names.labels(LLM_SERVICE.kind, key.name), f"{key.name}-llm"
     digest, model = content_digest(service), service.spec.model
     jobs, autoscalers = (_by_name(cluster.list(one, key.namespace, labels)) for one in (JOB, HPA))
@@ -140,7 +142,13 @@ async def observe(key: Key, cluster: Cluster, clock: Clock) -> Seen | None:
         homed=home,
         family=family,
         pins=_pins(key, [*(one["spec"]["digest"] for one in revisions), digest], cluster),
+        keeper=keeper,
     )
+
+
+def _awake(service: LLMService, cluster: Cluster) -> tuple[LLMService, str]:
+    home = service.metadata.namespace, service.metadata.name
+    return awake.awake(service, cluster.find(VECTOR_INDEX, awake.BY_SERVICE, home))
 
 
 def _pins(key: Key, known: Sequence[str], cluster: Cluster) -> Sequence[Pin]:

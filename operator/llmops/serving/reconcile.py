@@ -27,9 +27,10 @@ from llmops.kube.resources import (
     PVC,
     REVISION,
     SERVICE,
+    VECTOR_INDEX,
     Resource,
 )
-from llmops.serving import devices, downloads, load, pins, roll, teach
+from llmops.serving import awake, devices, downloads, load, pins, roll, teach
 from llmops.serving.observe import Seen, observe, workloads
 from llmops.serving.plan import Plan, Problem, plan
 from llmops.serving.status import status
@@ -162,6 +163,11 @@ def _by_pin(revision: dict[str, Any], cluster: Cluster) -> list[Key]:
     return [Key(LLM_SERVICE.kind, *home) for home in pins.of_revision(revision)]
 
 
+def _by_index(index: dict[str, Any], _: Cluster) -> list[Key]:
+    """The services that it asks, which may not sleep then."""
+    return [Key(LLM_SERVICE.kind, *home) for home in awake.of_index(index)]
+
+
 def _templates_of(raw: dict[str, Any]) -> list[tuple[str, str]]:
     gates = (raw["spec"].get("rollout") or {}).get("offline") or []
     return [(raw["metadata"]["namespace"], gate["evalJobRef"]["name"]) for gate in gates]
@@ -177,6 +183,7 @@ CONTROLLER = control.Controller(
         control.Refers(NODE, _by_node, keep=devices.slim),
         control.Refers(PROMPT_RELEASE, _by_release),
         control.Refers(REVISION, _by_pin),
+        control.Refers(VECTOR_INDEX, _by_index),
     ),
     indexes=(
         control.Index(LLM_SERVICE, "provider", _provider_of),
@@ -184,5 +191,6 @@ CONTROLLER = control.Controller(
         control.Index(LLM_SERVICE, "template", _templates_of),
         control.Index(PROMPT_RELEASE, pins.BY_SERVICE, pins.of_release),
         control.Index(REVISION, pins.BY_SERVICE, pins.of_revision),
+        control.Index(VECTOR_INDEX, awake.BY_SERVICE, awake.of_index),
     ),
 )

@@ -180,6 +180,7 @@ def _ready(seen: Seen, plan: Plan, pods: _Pods, parts: Iterable[Condition]) -> t
     if pods.wanted == 0:
         return True, Reason.NO_REPLICAS, "spec.replicas is 0: nothing serves, as asked", False
     told, blind = f"{pods.ready} of {pods.wanted} pods serve {seen.service.metadata.name}", said.blind(seen.autoscaler)
+    told += f"; it does not sleep, since VectorIndex {seen.keeper} asks it directly" if seen.keeper else ""
     return True, Reason.AS_WANTED, f"{told}; {blind}" if blind else told, False
 
 
