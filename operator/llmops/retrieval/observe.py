@@ -189,10 +189,11 @@ def _last(index: VectorIndex) -> int:
 
 def _look(seen: Seen, source: SourceWork) -> str:
     """What makes the Job look again: a turn of the schedule where no event tells of a change, a person's retry, or an
-    engine that went back to what it was, in which not all is that was built."""
+    engine that went back to what it was, or began with nothing, in which not all is that was built."""
     waits = bool(source.kind) or not seen.index.spec.refresh.on_source_change
     retry = (seen.raw["metadata"].get("annotations") or {}).get(names.RETRY, "")
-    return " ".join(one for one in (seen.turns.now if waits else "", retry, seen.standing.restored) if one)
+    engine = seen.standing
+    return " ".join(one for one in (seen.turns.now if waits else "", retry, engine.restored, engine.began) if one)
 
 
 _PARAMETERS: dict[str, dict[str, int]] = {

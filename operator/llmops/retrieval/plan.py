@@ -199,12 +199,16 @@ def _estimated(seen: Seen, estimate: Estimate) -> str:
 def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
     name, keep = children.job_name(seen.index, work), left.of_both(seen, run.key)
     if name not in seen.out_of_memory:
-        meta = seen.index.metadata
-        retry = f"llmops retry vi {meta.name} -n {meta.namespace} (annotation {names.RETRY})"
-        told = f"Job {name}: {failure}; when that is mended: {retry}"
+        told = f"Job {name}: {failure}; when that is mended: {retry(seen)}"
         return Plan(State.FAILED, Reason.BUILD_FAILED, told, keep=keep, work=work, run=run)
     told = f"Job {name} needed more memory than {run.memory}: raise spec.build.memory, and it goes on"
     return Plan(State.FAILED, Reason.OUT_OF_MEMORY, told, keep=keep, work=work, run=run)
+
+
+def retry(seen: Seen) -> str:
+    """How a person has a Job look again."""
+    meta = seen.index.metadata
+    return f"llmops retry vi {meta.name} -n {meta.namespace} (annotation {names.RETRY})"
 
 
 def _starved(seen: Seen, work: Work, run: Run) -> bool:
@@ -288,6 +292,8 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
         return "the vector database went back to what it was: looking at what is missing"
     if seen.index.spec.suspend:
         return "going back to what was served before"
+    if seen.standing.emptied and seen.served is not None:
+        return "the vector database's volume is an empty one: everything is built anew"
     if isinstance(action, Rebuild):
         if action.copy_vectors and any(one.kind for one in seen.sources):
             return "looking at the sources; what is new in them is embedded"

@@ -14,7 +14,7 @@ from llmops.retrieval.engines import place
 from llmops.retrieval.engines.server import held
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.outcome import Outcome
-from llmops.retrieval.plan import Plan, State, engine_told, told_served
+from llmops.retrieval.plan import Plan, State, engine_told, retry, told_served
 from llmops.retrieval.referred import Missing
 from llmops.retrieval.work import EmbeddingWork, Work, alias_of
 
@@ -87,6 +87,7 @@ def _served(seen: Seen, outcome: Outcome, work: Work) -> dict[str, Any]:
             **({"throughDoor": door} if (door := _through_door(seen, outcome, work)) else {}),
             **({"pace": pace} if pace else {}),
             **({"restored": restored} if (restored := seen.standing.restored) else {}),
+            **({"began": began} if (began := seen.standing.began) else {}),
         },
     }
 
@@ -140,7 +141,7 @@ def _said_last(seen: Seen, *types: str) -> list[Condition]:
 def _only_looks(seen: Seen, plan: Plan) -> bool:
     """Whether a Job looks if the sources still have what is served, and has found nothing else: so long, this spec is
     served as it was. Not where the alias or the engine's data may be elsewhere, which the Job is to mend."""
-    if plan.state is not State.BUILDING or plan.work is None or plan.run is None or seen.standing.went_back:
+    if plan.state is not State.BUILDING or plan.work is None or plan.run is None or seen.standing.lost:
         return False
     same = seen.were_served[-1:] == (plan.work.timeless,) and seen.served != plan.work.parts
     was = {one.type: one.status for one in _said_last(seen, *_OF_BUILDS)}
@@ -165,8 +166,10 @@ def _summary(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -
         ready, reason, sentence = False, Reason.ENGINE_REFUSED, _engine_ready(seen).message
     if plan.state is State.SERVED and not available:
         reason = Reason.QUERY_SERVER_STARTING if answers else Reason.ENGINE_STARTING
-        starting = "query server" if answers else "vector database"
-        sentence = seen.trouble or f"generation {active} is chosen; the {starting} is starting"
+        # only its Job and its query servers ask an engine, and no word of theirs reaches us while none is ready
+        lost = f"where it stays so, the engine may have lost what was built: {retry(seen)} builds what is missing"
+        starting = f"query server is starting; {lost}" if answers else "vector database is starting"
+        sentence = seen.trouble or f"generation {active} is chosen; the {starting}"
     stalled = plan.state in STUCK or reason == Reason.ENGINE_REFUSED
     if active is not None and plan.state is not State.SERVED:
         measured = plan.outcome is not None and plan.outcome.generation == active

@@ -335,6 +335,30 @@ def test_data_that_went_back_are_looked_at_and_what_is_missing_is_built_from_wha
     assert not world.seen().standing.went_back
 
 
+def test_an_index_whose_volume_was_lost_is_built_anew_and_one_that_was_never_built_says_nothing_of_it() -> None:
+    world = World()
+    world.turn()
+    world.runs(restored="", began="b1", backup=None)
+    world.turn()
+    assert message(world.status, "Ready") == "building a new generation, embedding every passage"
+    before = work_of(again(world))
+    assert condition(world.status, "Ready") == "True"
+
+    world.runs(None)  # on the same volume
+    again(world)
+    assert work_of(world.seen()).parts.key == before.parts.key
+
+    there = finished(world.seen())
+    world.runs(restored="", began="b2", backup=None)
+    world.turn(runs=(there,), servers_ready=0)
+    assert message(world.status, "Ready") == "the vector database's volume is an empty one: everything is built anew"
+    assert condition(world.status, "Available") == "False"
+    assert {"Job"} < {one["kind"] for one in world.objects}
+    assert work_of(world.seen()).after == 1  # no generation gets the number of a lost one
+    again(world)
+    assert (condition(world.status, "Ready"), world.seen().standing.emptied) == ("True", False)
+
+
 def finished_before(_: Any, world: World) -> Any:
     """The run of the work of before, whose outcome is still there."""
     now, world.pod = world.pod, None

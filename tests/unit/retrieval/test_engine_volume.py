@@ -63,9 +63,29 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_an_empty_volume_is_opened_and_nothing_is_saved(tmp_path: Path) -> None:
-    assert open_for(A, tmp_path) == Opened("", None)
-    assert state(tmp_path) == {"image": A}
+    told = open_for(A, tmp_path)
+    assert told == Opened("", told.began, None)
+    assert state(tmp_path) == {"image": A, "began": told.began}
     assert sorted(one.name for one in (tmp_path / ".llmops").iterdir()) == ["lock", "opened.json"]
+
+
+def test_each_time_that_a_volume_is_empty_has_a_name_which_stays_as_long_as_there_are_data(root: Path) -> None:
+    first = open_for(A, root).began
+    assert first
+    assert {open_for(image, root).began for image in (A, B)} == {first}
+    put(root, NEW)
+    gone_back = open_for(A, root)
+    assert (bool(gone_back.restored), gone_back.began) == (True, first)
+    put(root, {})  # somebody emptied it, and left what is ours
+    second = open_for(A, root).began
+    assert second not in ("", first)
+    put(root, OLD)
+    assert open_for(A, root).began == second
+
+
+def test_a_volume_of_before_that_has_data_never_began(tmp_path: Path) -> None:
+    put(tmp_path, OLD)
+    assert open_for(A, tmp_path, was=A).began == ""
 
 
 def test_the_same_image_finds_what_it_wrote_and_nothing_is_copied_or_written(root: Path) -> None:
@@ -364,7 +384,8 @@ def told(root: Path, *more: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_operator_is_told_what_happened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(root, "--image", A) == (0, {"image": A, "restored": "", "backup": None})
+    began = state(root)["began"]
+    assert told(root, "--image", A) == (0, {"image": A, "restored": "", "began": began, "backup": None})
     status, said = told(root, "--image", B)
     assert (status, said["backup"]["image"], said["backup"]["bytes"] > 0) == (0, A, True)
     put(root, NEW)

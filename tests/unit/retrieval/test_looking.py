@@ -77,9 +77,12 @@ def test_another_spec_is_not_served_as_it_was(change: dict[str, Any]) -> None:
         assert said(at(turn, before.raw["status"], change, runs=before.runs))["Ready"]["status"] == "False"
 
 
-def test_what_went_back_is_not_what_is_wanted_before_it_is_mended() -> None:
+@pytest.mark.parametrize(
+    "lost", [{"restored": "2026", "went_back": True}, {"began": "0f1e", "emptied": True}], ids=["went back", "emptied"]
+)
+def test_what_an_engine_lost_is_not_what_is_wanted_before_it_is_mended(lost: dict[str, Any]) -> None:
     before = first()
-    standing = Standing(name="faq-index-engine", restored="2026", went_back=True)
+    standing = Standing(name="faq-index-engine", **lost)
     assert said(at("T1", before.raw["status"], runs=before.runs, standing=standing))["Ready"]["status"] == "False"
 
 

@@ -26,7 +26,7 @@ from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.space import Space
 from llmops.retrieval.status import status
-from llmops.retrieval.stores.base import Asked, Away, Found
+from llmops.retrieval.stores.base import Asked, Away, Found, NoAlias, StoreError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Object = dict[str, Any]
@@ -87,10 +87,16 @@ def test_only_those_that_are_asked_are_counted_and_not_one_that_ends_or_knows_no
     assert replicas.ready([*pods, {"metadata": {"labels": asked}}], asked) == 1
 
 
+STARTING = (
+    "generation 1 is chosen; the query server is starting; where it stays so, the engine may have lost what was built: "
+    "llmops retry vi faq -n shop (annotation llmops.dev/retry) builds what is missing"
+)
+
+
 @pytest.mark.parametrize(
     ("ready", "available", "whole", "said"),
     [
-        (0, "False", "False", "generation 1 is chosen; the query server is starting"),
+        (0, "False", "False", STARTING),
         (1, "True", "False", "1 of 2 query servers is ready: more are starting"),
         (2, "True", "True", "generation 1 with 100 passages is served"),
         (3, "True", "True", "generation 1 with 100 passages is served"),  # while they are replaced
@@ -201,6 +207,50 @@ async def test_it_is_not_ready_before_it_knows_the_generation_and_has_seen_its_e
         await live.look()
         code, told, _ = await asked(app, "/readyz", "GET")
         assert (code, told["generation"], "cannot be looked at" in told["problem"]) == (503, None, True)
+
+
+class Losing(Unembedded):
+    """One that may have no alias, or be away."""
+
+    problem: StoreError | None = None
+
+    async def points_to(self, alias: str) -> str:
+        if self.problem is not None:
+            raise self.problem
+        return await super().points_to(alias)
+
+
+async def test_an_engine_that_lost_the_alias_is_not_searched_and_one_that_is_away_is_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def space(self: object, prefix: str, patience: float = 0.0) -> Space:
+        return Space(((1.0, 0.0),))
+
+    monkeypatch.setattr("llmops.retrieval.embedder.Embedder.space", space)
+    reader = Losing()
+    async with aiohttp.ClientSession() as session:
+        live = Live(reader, session, "shop_faq")  # type: ignore[arg-type]
+        app = App("shop/faq", reader, live, Poor(lambda: 0.0))  # type: ignore[arg-type]
+        nothing_yet = "no generation has passed its gates yet"
+        lost = "the alias is gone: the engine no longer has what was built"
+        for problem, code, why in (
+            (Away("no answer"), 503, "the index cannot be looked at: no answer"),
+            (NoAlias("none"), 503, nothing_yet),
+            (None, 200, None),
+            (Away("no answer"), 200, None),
+            (NoAlias("none"), 503, lost),
+            (Away("no answer"), 503, "the index cannot be looked at: no answer"),
+            (NoAlias("none"), 503, lost),
+            (None, 200, None),
+        ):
+            reader.problem = problem
+            await live.look()
+            told = (await asked(app, "/readyz", "GET"))[:2]
+            assert told == (code, {"ready": not why, "problem": why, "generation": live.served and 1}), problem
+        reader.problem = NoAlias("none")
+        await live.look()
+        status_, answer, _ = await asked(app)
+        assert (status_, lost in answer["error"]["message"]) == (503, True)
 
 
 async def test_from_its_end_on_it_answers_for_a_while_and_every_answer_closes_its_connection() -> None:

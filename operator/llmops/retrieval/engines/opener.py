@@ -43,8 +43,8 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is there of an engine that we run. `opened`, `restored` and `refusal` outlive their pod in the index's
-    status; a refusal is one of the image that is wanted now, by what is known now."""
+    """What is there of an engine that we run. `opened`, `restored`, `began` and `refusal` outlive their pod in the
+    index's status; a refusal is one of the image that is wanted now, by what is known now."""
 
     name: str = ""  # of its Deployment
     image: str = ""  # which that one runs
@@ -55,14 +55,23 @@ class Standing:
     fails: str = ""
     restored: str = ""  # names the last time that its data went back to what they had been
     went_back: bool = False  # since what is served was built
+    began: str = ""  # names the last time that its volume was empty
+    emptied: bool = False  # since what is served was built
     refusal: Refusal | None = None
     backup: str = ""
     asked: str = ""
 
+    @property
+    def lost(self) -> bool:
+        """Whether not all that was built is there."""
+        return self.went_back or self.emptied
+
     def told(self) -> dict[str, Any]:
         """For the index's memory."""
         refusal = asdict(self.refusal) if self.refusal else None
-        kept = {"of": self.name, "opened": self.opened, "restored": self.restored, "refusal": refusal}
+        kept = {
+            "of": self.name, "opened": self.opened, "restored": self.restored, "began": self.began, "refusal": refusal,
+        }  # fmt: skip
         return {name: value for name, value in kept.items() if value}
 
 
@@ -83,7 +92,7 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
     memory = memory if memory.get("of") == name else {}
     state, said = _state(newest)
     refusal, asked = _refusal(said, memory), _asked(index, live.get(PVC, namespace, name))
-    restored = said["restored"] if "restored" in said else memory.get("restored", "")
+    restored, began = (said.get(one, memory.get(one, "")) for one in ("restored", "began"))
     return Standing(
         name=name, image=image,
         opener=(first["image"], tuple(first.get("args") or ())) if first else None,
@@ -91,6 +100,7 @@ def observe(index: VectorIndex, name: str, word: str, wanted: str, live: Live) -
         opened=image if not first or state["ended"].get("exitCode") == 0 else memory.get("opened", ""),
         starved=_starved(newest), fails=_fails(state, said),
         restored=restored, went_back=restored not in ("", whole.get("restored")),
+        began=began, emptied=began not in ("", whole.get("began")),
         refusal=refusal if refusal and (refusal.image, refusal.asked) == (wanted, asked) else None,
         backup=_backup(said), asked=asked,
     )  # fmt: skip

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 EVERY = 1.0
 RETRIES = 60  # of a check of the embedder that gave nothing, in the time between two that do
+NOTHING_YET = "no generation has passed its gates yet"
+LOST = "the alias is gone: the engine no longer has what was built"
 MISMATCHED_EVERY = 60.0  # seconds after which an embedder that no longer matches is looked at again, at most
 
 
@@ -31,8 +33,9 @@ class Live:
         self._reader, self._alias, self._table = reader, alias, Table(reader, session)
         self._pinned = Pinned(self._table, time.monotonic)
         self.served: Served | None = None
-        self.problem: str | None = "no generation has passed its gates yet"
+        self.problem: str | None = NOTHING_YET
         self.mismatch: str | None = None
+        self._without = NOTHING_YET  # why there is no alias
         self._tried: tuple[str, Mapping[str, Any]] | None = None
         self._check_at, self._refused = 0.0, ""
         self._look_now = asyncio.Event()
@@ -84,7 +87,8 @@ class Live:
         """What the alias points to, loaded."""
         try:
             collection = await self._reader.points_to(self._alias)
-        except NoAlias:
+        except NoAlias:  # an answer, unlike that of an engine that is away: there is nothing to be searched
+            self._let_go()
             return None
         told = await self._reader.told(collection)
         await self._reader.load(collection)
@@ -115,6 +119,14 @@ class Live:
         self.mismatch = served.mismatch(differs) if differs else None
         self._check_at = now + min(every, MISMATCHED_EVERY if differs else every)
         metrics.RETRIEVAL_EMBEDDING_MATCHES.set(0 if differs else 1)
+
+    def _let_go(self) -> None:
+        if self.served is not None:
+            log.warning("%s", LOST)
+            metrics.RETRIEVAL_GENERATION.set(0)
+            self._pinned.forget()
+            self.served, self.mismatch, self._without = None, None, LOST
+        self.problem = self._without
 
     def _swap(self, served: Served) -> None:
         if served is not self.served:

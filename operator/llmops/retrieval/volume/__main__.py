@@ -38,7 +38,8 @@ def main(argv: list[str], message: Path = MESSAGE) -> int:
         return _say(message, {"image": given.image, "failed": f"its volume cannot be opened: {problem}"}, 1)
     kept = opened.backup
     saved = {"image": kept.image, "at": kept.at, "bytes": kept.size} if kept else None
-    return _say(message, {"image": given.image, "restored": opened.restored, "backup": saved}, 0)
+    told = {"image": given.image, "restored": opened.restored, "began": opened.began, "backup": saved}
+    return _say(message, told, 0)
 
 
 def _say(message: Path, told: dict[str, Any], status: int) -> int:

@@ -6,6 +6,7 @@ the same engine by another name counts as another.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class Opened:
     """The data are open to the image that was asked for."""
 
     restored: str  # names the last restore; empty where the data only ever went on
+    began: str  # names the last time that there were no data at all; empty where nobody saw that
     backup: Backup | None  # the one that is there now
 
 
@@ -47,10 +49,13 @@ def open_for(image: str, root: Path, was: str = UNKNOWN, keep: bool = True) -> O
         if before not in (None, image) and keep:
             _exchange(root, before or UNKNOWN, image)
         found = _marker(root)
-        if found.get("image") != image:
-            write(ours / restore.OPENED, {**found, "image": image})
+        told = {**found, "image": image}
+        if not data(root):  # a new volume, or an emptied one: whatever was built before is not on it
+            told["began"] = secrets.token_hex(5)
+        if told != found:
+            write(ours / restore.OPENED, told)
         _tidy(root)
-        return Opened(_marker(root).get("restored", ""), next(iter(backup.backups(root)), None))
+        return Opened(told.get("restored", ""), told.get("began", ""), next(iter(backup.backups(root)), None))
 
 
 def _exchange(root: Path, before: str, image: str) -> None:

@@ -51,7 +51,7 @@ def finish(root: Path) -> None:
     _move_all(folder / "data", root)
     (folder / ABOUT).unlink(missing_ok=True)
     sync(folder)
-    write(ours / OPENED, {"image": told["image"], "restored": told["restored"]})
+    write(ours / OPENED, {**(read(ours / OPENED) or {}), "image": told["image"], "restored": told["restored"]})
     journal.unlink()
     sync(ours)
 
