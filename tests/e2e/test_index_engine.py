@@ -23,7 +23,7 @@ from tests.unit.retrieval.databases import milvus_lite_program
 
 from llmops.retrieval.outcome import Outcome, loads
 from llmops.retrieval.volume.opened import open_for
-from llmops.retrieval.work import EmbeddingWork, SourceWork, Work, alias_of, content_sha256
+from llmops.retrieval.work import PINNED, EmbeddingWork, SourceWork, Work, alias_of, content_sha256
 
 ROOT = Path(__file__).parents[2]
 ROWS = [json.loads(line) for line in (ROOT / "tests/models/shop-qa.jsonl").read_text().splitlines()]
@@ -125,6 +125,10 @@ class Index:
         (self.folder / "mounted/sources" / name / "qa.jsonl").write_text(text)
         return SourceWork(name, "Auto", "id", "text", content_sha256({"qa.jsonl": text.encode()}), metadata=metadata)
 
+    def pin(self, *generations: int) -> None:
+        """As releases name these."""
+        (self.folder / "out" / PINNED).write_text(json.dumps(generations))
+
     def build(self, **change: Any) -> Outcome:
         """`llmops index`, to its outcome."""
         code, folder = self.run(**change)
@@ -206,7 +210,8 @@ def test_a_generation_that_a_release_names_is_never_removed_and_is_searched_besi
     with index.serving():
         first = index.build(keep_generations=1)
         index.documents([*ROWS, newest])
-        second = index.build(copy_vectors=True, pinned=(first.generation,))
+        index.pin(first.generation)
+        second = index.build(copy_vectors=True)
         assert second.kept == (first.generation, second.generation)
         status, answer = index.search(question, generation=second.generation)  # not seen yet that it is active
         assert (status, answer["passages"][0]["id"]) == (200, "faq/new#0")
@@ -219,7 +224,8 @@ def test_a_generation_that_a_release_names_is_never_removed_and_is_searched_besi
 
         # nobody names it any more: the next build removes it, and whoever asks is told
         index.documents([*ROWS, newest, {"id": "more", "answer": "Sledges are not rented out."}])
-        third = index.build(copy_vectors=True, pinned=())
+        index.pin()
+        third = index.build(copy_vectors=True)
         assert third.kept == (third.generation,)
         until(lambda: index.search(question, generation=first.generation)[0] == 503, 10)
         status, answer = index.search(question, generation=first.generation)

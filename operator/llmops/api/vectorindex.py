@@ -112,7 +112,7 @@ class Generation(Model):
     name: Annotated[str, Field(max_length=255)] | None = None
     """The active collection's name in the engine."""
     previous: Annotated[str, Field(max_length=255)] | None = None
-    """The collection kept for rollback."""
+    """The collection kept for rollback; absent where none is."""
     kept: Annotated[list[int], Field(max_length=100)] = []
     """Those that passed their gates and are still there: a release may pin one (indexRef.generation)."""
     digest: Annotated[str, Field(max_length=64)] | None = None

@@ -4,6 +4,7 @@ children are in engines/."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from llmops.api import Settings, VectorIndex, digest, names, short
 from llmops.kube.resources import Object
@@ -150,14 +151,16 @@ def _server_pod(index: VectorIndex, engine: str, settings: Settings) -> Object:
     }  # fmt: skip
 
 
-def build_rights(index: VectorIndex, work: Work) -> list[Object]:
-    """Who the Job is, and the one thing it may: write its outcome into the one ConfigMap made for it."""
+def build_rights(index: VectorIndex, work: Work, pinned: Sequence[int]) -> list[Object]:
+    """Who the Job is, and the one thing it may: write its outcome into the one ConfigMap made for it, which tells it
+    what may not be removed."""
     name, namespace = account_name(index), index.metadata.namespace
     return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": job_name(index, work), "annotations": {WORK_KEY: work.parts.key}},
+            "data": {works.PINNED: json.dumps(pinned)},
         },
         {
             "apiVersion": "v1",

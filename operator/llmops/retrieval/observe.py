@@ -154,7 +154,6 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         auto_tune=spec.rollout.auto_tune_search,
         keep_generations=spec.rollout.keep_generations,
         max_delete_percent=spec.refresh.max_delete_percent,
-        pinned=seen.pinned,
         redact=spec.cleaning.redact,
         deduplicate=spec.cleaning.deduplicate,
         languages=tuple(sorted(set(spec.cleaning.languages))),

@@ -34,7 +34,7 @@ class Outcome:
     gates: tuple[GateResult, ...]
     parts: Mapping[str, str]
     embedded: int = 0  # passages embedded now; the other vectors were copied or there already
-    previous: str | None = None
+    previous: str | None = None  # the collection, of those kept, that was served before the active one
     seconds: float = 0.0
     at: str = ""
     kept: tuple[int, ...] = ()  # generations that passed their gates and are still there

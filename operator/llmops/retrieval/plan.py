@@ -251,7 +251,7 @@ def _build(seen: Seen, work: Work, run: Run) -> Plan:
                     look_after=STOPPING)  # fmt: skip
     action = cheapest(seen.served, work.parts)
     work = replace(work, copy_vectors=isinstance(action, Rebuild) and action.copy_vectors)
-    begun = [*children.build_rights(seen.index, work)]
+    begun = [*children.build_rights(seen.index, work, seen.pinned)]
     if run.job is None:
         questions = seen.questions if isinstance(seen.questions, list) else []
         given = children.build_input(seen.index, work, questions)

@@ -152,9 +152,17 @@ def _by_config_map(config_map: Object, cluster: Cluster) -> Iterable[Key]:
 
 
 def _nobody(_: Object, __: Cluster) -> Iterable[Key]:
-    """Which generations are pinned is asked when a build begins; a pin by itself is no work. What happens to a Provider
-    its services say in their own status."""
+    """What happens to a Provider its services say in their own status."""
     return ()
+
+
+def _by_release(raw: Object, _: Cluster) -> Iterable[Key]:
+    """A build that goes on is told at once which generation is named: at its end it removes what nobody names."""
+    return [Key(VECTOR_INDEX.kind, *index) for index in of_release(raw)]
+
+
+def _by_revision(raw: Object, _: Cluster) -> Iterable[Key]:
+    return [Key(VECTOR_INDEX.kind, *index) for index in of_revision(raw)]
 
 
 def _questions_of(index: Object) -> set[str]:
@@ -175,9 +183,9 @@ CONTROLLER = control.Controller(
         control.Refers(EVAL_JOB, _by_questions),
         control.Refers(MILVUS, _by_milvus),
         control.Refers(ENDPOINT_SLICE, _by_endpoints, labels="app.kubernetes.io/name=milvus"),
-        control.Refers(PROMPT_RELEASE, _nobody),
+        control.Refers(PROMPT_RELEASE, _by_release),
         control.Refers(PROVIDER, _nobody),
-        control.Refers(REVISION, _nobody),
+        control.Refers(REVISION, _by_revision),
     ),
     indexes=(
         control.Index(PROMPT_RELEASE, BY_INDEX, of_release),

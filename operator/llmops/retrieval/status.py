@@ -31,11 +31,12 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
     generation = {name: value for name, value in (old.get("generation") or {}).items() if name not in _PASSING}
     if plan.outcome is not None and plan.outcome.served and plan.work is not None:
         kept = _served(seen, plan.outcome, plan.work)
-        generation = _generation(plan.outcome, generation)
+        done = plan.outcome
+        generation |= {"active": done.generation, "name": done.collection, "digest": done.key}
     if plan.outcome is not None and plan.outcome.curve:
         kept["curve"] = list(plan.outcome.curve)
     if plan.outcome is not None:
-        generation["kept"] = list(plan.outcome.kept)[-100:]
+        generation |= {"kept": list(plan.outcome.kept)[-100:], "previous": plan.outcome.previous}
     if plan.state in (State.BUILDING, State.AWAITING_APPROVAL) and plan.run is not None and plan.work is not None:
         building = plan.run.progress.get("generation")
         generation |= {"buildingDigest": plan.run.key, **({"building": building} if building else {})}
@@ -46,7 +47,7 @@ def status(seen: Seen, plan: Plan, now: datetime) -> dict[str, Any]:
         "alias": alias_of(meta.namespace, meta.name),
         "phase": str(plan.state),
         **kept,
-        "generation": {"rejected": [], **generation},
+        "generation": {"rejected": [], **{name: one for name, one in generation.items() if one is not None}},
         "measured": kept.get("measured") or {},
         "unread": kept.get("unread") or [],
         **({"lastScheduleTime": seen.turns.now} if seen.turns.now else {}),
@@ -105,12 +106,6 @@ def _through_door(seen: Seen, outcome: Outcome, work: Work) -> list[int]:
     memory = (seen.index.status.memory if seen.index.status else None) or {}
     before = [one for one in memory.get("throughDoor") or [] if one in outcome.kept]
     return sorted({*before, *([outcome.generation] if work.embedding.provider else [])})
-
-
-def _generation(outcome: Outcome, old: dict[str, Any]) -> dict[str, Any]:
-    previous = outcome.previous or (old.get("previous") if old.get("name") == outcome.collection else old.get("name"))
-    told = {"active": outcome.generation, "name": outcome.collection, "digest": outcome.key, "previous": previous}
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _conditions(seen: Seen, plan: Plan, active: int | None, kept: dict[str, Any]) -> list[Condition]:

@@ -18,6 +18,7 @@ OUTCOME = "outcome.json"
 PROGRESS = "progress.json"
 FAILURE = "failure.txt"
 WAITING = "waiting.json"
+PINNED = "pinned.json"  # told by the operator, at any time: the generations that releases name, which are never removed
 CONFIG_ERROR = 3  # exit status of a Job whose work is wrong: no retry helps
 
 
@@ -136,7 +137,6 @@ class Work:
     deduplicate: bool = False
     languages: tuple[str, ...] = ()  # sorted; "*" for all; none: nobody looks which they are in
     never_delete: bool = False
-    pinned: tuple[int, ...] = ()  # generations that releases name: never removed
     engine_type: str = "Milvus"
     database: str = ""
     mode: str = "Dense"  # by what passages are found: Dense, Keyword or Hybrid
@@ -213,7 +213,6 @@ def loads(text: str) -> Work:
             sources=sources,
             embedding=EmbeddingWork(**raw.pop("embedding")),
             gates=tuple(raw.pop("gates")),
-            pinned=tuple(raw.pop("pinned", ())),
             languages=tuple(raw.pop("languages", ())),
             rerank=RerankWork.read(raw.pop("rerank", None)),
             **raw,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from llmops.retrieval.outcome import GateResult, Outcome
 from llmops.retrieval.rank import Way
 from llmops.retrieval.reranker import Reranker
 from llmops.retrieval.space import Space
-from llmops.retrieval.work import EmbeddingWork, Questions, Work
+from llmops.retrieval.work import PINNED, EmbeddingWork, Questions, Work
 from llmops.web import Wrong
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
                 measured = await _measured(made, built, questions, vectors, reader, Way(wanted.mode, reranker))
             finally:
                 await reader.close()
-    return _decide(made, built, measured, time.monotonic() - started)
+    return await _decide(made, built, measured, report, time.monotonic() - started)
 
 
 async def _space(embedder: Embedder, embedding: EmbeddingWork) -> Space:
@@ -117,7 +118,7 @@ async def _measured(
     return Measured(found.figures.told(), results, found.search, curve, found.scores.told() if found.scores else None)
 
 
-def _decide(made: Making, built: Generation, measured: Measured, seconds: float) -> Outcome:
+async def _decide(made: Making, built: Generation, measured: Measured, report: Report, seconds: float) -> Outcome:
     """Serve it, or leave it lying; either way remove what nobody needs any more."""
     wanted, store, results = made.wanted, made.store, measured.results
     before = store.active()
@@ -132,30 +133,32 @@ def _decide(made: Making, built: Generation, measured: Measured, seconds: float)
             scores=measured.scores,
         )  # fmt: skip
         store.point(built)
-    kept = _prune(store, built, wanted, moved=served and before is not None)
-    reading = made.reading
+    kept = await _prune(store, built, wanted.keep_generations, report, moved=served and before is not None)
+    reading, active = made.reading, store.active()
+    others = [one for one in kept if one.served and active is not None and one.collection != active.collection]
     return Outcome(
         key=wanted.parts.key, generation=built.number, collection=built.collection, served=served, rows=made.rows,
         dimensions=made.space.dimensions, fingerprint=made.space.fingerprint, measured=measured.told, gates=results,
         parts=asdict(wanted.parts), embedded=made.embedded, seconds=round(seconds, 1),
-        previous=before.collection if before and before.collection != built.collection else None,
+        previous=max(others, key=lambda one: one.served).collection if others else None,
         at=now.strftime("%Y-%m-%dT%H:%M:%SZ"), kept=tuple(one.number for one in kept if one.served),
         problems=tuple(reading.problems), skipped=reading.skipped, carried=made.carried, removed=made.removed,
         curve=measured.curve, pace=made.pace, left_out=tuple(made.left_out),
     )  # fmt: skip
 
 
-def _prune(store: Store, built: Generation, wanted: Work, moved: bool) -> list[Generation]:
+async def _prune(store: Store, built: Generation, most: int, report: Report, moved: bool) -> list[Generation]:
     """Keep what queries see, the newest of what they saw, those that releases name, and the one just built; it may be
     looked at."""
     active, there = store.active(), store.generations()
     seen = sorted((one for one in there if one.served), key=lambda one: one.served, reverse=True)
-    newest = {one.collection for one in seen[: wanted.keep_generations]}
+    newest = {one.collection for one in seen[:most]}
     kept = {built.collection, active.collection if active else "", *newest}
-    kept |= {one.collection for one in there if one.number in wanted.pinned}
     gone = [one for one in there if one.collection not in kept]
     if gone and moved:
-        time.sleep(LETTING_GO)
+        await asyncio.sleep(LETTING_GO)
+    pinned = json.loads(await report.read(PINNED) or "[]")  # not before: a release may have named one meanwhile
+    gone = [one for one in gone if one.number not in pinned]
     for one in gone:
         store.drop(one)
-    return [one for one in there if one.collection in kept]
+    return [one for one in there if one not in gone]

@@ -7,9 +7,12 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Takes one named text; writing it again replaces it."""
+    """Takes one named text, which writing it again replaces; and has what others wrote there."""
 
     async def write(self, name: str, text: str) -> None: ...
+
+    async def read(self, name: str) -> str:
+        """Empty where there is none."""
 
 
 class Folder:
@@ -24,6 +27,10 @@ class Folder:
         part.write_text(text)
         part.replace(self.path / name)
 
+    async def read(self, name: str) -> str:
+        path = self.path / name
+        return path.read_text() if path.exists() else ""
+
 
 class InConfigMap:
     """A data key a name, in the one ConfigMap that the pod's Role lets it patch."""
@@ -37,3 +44,11 @@ class InConfigMap:
 
         async with await Client.connect() as client:
             await client.patch(CONFIG_MAP, self.namespace, self.name, {"data": {name: text}})
+
+    async def read(self, name: str) -> str:
+        from llmops.kube.client import Client
+        from llmops.kube.resources import CONFIG_MAP
+
+        async with await Client.connect() as client:
+            found = await client.get(CONFIG_MAP, self.namespace, self.name)
+        return str((found.get("data") or {}).get(name, ""))
