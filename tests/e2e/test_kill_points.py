@@ -88,6 +88,12 @@ class World:
                 self.door.report(whole=True)
             await asyncio.sleep(0.1)
 
+    def _versions(self) -> dict[str, str]:
+        """By their digests."""
+        status = self.status()
+        known = [status.candidate, status.stable, *status.history] if status else []
+        return {one.digest: one.version for one in known if one and one.digest and one.version}
+
     async def judge(self) -> None:
         """Every evaluation ends at once; that of one version badly."""
         while True:
@@ -95,9 +101,11 @@ class World:
                 parsed = EvalJob.parse(job)
                 if parsed.spec.target is None or (parsed.status and parsed.status.verdict):
                     continue
-                status = self.status()
-                moving = status.candidate if status else None
-                verdict = "Fail" if moving is not None and moving.version == REFUSED else "Pass"
+                assert parsed.spec.target.prompt_ref is not None
+                version = self._versions().get(parsed.spec.target.prompt_ref.version)
+                if version is None:  # an operator that has just begun heard of the evaluation before the release
+                    continue
+                verdict = "Fail" if version == REFUSED else "Pass"
                 told = {"phase": "Succeeded", "verdict": verdict, "observedGeneration": parsed.metadata.generation}
                 try:
                     await self.client.patch(EVAL_JOB, self.operator.namespace, parsed.metadata.name,
