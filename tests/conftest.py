@@ -7,9 +7,15 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cluster import choose
 from tests.cluster.access import Access
+
+# The same examples in every run: what a search finds by chance would be found in somebody else's change. And no
+# deadlines, of an example or of making ten: on a machine that others work on too they find its load.
+settings.register_profile("ours", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
