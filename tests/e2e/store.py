@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,10 @@ BUCKET = "models"
 
 
 class Store(ThreadingHTTPServer):
-    """`objects` of the one bucket; the rest is how it is to misbehave, and what it answered."""
+    """`objects` of the one bucket; the rest is how it is to misbehave, and what it answered.
+
+    While `half_seen` is not set, half of an object is sent and the rest once it is.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, Handler)
@@ -30,6 +34,8 @@ class Store(ThreadingHTTPServer):
         self.region, self.page, self.cuts, self.public, self.session = "us-east-1", 1000, 0, False, False
         self.answers: list[int] = []
         self.pace = 0
+        self.half_seen = threading.Event()
+        self.half_seen.set()
 
     @property
     def url(self) -> str:
@@ -115,6 +121,10 @@ class Handler(BaseHTTPRequestHandler):
         if etag and self.server.cuts:
             self.server.cuts -= 1
             body = body[: len(body) // 2]
+        if etag and not self.server.half_seen.is_set():
+            half, body = body[: len(body) // 2], body[len(body) // 2 :]
+            self.wfile.write(half)
+            self.server.half_seen.wait(60)
         step = self.server.pace // 10 or len(body) or 1
         for start in range(0, len(body), step):
             self.wfile.write(body[start : start + step])

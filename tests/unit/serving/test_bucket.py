@@ -8,13 +8,15 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.e2e.store import ID, SECRET, SESSION, Store
+from tests.ports import free_port
 
-from llmops.serving import fetch
-from llmops.serving.progress import PORT
+from llmops.serving import fetch, progress
 
 WEIGHTS = bytes(range(256)) * 4000
 
@@ -23,7 +25,7 @@ WEIGHTS = bytes(range(256)) * 4000
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("llmops.serving.transfer.time.sleep", lambda _: None)
+    monkeypatch.setattr("llmops.serving.transfer.time", SimpleNamespace(sleep=lambda _: None))
     with Store(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -100,15 +102,20 @@ def test_a_cut_download_goes_on_where_it_was_and_an_object_replaced_meanwhile_be
 
 
 @pytest.mark.usefixtures("signs")
-def test_how_far_it_is_is_told_while_it_comes(store: Store, tmp_path: Path) -> None:
-    store.objects, store.pace = {"llama/a.safetensors": WEIGHTS, "llama/b.safetensors": WEIGHTS}, 2_000_000
+def test_how_far_it_is_is_told_while_it_comes(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()  # its own is everybody's on this machine
+    monkeypatch.setattr(progress, "serve", partial(progress.serve, port))
+    store.objects = {"llama/a.safetensors": WEIGHTS, "llama/b.safetensors": WEIGHTS}
+    store.half_seen.clear()
     with ThreadPoolExecutor(1) as other:
         ended = other.submit(run, store, "s3://models/llama", tmp_path / "m")
         seen: list[tuple[int, int]] = []
         while not ended.done():
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=1) as reply:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1) as reply:
                 told = json.load(reply)
                 seen.append((told["done"], told["total"]))
+            if any(0 < done < total for done, total in seen):
+                store.half_seen.set()
         assert ended.result() == 0
     assert {total for _, total in seen} <= {0, 2 * len(WEIGHTS)}
     far = [done for done, total in seen if total]

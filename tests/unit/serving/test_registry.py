@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setattr("llmops.serving.transfer.time.sleep", lambda _: None)
+    monkeypatch.setattr("llmops.serving.transfer.time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr("llmops.serving.registry.platform.machine", lambda: "x86_64")
     with Registry() as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
