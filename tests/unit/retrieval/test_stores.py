@@ -618,7 +618,7 @@ async def test_a_search_is_widened_until_the_index_finds_enough(
 ) -> None:
     if (type_, database.name) == ("IVF_FLAT", QDRANT):
         pytest.skip("Qdrant knows HNSW only")
-    parameters, search = {"HNSW": {"M": 16, "efConstruction": 100}}.get(type_, POOR[type_][0]), POOR[type_][1]
+    parameters, search = {"HNSW": {"M": 8, "efConstruction": 40}}.get(type_, POOR[type_][0]), POOR[type_][1]
     made = built(store, 2000, index=Index(type_, "L2", parameters))
     gates = ({"type": "AnnRecall", "min": "1.0"},)
     more: dict[str, Any] = {"gates": gates, "engine_type": database.where.type}
