@@ -55,6 +55,6 @@ def test_values_are_redacted_at_every_depth_and_numbers_stay() -> None:
 @pytest.mark.parametrize("one", ["a", "a.", "1", "1 ", "a:", "0:", "A1 ", "eyJa", "-----BEGIN ", "(0 ", "+1(", "://a:"])
 def test_no_text_takes_long(one: str) -> None:
     text = one * (16_000 // len(one))
-    began = time.perf_counter()
+    began = time.process_time()  # not what others do on this machine meanwhile
     redact(text)
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def value(found: Results, metric: str) -> float:
 
 @dataclass
 class Model:
-    """What the server was asked, and how it answers."""
+    """What the server was asked, and how it answers: so many `at_first`, and the rest when it `goes_on`."""
 
     answer: Answer
     url: str = ""
@@ -45,6 +46,8 @@ class Model:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    at_first: float = math.inf
+    goes_on: threading.Event = field(default_factory=threading.Event)
 
     def take(self, body: dict[str, Any], authorization: str) -> tuple[int, str | dict[str, Any]]:
         """One request."""
@@ -55,6 +58,9 @@ class Model:
             self.bodies.append(body)
             self.authorizations.add(authorization)
             self.changed.notify_all()
+            number = len(self.bodies)  # its own: by the time that it is answered others may have come
+        if number > self.at_first:
+            self.goes_on.wait(60)
         return self.answer(body, before)
 
     def wait_until_asked(self, times: int, seconds: float = 60) -> None:

@@ -24,9 +24,9 @@ def test_a_pattern_is_looked_for_anywhere_unless_it_is_anchored(pattern, answer,
 
 
 def test_a_catastrophic_pattern_takes_no_longer_than_another():
-    started = time.monotonic()
+    started = time.process_time()
     assert not expression("^(a+)+$")("a" * 20_000 + "!")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)b", r"(a)\1"])
@@ -62,6 +62,6 @@ def test_a_schema_fetches_nothing_and_its_patterns_are_linear():
         schema({"$ref": "https://example.org/schema.json"})
     with pytest.raises(FormError, match="not a JSON Schema"):
         schema({"type": "strin"})
-    started = time.monotonic()
+    started = time.process_time()
     assert not schema({"pattern": "^(a+)+$"})('"' + "a" * 20_000 + '!"')
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1

@@ -110,39 +110,20 @@ def test_an_answer_without_its_promised_form_is_a_wrong_answer_and_asked_for_onc
 def test_a_killed_run_continues_where_its_log_ends(serve, tmp_path, kill):
     model = serve(lambda body, _: (200, ANSWERS[question(body)]))
     write_run(tmp_path / "run", ROWS, Arm(model.url, "m", "1"), concurrency=2)
-    hold_after(model, 20)
+    model.at_first = 20
     first = start_runner(*places(tmp_path))
     model.wait_until_asked(22)
     first.send_signal(kill)
     first.communicate(timeout=60)
     assert first.returncode == (STOPPED if kill == signal.SIGTERM else -signal.SIGKILL)
     before = len(model.bodies)
-    release(model)
+    model.goes_on.set()
     run_to_end(*places(tmp_path))
 
     again = len(model.bodies) - before
     assert again <= 26, f"{again} of 40 rows were asked again, where 20 were answered before the kill"
     assert results(tmp_path / "report").metric("exact_match").target.n == 40
     assert results(tmp_path / "report").resumed == 40 - again
-
-
-def hold_after(model, times):
-    """Answer so many requests, then none until released."""
-    import threading
-
-    model.gate = threading.Event()
-    answer = model.answer
-
-    def gated(body, before):
-        if len(model.bodies) > times:
-            model.gate.wait(60)
-        return answer(body, before)
-
-    model.answer = gated
-
-
-def release(model):
-    model.gate.set()
 
 
 def test_target_and_baseline_are_asked_the_same_rows_and_paired(serve, tmp_path):
