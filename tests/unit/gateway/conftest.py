@@ -12,7 +12,7 @@ from tests.unit.gateway.world import World
 async def world() -> AsyncIterator[World]:
     """A door with one key, one engine, and the services `support` and `minilm` on it."""
     async with World() as world:
-        world.add_service("support", world.engine, limits={"timeout": "2s"})
+        world.add_service("support", world.engine, limits={"timeout": "30s"})
         world.add_service("minilm", world.engine, task="Embed")
         world.apply()
         yield world

@@ -95,19 +95,27 @@ async def test_a_stream_that_breaks_is_a_failure(world: World, digests: tuple[st
 async def test_who_waits_too_long_for_something_to_read_counts_as_latency(
     world: World, digests: tuple[str, str], stream: bool, between: bool, signals: list[str | None]
 ) -> None:
-    world.release(RELEASE, *digests, 50, latency="100ms")
+    world.release(RELEASE, *digests, 50, latency="10s")
     await ask(world, "ann")
     assert [one["signal"] for one in (await report(world))["units"]] == [None]
-    world.engine.answer = slowly(world.engine, 0.15, between)
+    first_read = asyncio.Event()
+    world.engine.answer = slowly(world, world.engine, 11, first_read if between else None)
     reply = (await ask(world, "bob", stream=stream)).parse()
     if stream:
-        assert [chunk async for chunk in reply]
+        async for _ in reply:
+            first_read.set()
+        assert first_read.is_set()
     assert [one["signal"] for one in (await report(world))["units"][1:]] == signals
 
 
 async def test_an_error_that_took_too_long_is_two_failures(world: World, digests: tuple[str, str]) -> None:
-    world.release(RELEASE, *digests, 50, latency="1ms")
-    world.engine.answer = fails(500)
+    world.release(RELEASE, *digests, 50, latency="10s")
+
+    async def slow(request: web.Request, body: Object) -> web.StreamResponse:
+        world.clock.now += 11
+        return await fails(500)(request, body)
+
+    world.engine.answer = slow
     with pytest.raises(openai.InternalServerError):
         await ask(world, "ann")
     assert [one["signal"] for one in (await report(world))["units"]] == [None, "Errors", "Latency"]

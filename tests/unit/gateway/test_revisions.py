@@ -83,7 +83,7 @@ async def test_a_candidate_that_fails_costs_no_user_an_answer_and_is_charged_wit
     new.answer = fails(503)
     assert await ask(world, "ann", stream=stream)
     assert len(new.asked) == 2  # nobody waits for its better times while stable could answer
-    await new.stop()
+    await world.kill(new)
     assert await ask(world, "bob", stream=stream)
     if stream:
         return  # a stream counts when it has ended, which nobody waits for here
@@ -92,8 +92,8 @@ async def test_a_candidate_that_fails_costs_no_user_an_answer_and_is_charged_wit
 
 
 async def test_a_slow_candidate_is_charged_with_latency(world: World, new: Engine) -> None:
-    roll(world, 100, moving={"latency": "100ms"})
-    new.answer = slowly(new, 0.15)
+    roll(world, 100, moving={"latency": "10s"})
+    new.answer = slowly(world, new, 11)
     assert await ask(world, "ann")
     told = (await report(world))["units"]
     assert [(one["variant"], one["signal"]) for one in told] == [("candidate", None), ("candidate", "Latency")]

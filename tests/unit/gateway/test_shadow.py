@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from tests.unit.gateway.test_evidence_report import RELEASE, ask, report
 from tests.unit.gateway.test_forms import GOOD, SCHEMA, WRONG
-from tests.unit.gateway.world import USAGE, Engine, Object, World, fails, until
+from tests.unit.gateway.world import USAGE, Engine, Object, World, fails, slowly, until
 
 from llmops.rollout.split import unit_hash
 
@@ -80,7 +80,8 @@ async def test_the_user_gets_stables_answer_and_the_candidate_is_asked_afterward
 async def test_nobody_waits_for_an_unseen_answer_and_there_are_few_at_a_time(world: World) -> None:
     unseen(world)
     others = [await world.new_engine() for _ in range(3)]
-    world.point("support", world.engine, *others)
+    world.objects["services"].clear()
+    world.add_service("support", world.engine, *others, limits={"timeout": "60s"})  # who hangs, hangs to the end
     world.apply()
     hang = asyncio.Event()
 
@@ -90,8 +91,11 @@ async def test_nobody_waits_for_an_unseen_answer_and_there_are_few_at_a_time(wor
 
     for engine in (world.engine, *others):
         engine.answer = only(of_candidate, engine, never)
+    client, prompt = world.client(), {"id": RELEASE, "variables": {"question": "Why?"}}
     for n in range(8):
-        await ask(world, f"user-{n}")
+        await client.chat.completions.create(
+            model="-", messages=[], extra_body={"prompt": prompt}, extra_headers={"x-user-id": f"user-{n}"}
+        )
     await until(lambda: sum(map(of_candidate, [one for each in (world.engine, *others) for one in each.asked])) == 2)
     assert len(world.door.shadows.running) == 2
     hang.set()
@@ -103,7 +107,7 @@ async def test_nobody_waits_for_an_unseen_answer_and_there_are_few_at_a_time(wor
 async def test_where_the_service_is_busy_it_is_left_out(world: World, limits: Object, many: int) -> None:
     unseen(world)
     world.objects["services"].clear()
-    world.add_service("support", world.engine, limits={"timeout": "5s", **limits})
+    world.add_service("support", world.engine, limits={"timeout": "60s", **limits})
     world.apply()
     hang = asyncio.Event()
 
@@ -170,13 +174,8 @@ async def test_an_unseen_answer_without_the_form_differs_in_that_and_is_not_aske
 
 
 async def test_a_slow_unseen_answer_differs_in_latency(world: World) -> None:
-    unseen(world, latency="100ms")
-
-    async def slow(request: web.Request, body: Object) -> web.StreamResponse:
-        await asyncio.sleep(0.15)
-        return await world.engine.echo(request, body)
-
-    world.engine.answer = only(of_candidate, world.engine, slow)
+    unseen(world, latency="10s")
+    world.engine.answer = only(of_candidate, world.engine, slowly(world, world.engine, 11))
     await ask(world, "ann")
     assert await pairs(world) == [("candidate", None), ("candidate", "Latency")]
 

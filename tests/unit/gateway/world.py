@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import hashlib
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -28,11 +30,24 @@ ISSUER = "https://kubernetes.default.svc"
 KEY = "llmops_shop.app.correct-horse-battery-staple"
 
 
-async def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     """Returns when `holds()`; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.005)
+
+
+class Clock:
+    """The loop, as the door has it: it is `now` until a test moves that, however long the test takes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        self._loop, self.now = loop, now
+
+    def time(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
 
 
 class Engine:
@@ -49,12 +64,16 @@ class Engine:
         app.router.add_post("/{path:.*}", self._take)
         self.runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self.runner, "127.0.0.1", self.port, reuse_port=True)  # so that World.kill can keep it
         await site.start()
         self.port = self.runner.addresses[0][1]
 
     async def stop(self) -> None:
         await self.runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -121,15 +140,17 @@ def fails(status: int) -> Answer:
     return answer
 
 
-def slowly(engine: Engine, seconds: float, between: bool = False) -> Answer:
-    """An engine that takes its time: before it says anything, or between the first piece and the end."""
+def slowly(world: World, engine: Engine, seconds: float, first_read: asyncio.Event | None = None) -> Answer:
+    """An engine that takes its time, on the door's clock: before it says anything, or once its first piece was read."""
 
     async def answer(request: web.Request, body: Object) -> web.StreamResponse:
-        if not between:
-            await asyncio.sleep(seconds)
+        if first_read is None:
+            world.clock.now += seconds
             return await engine.echo(request, body)
+        world.clock.now += 1  # a first byte in no time at all would be taken for none
         response = await engine.pieces(request, body, ["he"], end=False)
-        await asyncio.sleep(seconds)
+        await first_read.wait()
+        world.clock.now += seconds
         await response.write(event(body["model"], [], usage=USAGE) + b"data: [DONE]\n\n")
         return response
 
@@ -153,6 +174,9 @@ class World:
         self._stack = AsyncExitStack()
         session = await self._stack.enter_async_context(client_session())
         self.door = Door(self.settings, Tokens(self._jwks), session, "gateway-0")
+        self.clock, today = Clock(self.door.loop, self.door.heard_at), datetime.datetime.now(datetime.UTC)
+        self.door.loop = self.clock  # type: ignore[assignment]
+        self.door.today = lambda: today  # type: ignore[method-assign]  # no midnight falls into a test
         self.server = Server(config(self.door, "127.0.0.1", 0, self.settings))
         self._serving = asyncio.create_task(self.server.serve())
         await until(lambda: self.server.started)
@@ -173,9 +197,20 @@ class World:
         self._stack.push_async_callback(engine.stop)
         return engine
 
+    async def kill(self, engine: Engine) -> None:
+        """It is gone, and its port refuses until the test ends: bound and not listening, so that nobody takes it."""
+        kept = self._stack.enter_context(socket.socket())
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", engine.port))
+        await engine.stop()
+
     def client(self, credential: str = KEY, **options: Any) -> openai.AsyncOpenAI:
-        """OpenAI's own client, which retries nothing here so that every error is seen."""
-        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=credential, max_retries=0, **options)
+        """OpenAI's own client, which retries nothing here so that every error is seen, and on a busy machine waits
+        longer than its 5 s for a connection. Reading the authorities of a TLS that nobody speaks here took 30 ms."""
+        http = openai.DefaultAsyncHttpxClient(verify=False)
+        client = openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1", api_key=credential, max_retries=0, timeout=120.0, http_client=http, **options
+        )
         self._stack.push_async_callback(client.close)
         return client
 
