@@ -327,13 +327,16 @@ async def test_a_reply_that_makes_no_sense_is_a_502(place: Place) -> None:
 async def test_a_provider_is_a_fallback_for_a_service_and_the_other_way_round(place: Place, stream: bool) -> None:
     somebody = await place.offer("Anthropic")
     world = place.world
-    world.add_service("near", world.engine, limits={"timeout": "300ms"}, fallbackRefs=[{"name": "far"}])
+    hasty = world.add_service("near", world.engine, limits={"timeout": "300ms"}, fallbackRefs=[{"name": "far"}])
     world.add_external("outer", "theirs", fallbackRefs=[{"name": "near"}])
     world.apply()
     world.engine.answer = fails(503)
     assert await place.ask("near", stream=stream)
     assert len(somebody.asked) == 1
     world.engine.answer = world.engine.echo
+    world.objects["services"].remove(hasty)  # it has all the time that it needs to answer
+    world.add_service("near", world.engine, fallbackRefs=[{"name": "far"}])
+    world.apply()
     somebody.next = [429, 500, 500]
     for _ in range(2):
         assert await place.ask("outer", stream=stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.gateway.world import Engine, Object, World
 
 from llmops.gateway import retrieve
 from llmops.gateway.errors import BadRequest, UpstreamFailed
-from llmops.gateway.snapshot import Retrieval
+from llmops.gateway.snapshot import Endpoint, Retrieval
 from llmops.gateway.tenants import Whose
 
 FOUND = {"id": "faq/a#0", "text": "Yes.", "score": 0.9, "source": "faq/a", "metadata": {}}
@@ -56,17 +57,29 @@ async def test_questions_are_shared_among_the_query_servers(world: World) -> Non
 async def test_one_that_hangs_is_left_for_another_and_then_asked_last(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieve, "PATIENCE", 0.2)
+    """Only the one that hangs meets with a short patience, and what is counted is whom the door asked, not who heard
+    it in time: a busy machine changes neither."""
+    asked, ask = Counter[str](), retrieve.Retriever._ask
+
+    async def counted(self: retrieve.Retriever, one: Endpoint, body: bytes, patience: float) -> Any:
+        asked[one.url] += 1
+        short = one.url == hanging.url and patience == retrieve.PATIENCE
+        return await ask(self, one, body, 0.2 if short else 60)
+
+    monkeypatch.setattr(retrieve.Retriever, "_ask", counted)
+    monkeypatch.setattr(retrieve, "AVOID", 60)
     hanging, other = await query_servers(world, hangs, finds)
     for _ in range(6):
         assert await search(world) == "faq/a#0"
-    assert (len(hanging.asked), len(other.asked)) == (1, 6)
+    assert asked == {hanging.url: 1, other.url: 6}
 
 
-async def test_one_that_refuses_or_is_gone_is_left_at_once(world: World) -> None:
+async def test_one_that_refuses_or_is_gone_is_left_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"PATIENCE": 60, "SECONDS": 90, "AVOID": 90}.items():
+        monkeypatch.setattr(retrieve, name, seconds)
     refusing, gone, other = await query_servers(world, refuses, finds, finds)
-    await gone.stop()
-    async with asyncio.timeout(2):
+    await world.kill(gone)
+    async with asyncio.timeout(30):
         for _ in range(6):
             assert await search(world) == "faq/a#0"
     assert (len(refusing.asked) <= 1, len(gone.asked), len(other.asked)) == (True, 0, 6)
@@ -74,7 +87,6 @@ async def test_one_that_refuses_or_is_gone_is_left_at_once(world: World) -> None
 
 async def test_the_only_one_has_all_the_time_there_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieve, "PATIENCE", 0.1)
-    monkeypatch.setattr(retrieve, "SECONDS", 1.0)
 
     async def slowly(request: web.Request, body: Object) -> web.StreamResponse:
         await asyncio.sleep(0.4)
@@ -84,6 +96,7 @@ async def test_the_only_one_has_all_the_time_there_is(world: World, monkeypatch:
     assert await search(world) == "faq/a#0"
     assert len(only.asked) == 1
     only.answer = hangs
+    monkeypatch.setattr(retrieve, "SECONDS", 1.0)
     with pytest.raises(UpstreamFailed, match=r"did not answer within 1 s \(its query server has not answered yet\)"):
         await search(world)
 

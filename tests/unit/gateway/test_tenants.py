@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 from aiohttp import web
 from tests.unit.gateway.world import KEY, Engine, Object, World, until
+
+from llmops.gateway import retrieve
 
 RELEASE = "support-answer"
 KEYS = {name: f"llmops_{'bank' if name == 'abroad' else 'shop'}.{name}.correct-horse-battery-staple"
@@ -127,7 +131,11 @@ async def test_an_index_that_says_nothing_of_the_tenant_is_not_believed(
     world: World, index: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a query server of a version that knows no tenants, and found something of everybody's."""
-    monkeypatch.setattr("llmops.gateway.retrieve.SECONDS", 0.3)
+
+    async def until_time_is_up(_: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(retrieve, "asyncio", SimpleNamespace(timeout=asyncio.timeout, sleep=until_time_is_up))
 
     async def knows_none(request: web.Request, body: Object) -> web.StreamResponse:
         return web.json_response({"generation": 1, "index": "faq", "passages": [{"id": "x", "text": "Secret."}]})
