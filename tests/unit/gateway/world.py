@@ -161,7 +161,8 @@ class World:
     """`async with World() as world`: change the objects, `await world.apply()`, speak to `world.client()`."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        # nobody calls heard() here, and a loaded machine may need longer for a test than a split stays fresh
+        self.settings = Settings(**{"split_stale_seconds": 600.0, **settings})
         self.objects: dict[str, list[Object]] = {
             kind: [] for kind in ("services", "slices", "releases", "revisions", "keys", "namespaces", "providers")
         }
@@ -171,7 +172,15 @@ class World:
         self.gateways = 1
 
     async def __aenter__(self) -> World:
-        self._stack = AsyncExitStack()
+        async with AsyncExitStack() as self._stack:
+            await self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
         session = await self._stack.enter_async_context(client_session())
         self.door = Door(self.settings, Tokens(self._jwks), session, "gateway-0")
         self.clock, today = Clock(self.door.loop, self.door.heard_at), datetime.datetime.now(datetime.UTC)
@@ -179,15 +188,14 @@ class World:
         self.door.today = lambda: today  # type: ignore[method-assign]  # no midnight falls into a test
         self.server = Server(config(self.door, "127.0.0.1", 0, self.settings))
         self._serving = asyncio.create_task(self.server.serve())
+        self._stack.push_async_callback(self._end)
         await until(lambda: self.server.started)
         self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
         self.http = await self._stack.enter_async_context(aiohttp.ClientSession(self.url))
         self.engine = await self.new_engine()
         self.add_key(KEY)
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+    async def _end(self) -> None:
         self.server.should_exit = True
         await self._serving
 
