@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from llmops.api import Settings
 from llmops.control import Controller, SystemClock
@@ -29,11 +29,10 @@ async def operating(
         one for each in controllers for one in (each.resource, *each.owns, *(refers.resource for refers in each.refers))
     }:
         cache.follow(resource, namespace if resource.namespaced else None)
-    await cache.synced(20)
-    running = asyncio.create_task(loop.run(2))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(cache.close)
+        await cache.synced(20)
+        running = asyncio.create_task(loop.run(2))
+        stack.push_async_callback(lambda: asyncio.gather(running, return_exceptions=True))
+        stack.callback(running.cancel)
         yield seen
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await cache.close()

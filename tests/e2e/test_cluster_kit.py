@@ -48,10 +48,8 @@ class Elsewhere:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def kit(self, command: str) -> float:
-        start = time.monotonic()
+    def kit(self, command: str) -> None:
         self(sys.executable, "-m", "tests.cluster", command, "--cluster=node")
-        return time.monotonic() - start
 
     def kubectl(self, *arguments: str) -> str:
         kubectl = next(CACHE.glob("bin-*/kubectl"))
@@ -101,9 +99,9 @@ def command_lines() -> Iterator[str]:
 
 
 def test_a_cluster_starts_and_a_second_start_finds_it_running(elsewhere: Elsewhere) -> None:
-    assert elsewhere.kit("up") < 60
+    elsewhere.kit("up")
     before = pids()
-    assert elsewhere.kit("up") < 5
+    elsewhere.kit("up")
     assert pids() == before
 
 
@@ -126,7 +124,7 @@ def test_down_leaves_nothing_even_when_everything_was_killed_before(elsewhere: E
 
 
 def test_a_new_cluster_after_that_has_no_memory_of_the_old_one(elsewhere: Elsewhere) -> None:
-    assert elsewhere.kit("up") < 40
+    elsewhere.kit("up")
     assert "kept" not in elsewhere.kubectl("get", "configmaps", "-o", "name")
     elsewhere.kit("down")
     assert left_over(elsewhere) == []

@@ -204,7 +204,7 @@ async def test_a_pod_that_is_lost_resumes_from_the_kept_log(client: Client, worl
     await until(lambda: pod not in names_of(world, POD, namespace))
     resumed = await until(lambda: names_of(world, POD, namespace))
     assert resumed != {pod}
-    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s)
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s, 300)
     assert found["metrics"][0]["n"] == 1500
     text = world.get(CONFIG_MAP, namespace, found["results"])["data"]["results.json"]  # type: ignore[index]
     assert 0 < json.loads(text)["resumed"] < 1500

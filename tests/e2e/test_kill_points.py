@@ -143,22 +143,21 @@ class World:
 async def living(client: Client, namespace: str, kill: bool) -> AsyncIterator[World]:
     await available_service(client, namespace)
     await client.create(EVAL_JOB, template(namespace))
-    mortal = await Mortal.connect()
-    assert isinstance(mortal, Mortal)
-    mortal.immortal, mortal.points = not kill, Counter()
-    operator = await Operator(mortal, namespace).start()
-    world = World(operator, client, mortal, kill)
-    tasks = [asyncio.create_task(work()) for work in (world.users, world.judge, world.reaper)]
-    try:
-        yield world
-        for task in tasks:
-            assert not task.done(), task
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await operator.kill()
-        await mortal.close()
+    async with await Mortal.connect() as mortal:
+        assert isinstance(mortal, Mortal)
+        mortal.immortal, mortal.points = not kill, Counter()
+        operator = await Operator(mortal, namespace).start()
+        world = World(operator, client, mortal, kill)
+        tasks = [asyncio.create_task(work()) for work in (world.users, world.judge, world.reaper)]
+        try:
+            yield world
+            for task in tasks:
+                assert not task.done(), task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await operator.kill()
 
 
 async def life(world: World, namespace: str) -> Object:

@@ -39,6 +39,7 @@ from llmops.kube.resources import (
     SERVICE,
     Resource,
 )  # fmt: skip
+from llmops.kube.store import version_of
 from llmops.serving.reconcile import CONTROLLER
 
 Object = dict[str, Any]
@@ -128,12 +129,14 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
         cache.follow(resource, namespace)
     for one in CONTROLLER.refers:
         cache.follow(one.resource, keep=one.keep)
-    await cache.synced(20)
-    running = asyncio.create_task(loop.run(2))
-    yield World(client, seen, namespace)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await cache.close()
+    try:
+        await cache.synced(20)
+        running = asyncio.create_task(loop.run(2))
+        yield World(client, seen, namespace)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    finally:
+        await cache.close()
 
 
 async def post(url: str, body: Object) -> Object:
@@ -169,10 +172,14 @@ async def test_a_service_answers_heals_and_leaves_nothing_behind(world: World) -
     back = lambda: world.get(DEPLOYMENT, "support-llm").get("metadata", {}).get("uid") not in (None, uid)  # noqa: E731
     await world.until(back, "the Deployment is back", 10)
 
+    two = lambda: world.get(DEPLOYMENT, "support-llm").get("status", {}).get("readyReplicas") == 2  # noqa: E731
+    await world.until(lambda: two() and len(world.mine(POD)) == 2, "its pods answer, and those of before are gone")
+
     # somebody edits one: it is put right
-    await world.ready()
-    await world.client.patch(SERVICE, world.namespace, "support-llm", {"spec": {"selector": {"some": "body"}}})
-    await world.until(lambda: "some" not in world.get(SERVICE, "support-llm")["spec"]["selector"], "put right", 10)
+    wrong = {"spec": {"selector": {"some": "body"}}}
+    edited = version_of(await world.client.patch(SERVICE, world.namespace, "support-llm", wrong))
+    right = lambda one: version_of(one) > edited and "some" not in one["spec"]["selector"]  # noqa: E731
+    await world.until(lambda: right(world.get(SERVICE, "support-llm")), "put right", 10)
 
     # a pod is killed: the other serves meanwhile, and a new one comes
     pods = {one["metadata"]["name"] for one in world.mine(POD)}

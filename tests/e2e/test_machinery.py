@@ -196,7 +196,7 @@ async def test_a_child_of_an_earlier_owner_of_that_name_is_left_to_the_garbage_c
     await seen.client.delete(WIDGET, namespace, "one")
     now = await seen.client.create(WIDGET, widget(namespace))
     if not (await seen.apply([child(a="new")], now)).written:  # else the garbage collector was quicker
-        await until(lambda: seen.get(CONFIG_MAP, namespace, "child") is None, 30)
+        await until(lambda: seen.get(CONFIG_MAP, namespace, "child") is None, 120)
         assert (await seen.apply([child(a="new")], now)).written == 1
     live = await seen.client.get(CONFIG_MAP, namespace, "child")
     assert live["data"] == {"a": "new"}

@@ -20,7 +20,9 @@ from tests.ports import free_port
 from llmops.kube.client import Client
 from llmops.kube.resources import EVAL_JOB
 
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = 20.0
+AT_ONCE = LEASE_SECONDS / 2
+"""Who waits for the lease to run out needs longer, however slow the machine; who is let in needs far less."""
 TEMPLATE = {"dataset": {"inline": [{"input": "a", "target": "b"}]}, "metrics": [{"name": "exact_match"}]}
 
 
@@ -72,7 +74,7 @@ async def pair(cluster: Any, namespace: str) -> AsyncIterator[list[Replica]]:
 
 
 async def eventually(test: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await test():
             await asyncio.sleep(0.05)
 
@@ -109,7 +111,7 @@ async def test_a_killed_leader_is_followed_when_its_lease_ran_out_and_an_ended_o
     await first.process.wait()
     killed = time.monotonic()
     second = await leader(pair)
-    assert time.monotonic() - killed < LEASE_SECONDS + 4
+    assert time.monotonic() - killed > AT_ONCE
     await reconciled(client, namespace, "between")
 
     pair.append(third := await start(namespace))
@@ -117,7 +119,7 @@ async def test_a_killed_leader_is_followed_when_its_lease_ran_out_and_an_ended_o
     second.process.send_signal(signal.SIGTERM)
     ended = time.monotonic()
     await leader([third])
-    assert time.monotonic() - ended < 4
+    assert time.monotonic() - ended < AT_ONCE
     await reconciled(client, namespace, "after")
     assert await second.process.wait() == 0
 

@@ -48,7 +48,11 @@ class Operator:
         self.cache.subscribe(loop.changed)
         for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             self.cache.follow(resource, self.namespace)
-        await self.cache.synced(20)
+        try:
+            await self.cache.synced(20)
+        except BaseException:
+            await self.cache.close()
+            raise
         self.hear()
         self.running = asyncio.create_task(loop.run(2))
         return self
