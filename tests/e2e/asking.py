@@ -13,32 +13,36 @@ PAUSE = 0.02
 
 @dataclass
 class Asked:
-    """How many questions were answered, what the others met, and the seconds of the slowest."""
+    """How many questions of each were answered, what the others met, and the seconds of the slowest."""
 
-    answered: int = 0
+    each: list[int]
     failed: list[str] = field(default_factory=list)
     slowest: float = 0.0
+
+    @property
+    def answered(self) -> int:
+        return sum(self.each)
 
 
 @asynccontextmanager
 async def asking(*ask: Callable[[], Awaitable[object]]) -> AsyncIterator[Asked]:
     """Each of these again and again, for as long as the block; one that raises was not answered."""
-    asked, over = Asked(), asyncio.Event()
+    asked, over = Asked([0] * len(ask)), asyncio.Event()
 
-    async def goes_on(one: Callable[[], Awaitable[object]]) -> None:
+    async def goes_on(at: int, one: Callable[[], Awaitable[object]]) -> None:
         while not over.is_set():
             began = time.monotonic()
             try:
                 await one()
-                asked.answered += 1
+                asked.each[at] += 1
             except Exception as problem:  # noqa: BLE001 - any: it is what the test is about
                 asked.failed.append(f"{type(problem).__name__}: {problem}")
             asked.slowest = max(asked.slowest, time.monotonic() - began)
             await asyncio.sleep(PAUSE)
 
     async with asyncio.TaskGroup() as tasks:
-        for one in ask:
-            tasks.create_task(goes_on(one))
+        for at, one in enumerate(ask):
+            tasks.create_task(goes_on(at, one))
         try:
             yield asked
         finally:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -272,18 +272,14 @@ def test_most_documents_gone_is_an_accident_until_it_is_allowed(index: Index) ->
 def test_an_engine_that_was_killed_is_searched_again_without_anybodys_help(tmp_path: Path, milvus_lite: Path) -> None:
     index = Index(tmp_path, free_port(), free_port())
     index.questions = []
-    with embedder(index.embedder_port):
+    with embedder(index.embedder_port), ExitStack() as serving:
         with engine(milvus_lite, tmp_path / "data", index.engine_port):
             assert index.build().served
-            serving = index.serving()
-            serving.__enter__()
+            serving.enter_context(index.serving())
             until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 10)
-        try:
-            assert index.search("anything")[0] == 503
-            with engine(milvus_lite, tmp_path / "data", index.engine_port):  # everything in it is unloaded now
-                until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 30)
-        finally:
-            serving.__exit__(None, None, None)
+        assert index.search("anything")[0] == 503
+        with engine(milvus_lite, tmp_path / "data", index.engine_port):  # everything in it is unloaded now
+            until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 30)
 
 
 def test_an_engine_that_went_back_answers_as_it_did_then_until_what_is_missing_is_built(

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from email.message import Message
 from importlib.metadata import distributions
@@ -63,6 +63,16 @@ def stored(index: Index, collection: str) -> dict[str, list[str]]:
     return found
 
 
+@contextmanager
+def killed(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """It is killed at the end of the block, where it still runs."""
+    with running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 def started(index: Index) -> subprocess.Popen[bytes]:
     """`llmops index`, as its pod would begin it anew."""
     given, out = index.folder / "work", index.folder / "out"
@@ -71,6 +81,12 @@ def started(index: Index) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--mounted",
                str(index.folder / "mounted"), "--scratch", str(index.folder), "--report", str(out)]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def ends(index: Index) -> None:
+    """Nobody kills it this time."""
+    with killed(started(index)) as job:
+        assert job.wait(300) == 0
 
 
 def test_a_build_that_is_killed_at_fifty_moments_has_every_row_once_and_embeds_little_twice(index: Index) -> None:
@@ -82,18 +98,15 @@ def test_a_build_that_is_killed_at_fifty_moments_has_every_row_once_and_embeds_l
     while kills < KILLS and not out.exists():
         progress = index.folder / "out/progress.json"
         progress.unlink(missing_ok=True)
-        job = started(index)
-        if kills % 2:  # between its first and its last row; every other one anywhere
-            until(lambda: progress.exists() or job.poll() is not None)  # noqa: B023
-        moment = time.monotonic() + chance.random() * 2.0
-        while job.poll() is None and time.monotonic() < moment:
-            time.sleep(0.02)
-        if job.poll() is None:
-            job.send_signal(signal.SIGKILL)
-            kills += 1
-        job.wait()
+        with killed(started(index)) as job:
+            if kills % 2:  # between its first and its last row; every other one anywhere
+                until(lambda: progress.exists() or job.poll() is not None)  # noqa: B023
+            moment = time.monotonic() + chance.random() * 2.0
+            while job.poll() is None and time.monotonic() < moment:
+                time.sleep(0.02)
+            kills += job.poll() is None
     if not out.exists():
-        assert started(index).wait(300) == 0
+        ends(index)
     outcome = loads(out.read_text())
     wanted = {f"faq/{row['id']}#0": [Passage("", "", "", row["answer"].strip(), {}).hash] for row in rows}
     assert stored(index, outcome.collection) == wanted
@@ -181,18 +194,14 @@ def test_an_engine_that_is_killed_while_rows_are_written_loses_none(tmp_path: Pa
     with embedder(index.embedder_port):
         for _ in range(8):
             running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            job = started(index)
-            end = time.monotonic() + 3.0 + chance.random() * 3.0
-            while job.poll() is None and time.monotonic() < end:
-                time.sleep(0.05)
-            running.kill()
-            running.wait()
-            job.kill()
-            job.wait()
+            with killed(running), killed(started(index)) as job:
+                end = time.monotonic() + 3.0 + chance.random() * 3.0
+                while job.poll() is None and time.monotonic() < end:
+                    time.sleep(0.05)
             if out.exists():
                 break
         with engine(milvus_lite, tmp_path / "data", index.engine_port):
-            assert started(index).wait(300) == 0
+            ends(index)
             outcome = loads(out.read_text())
             found = stored(index, outcome.collection)
     assert len(found) == len(rows)
@@ -204,13 +213,13 @@ def test_the_scratch_and_not_the_memory_holds_what_there_is_much_of(index: Index
     """Peak memory of a build of 1,500 passages is that of one of a hundred, give or take."""
 
     def peak() -> int:
-        job = started(index)
         most = 0
-        while job.poll() is None:
-            status = Path(f"/proc/{job.pid}/status")
-            text = status.read_text() if status.exists() else ""
-            most = max([most, *(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM"))])
-            time.sleep(0.05)
+        with killed(started(index)) as job:
+            while job.poll() is None:
+                status = Path(f"/proc/{job.pid}/status")
+                text = status.read_text() if status.exists() else ""
+                most = max([most, *(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmHWM"))])
+                time.sleep(0.05)
         assert job.returncode == 0
         return most
 

@@ -147,6 +147,14 @@ async def search(cluster: Cluster, namespace: str, text: str, **more: Any) -> Ob
         return {}
 
 
+async def until_answered(cluster: Cluster, namespace: str, text: str, **more: Any) -> Object:
+    """Ready may be known before the node's Service rules have the pod."""
+    async with asyncio.timeout(60):
+        while not (found := await search(cluster, namespace, text, **more)):
+            await asyncio.sleep(0.2)
+    return found
+
+
 async def until_found(cluster: Cluster, namespace: str, text: str, passage: str) -> Object:
     async with asyncio.timeout(120):
         while True:
@@ -165,6 +173,12 @@ def servers(cluster: Cluster, namespace: str, ready: bool = True) -> dict[str, s
         if not ready or (answers and not one["metadata"].get("deletionTimestamp")):
             found[one["metadata"]["name"]] = state.get("podIP", "")
     return found
+
+
+def budget(cluster: Cluster, namespace: str) -> int:
+    """How many query servers may be evicted now."""
+    found = cluster.get(PDB, namespace, "faq-index") or {}
+    return int((found.get("status") or {}).get("disruptionsAllowed", 0))
 
 
 async def evict(client: Client, namespace: str, pod: str) -> None:
@@ -204,11 +218,12 @@ async def no_question_is_lost_of_two_query_servers(client: Client, world: Cluste
             assert await door.door.search(reference, QUESTION, (), Whose())
 
         async with asking(kept_open, kept_open, opened_anew, through_the_door) as asked:
-            old = servers(world, namespace)
+            old, begun = servers(world, namespace), [*asked.each]
             again = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}
             await client.patch(DEPLOYMENT, namespace, "faq-index", {"spec": {"template": again}})
             await until(lambda: complete(*old), 90)
-            one, other = servers(world, namespace)
+            rolled, (one, other) = [*asked.each], servers(world, namespace)
+            await until(lambda: budget(world, namespace) == 1, 30)
             await evict(client, namespace, one)
             with pytest.raises(ApiError, match="disruption budget"):
                 await evict(client, namespace, other)
@@ -216,7 +231,9 @@ async def no_question_is_lost_of_two_query_servers(client: Client, world: Cluste
             assert said(world, namespace, "Available")[0] == "True"
             await until(lambda: complete(one), 60)
     print(f"{asked.answered} questions were answered, the slowest in {asked.slowest:.2f} s")
-    assert (asked.failed, asked.answered > 500) == ([], True)
+    assert asked.failed == []
+    met = [*zip(begun, rolled, asked.each, strict=True)]  # each asker was answered during the rollout and the eviction
+    assert all(first < second < last for first, second, last in met), met
     assert status(world, namespace)["generation"] == before
     assert {one["metadata"]["name"] for one in world.list(JOB)} == jobs
 
@@ -362,6 +379,7 @@ async def test_two_keys_of_different_groups_get_different_citations_from_the_sam
     }  # fmt: skip
     await given(client, namespace, wanted)
     await until(lambda: ready(world, namespace), 180)
+    await until_answered(world, namespace, "salaries")
     async with World() as door:
         lead(door, world, namespace)
         staff, board = (f"llmops_shop.{name}.correct-horse-battery" for name in ("staff", "board"))
@@ -400,25 +418,26 @@ async def test_tenants_are_kept_apart_from_the_moment_that_they_are_asked_for(
     await until(lambda: ready(world, namespace), 180)
     asked: Object = {"text": "open", "topK": 9, "tenant": "acme"}
     acmes = {"faq/0#0", "faq/2#0"}
+    assert len((await until_answered(world, namespace, "open", topK=9))["passages"]) == len(rows)
     assert await search(world, namespace, **asked) == {}  # nothing is kept apart yet
-    assert len((await search(world, namespace, "open", topK=9))["passages"]) == len(rows)
 
+    begun = status(world, namespace)["generation"]["active"]  # a try that was cut off has used up a number
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": {"tenants": {"field": "customer"}}}})
-    generations = set[int]()
+    generations = {begun}
     async with asyncio.timeout(120):
-        while 2 not in generations:
+        while max(generations) == begun:
             found = await search(world, namespace, **asked)
             if found:
                 generations.add(found["generation"])
                 assert {one["id"] for one in found["passages"]} == acmes
             await asyncio.sleep(0.1)
-    assert generations <= {1, 2}
     await until(lambda: ready(world, namespace))
+    assert generations == {begun, status(world, namespace)["generation"]["active"]}
     [unread] = status(world, namespace)["unread"]
     assert "document faq/nobody is no tenant's and left out" in unread
     assert said(world, namespace, "Built")[1].endswith("0 of 3 passages were embedded")
     assert await search(world, namespace, "open", topK=9) == {}  # of nobody's in particular
-    found = await search(world, namespace, "open", topK=9, tenant="it's")
+    found = await until_answered(world, namespace, "open", topK=9, tenant="it's")
     assert [one["id"] for one in found["passages"]] == ["faq/1#0"]
 
     async with World() as door:
