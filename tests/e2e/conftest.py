@@ -27,6 +27,7 @@ LAST = (
     "test_signals",
     "test_joint",
     "test_rollback",
+    "test_transitions",
 )  # they install the operator, which would join in whatever follows
 
 
@@ -71,6 +72,8 @@ async def seen(taught: Any, client: Client, namespace: str) -> AsyncIterator[Clu
     cache = Cache(client)
     for resource in (widgets.WIDGET, CONFIG_MAP, SERVICE):
         cache.follow(resource, namespace)
-    await cache.synced(10)
-    yield Cluster(client, cache, Settings())
-    await cache.close()
+    try:
+        await cache.synced(10)
+        yield Cluster(client, cache, Settings())
+    finally:
+        await cache.close()

@@ -26,7 +26,8 @@ GOOD, BAD = ({"uri": f"file:///models/support-{which}.gguf"} for which in ("good
 
 
 class Crowd:
-    """New users who ask the model itself, and say thumbs-down to wrong answers; whom they met, and when last."""
+    """New users who ask the model itself, and say thumbs-down to wrong answers; whom they met, and when
+    the last one asked who met the candidate."""
 
     def __init__(self, show: acts.Show, model: str) -> None:
         self.show, self.model = show, model
@@ -54,12 +55,12 @@ class Crowd:
     async def _one(self, user: str, question: str, answer: str) -> None:
         said = [{"role": "system", "content": "You are the Larch support desk."}, {"role": "user", "content": question}]
         body = {"model": self.model, "max_tokens": 64, "temperature": 0, "messages": said}
-        url, headers = self.show.door, {"x-user-id": user}
+        url, headers, begun = self.show.door, {"x-user-id": user}, time.time()
         async with self.session.post(f"{url}/chat/completions", json=body, headers=headers) as reply:
             variant = reply.headers.get("x-llmops-model-variant", "stable")
             self.met[variant, reply.status] += 1
             if variant == "candidate":
-                self.last = time.time()
+                self.last = max(self.last, begun)
             content = await reply.json()
         if reply.status == 200 and content["choices"][0]["message"]["content"].strip() != answer:
             await self.session.post(f"{url}/feedback", json={"id": content["id"], "rating": "down"})

@@ -153,12 +153,10 @@ async def test_a_revoked_key_finishes_its_stream_and_then_opens_nothing(show: ac
     pieces = iter(stream)
     next(pieces)
     manifest["spec"]["disabled"] = True
-    started = time.monotonic()
     apply(manifest)
-    rest = await asyncio.to_thread(lambda: sum(1 for _ in pieces))
     await asyncio.to_thread(until, "the key is refused", lambda: not _works(known), 10)
+    rest = await asyncio.to_thread(lambda: sum(1 for _ in pieces))
     assert rest > 0
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.skipif(choose.choose() != "node", reason="stops the own node's API server")

@@ -31,7 +31,7 @@ def release(version: str, model: Object, **rollout: object) -> Object:
     made["spec"] |= {"version": version, "serviceRef": {"name": "joint", "revision": revision(model)}}
     made["spec"]["messages"][0]["content"] = acts.BETTER
     steps, online = [{"weight": 40, "minUnits": 40}], [{"signal": "Errors"}]
-    made["spec"]["rollout"] |= {"offline": [], "online": online, "steps": steps, "bake": "4s", **rollout}
+    made["spec"]["rollout"] |= {"offline": [], "online": online, "steps": steps, "bake": "15s", **rollout}
     return made
 
 
@@ -83,7 +83,8 @@ async def test_a_prompt_and_its_model_reach_users_together_and_the_model_alone_o
     ):
         apply(GOOD, release("2.0.0", GOOD))
         await reaches("Canary", "2.0.0")
-        assert "PromptRelease together moves it together with its prompt" in await asyncio.to_thread(waits)
+        sentence = "PromptRelease together moves it together with its prompt"
+        await asyncio.to_thread(until, sentence, lambda: sentence in waits(), 30, waits)
         await reaches("Baking", "2.0.0")
         assert stable_model() == revision(BAD)
         assert others.met.keys() == {("stable", 200)}  # the model's own users met only what they had

@@ -113,7 +113,7 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
     """Two pods by KEDA, where the spec begins with one: a jump to the spec's count would be seen."""
     two = {"min": 1, "max": 2, "by": "KEDA", "metric": {"type": "Concurrency", "target": 1}}
     steps = [{"weight": 50, "minUnits": 30}]
-    rollout = {"steps": steps, "bake": "3s", "margin": {"points": "30"}, "stickyBy": ["Header:x-user-id"]}
+    rollout = {"steps": steps, "bake": "15s", "margin": {"points": "30"}, "stickyBy": ["Header:x-user-id"]}
     apply(service("flow", model=BAD, rollout=rollout, autoscaling=two))
     await asyncio.to_thread(acts.until_true, "llmservice", "flow")
     counts: list[int] = []
@@ -124,8 +124,8 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
         await reaches("flow", "Canary", 180)
         own = f"flow-llm-{status('flow')['candidate']['digest'][:10]}"
         assert scaled() == ["flow-llm"]
-        assert SCALER not in get("deployment", own)["metadata"].get("annotations", {})
-        assert deployed(own) == 2
+        home = get("deployment", own)
+        assert (SCALER in home["metadata"].get("annotations", {}), home["spec"]["replicas"]) == (False, 2)
         await reaches("flow", "Released", 180)
 
         def moved() -> bool:

@@ -40,6 +40,7 @@ def release(version: str, *steps: Object, suspend: bool = False, **rollout: obje
 
 
 FIRST: Object = {"weight": 30, "minUnits": 10}
+LONG: Object = {"weight": 30, "minUnits": 100_000}
 
 
 class Users:
@@ -63,13 +64,13 @@ class Users:
 
     async def _users(self) -> None:
         while not self._stop.is_set():
-            question, _ = next(self._questions)
+            question, met = next(self._questions)[0], self.met  # as it is when they ask
             got = await self.client.chat.completions.with_raw_response.create(
                 model="-", messages=[], extra_body={"prompt": {"id": NAME, "variables": {"question": question}}},
                 extra_headers={"x-user-id": f"user-{os.getpid()}-{next(self._numbers)}"},
             )  # fmt: skip
             variant = got.headers["x-llmops-variant"]
-            self.met[variant] += 1
+            met[variant] += 1
             if self.angry and variant == "candidate":
                 said = {"id": got.parse().id, "rating": "down"}
                 await self.client.post("/feedback", body=said, cast_to=object)
@@ -95,6 +96,12 @@ def show(cluster: object) -> Iterator[acts.Show]:
 def status() -> Object:
     found: Object = get("promptrelease", NAME).get("status") or {}
     return found
+
+
+def observed() -> bool:
+    """The status is of the spec as it is now."""
+    found = get("promptrelease", NAME)
+    return bool((found.get("status") or {}).get("observedGeneration") == found["metadata"]["generation"])
 
 
 def where() -> tuple[str, str, str]:
@@ -128,9 +135,9 @@ def by_hand(verb: str) -> None:
 
 
 async def test_it_waits_for_a_person_at_a_step_and_goes_on_when_approved(show: acts.Show) -> None:
+    apply(release("2.0.0"))
+    await reaches("Canary", "2.0.0")  # and stays there until somebody asks
     async with Users(show) as users:
-        apply(release("2.0.0"))
-        await reaches("Canary", "2.0.0")
         await reaches("Holding", "2.0.0")
         assert "AwaitingApproval" in where()[2]
         assert status()["candidate"]["weight"] == 60
@@ -144,24 +151,25 @@ async def test_it_waits_for_a_person_at_a_step_and_goes_on_when_approved(show: a
 
 async def test_the_spec_of_before_withdraws_it_and_another_supersedes_it(show: acts.Show) -> None:
     async with Users(show) as users:
-        apply(release("3.0.0"))
+        apply(release("3.0.0", LONG))
         await reaches("Canary", "3.0.0")
         apply(release("2.0.0"))
         await holds("3.0.0 Withdrawn", lambda: outcomes()[0] == ("3.0.0", "Withdrawn"))
         await reaches("Released")
-        apply(release("4.0.0"))
+        apply(release("4.0.0", LONG))
         await reaches("Canary", "4.0.0")
-        apply(release("5.0.0"))
-        await holds("4.0.0 Superseded", lambda: outcomes()[0] == ("4.0.0", "Superseded"))
-        await reaches("Canary", "5.0.0")
-        assert status()["stable"]["version"] == "2.0.0"
         await users.more(5)
+    apply(release("5.0.0"))  # nobody asks from here on: it stays in its first step for the next test
+    await holds("4.0.0 Superseded", lambda: outcomes()[0] == ("4.0.0", "Superseded"))
+    await reaches("Canary", "5.0.0")
+    assert status()["stable"]["version"] == "2.0.0"
 
 
 async def test_suspended_nobody_new_meets_it_and_aborted_it_is_taken_back(show: acts.Show) -> None:
     """5.0.0 is in its canary since the test before."""
+    apply(release("5.0.0", suspend=True))
+    await holds("the suspension is seen", observed)  # before somebody asks, or the step might be over
     async with Users(show) as users:
-        apply(release("5.0.0", suspend=True))
         await holds("it would go on", lambda: "Suspended" in where()[2])
         weight = status()["candidate"]["weight"]
         await users.more(40)
@@ -170,7 +178,7 @@ async def test_suspended_nobody_new_meets_it_and_aborted_it_is_taken_back(show: 
         await reaches("Holding", "5.0.0")
         by_hand("abort")
         await reaches("Rejected", "5.0.0")
-        users.met.clear()
+        users.met = Counter()
         await users.more(20)
         assert set(users.met) == {"stable"}
     assert [(one["version"], one["reason"]) for one in status()["rejected"]] == [("5.0.0", "Aborted")]
@@ -200,7 +208,7 @@ async def test_what_disappoints_everybody_is_taken_back_from_its_bake(show: acts
         users.angry = True
         await reaches("Rejected", "8.0.0")
         users.angry = False
-        users.met.clear()
+        users.met = Counter()
         await users.more(20)
         assert set(users.met) == {"stable"}
     assert status()["rejected"][0]["reason"] == "CandidateWorse"
