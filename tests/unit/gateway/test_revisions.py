@@ -107,7 +107,7 @@ async def test_a_candidate_without_pods_is_charged_and_stable_answers(world: Wor
 
 async def test_a_gateway_that_hears_nothing_sends_everybody_to_stable(world: World, new: Engine) -> None:
     roll(world, 100)
-    world.door.heard_at -= world.settings.split_stale_seconds + 1
+    world.door.heard_at -= 31
     reply = await ask(world, "ann")
     assert "x-llmops-model-variant" not in reply.headers
     assert not new.asked

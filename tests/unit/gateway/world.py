@@ -161,8 +161,7 @@ class World:
     """`async with World() as world`: change the objects, `await world.apply()`, speak to `world.client()`."""
 
     def __init__(self, **settings: Any) -> None:
-        # nobody calls heard() here, and a loaded machine may need longer for a test than a split stays fresh
-        self.settings = Settings(**{"split_stale_seconds": 600.0, **settings})
+        self.settings = Settings(**settings)
         self.objects: dict[str, list[Object]] = {
             kind: [] for kind in ("services", "slices", "releases", "revisions", "keys", "namespaces", "providers")
         }
