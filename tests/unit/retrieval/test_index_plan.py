@@ -186,7 +186,7 @@ def begun(wanted: Plan) -> Any:
 
 def given(wanted: Plan) -> Work:
     """The work that is handed to the Job."""
-    (found,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and "data" in one]
+    (found,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and one.get("immutable")]
     return loads(found["data"]["work.json"])
 
 
@@ -239,7 +239,7 @@ def test_a_served_index_with_a_new_index_parameter_builds_beside_it(served: Seen
     wanted = plan(changed)
     told = status(changed, wanted, NOW)
     assert wanted.state is State.BUILDING
-    (given,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and "data" in one]
+    (given,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and one.get("immutable")]
     assert loads(given["data"]["work.json"]).copy_vectors is True
     assert condition(told, "Ready") == "False"
     assert condition(told, "Available") == "True"

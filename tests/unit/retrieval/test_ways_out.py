@@ -68,7 +68,7 @@ def test_a_build_that_an_operator_of_before_began_is_not_begun_again_by_an_upgra
 def handed(index: Seen) -> tuple[Object, str]:
     """What is handed to its Job, and the name that the Job looks for."""
     wanted = plan(index)
-    (given,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and "data" in one]
+    (given,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and one.get("immutable")]
     volumes = begun(wanted)["spec"]["template"]["spec"]["volumes"]
     return given, next(one["configMap"]["name"] for one in volumes if one["name"] == "work")
 
