@@ -4,17 +4,33 @@ Engines differ in what they take for a word (Milvus Lite knows no Chinese, Milvu
 there), so passages and questions are cut here, and BM25 finds the same in all of them. Where a script puts no spaces
 between words, every two neighbouring characters are one. Words keep their endings: `boots` is not `boot`; that is what
 the vectors are for.
+
+Marks that make another word (the vowels of Hindi, the tones of Thai) belong to the letter before them. Tokenizers do
+not agree on them, so each is spelled: हि is हx93f.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
+from unicodedata import category
 
 from llmops.retrieval.passage import kept_text
 
-_WORD = re.compile(r"[^\W_]+")
-_ACCENTS = re.compile("[\u0300-\u036f]")
+CUT = 2
+"""Of what is cut here; another number is another index of words."""
+
+
+def _marks(*blocks: tuple[int, int]) -> str:
+    return "".join(chr(one) for first, last in blocks for one in range(first, last) if category(chr(one))[0] == "M")
+
+
+_ACCENTS = re.compile(f"[{_marks((0x300, 0x370), (0x591, 0x5C8), (0x610, 0x6ED))}]")
+"""And the vowels of Hebrew and Arabic, which hardly anybody writes."""
+_MARK = f"[{_marks((0x6ED, 0x2000), (0x302A, 0x309B), (0xA66F, 0xAC00), (0x10A00, 0x12000))}]"
+_WORD = re.compile(rf"[^\W_](?:[^\W_]|{_MARK})*")
+_LETTER = re.compile(rf".{_MARK}*")
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
 )
@@ -25,10 +41,12 @@ def words(text: str) -> str:
     """Empty where there is none. As much of it as every engine keeps."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
     found = _WORD.findall(unicodedata.normalize("NFC", plain))
-    return kept_text(" ".join(part for word in found for run in _UNSPACED.split(word) for part in _parts(run)))
+    parts = (part for word in found for run in _UNSPACED.split(word) for part in _parts(run))
+    return kept_text(re.sub(_MARK, lambda mark: f"x{ord(mark[0]):x}", " ".join(parts)))
 
 
 def _parts(run: str) -> list[str]:
-    if len(run) > 2 and _UNSPACED.match(run):
-        return [run[at : at + 2] for at in range(len(run) - 1)]
+    letters = _LETTER.findall(run)
+    if len(letters) > 2 and _UNSPACED.match(run):
+        return [one + other for one, other in pairwise(letters)]
     return [run] if run else []

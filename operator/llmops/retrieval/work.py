@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from llmops.api import digest, short
+from llmops.retrieval.words import CUT
 
 WORK_FILE = "work.json"
 QUESTIONS_FILE = "questions.jsonl"
@@ -169,7 +170,7 @@ class Work:
             documents=digest({"sources": [asdict(one) for one in self.sources]}),
             index=digest({
                 "type": self.index_type, "parameters": self.parameters, "place": self.place, "seen_by": self.seen_by,
-                "keyword": self.keyword or None, "tenants": self.tenants or None,
+                "keyword": CUT if self.keyword else None, "tenants": self.tenants or None,
             }),
             search=digest({
                 "search": self.search, "gates": list(self.gates), "questions": self.questions_sha256,

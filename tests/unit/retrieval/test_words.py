@@ -21,6 +21,8 @@ from llmops.retrieval.words import words
         ("東京タワー", "東京 京タ タワ ワー"),
         ("한국어 검색", "한국어 검색"),
         ("Поиск Ёлки", "поиск елки"),
+        ("שָׁלוֹם", "שלום"),
+        ("كِتَابٌ", "كتاب"),
         ("???", ""),
         ("", ""),
     ],
@@ -28,6 +30,20 @@ from llmops.retrieval.words import words
 def test_words_are_cut_alike_in_passages_and_questions(text: str, cut: str) -> None:
     assert words(text) == cut
     assert words(words(text)) == cut
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("हिन्दी भाषा में", "हx93fनx94dदx940 भx93eषx93e मx947x902"),
+        ("தமிழ் மொழி", "தமxbbfழxbcd மxbcaழxbbf"),
+        ("বাংলা", "বx9bex982লx9be"),
+        ("น้ำ ดื่มน้ำ", "นxe49xe4dา ดxe37xe48ม มนxe49xe4d นxe49xe4dา"),
+    ],
+)
+def test_marks_that_make_another_word_stay_with_their_letter(text: str, cut: str) -> None:
+    assert words(text) == cut
+    assert all(part.isalnum() for part in cut.split())  # so that no engine's tokenizer parts them
 
 
 def test_no_more_is_kept_than_an_engine_takes() -> None:
