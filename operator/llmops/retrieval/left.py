@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from llmops.kube.resources import Object
 from llmops.retrieval.observe import Seen
+from llmops.retrieval.outcome import Outcome
 from llmops.retrieval.run import Run
 
 
@@ -16,12 +17,22 @@ def astray(seen: Seen, wanted: str) -> list[Run]:
 
 
 def _may_have_moved(one: Run, seen: Seen, wanted: str) -> bool:
-    remembered = seen.served is not None and one.key == seen.served.key
-    if one.outcome is None:  # it goes on, or ended before it could say what it did: then it may have been its last step
-        return one.goes_on or (one.waiting is None and not remembered)
+    """What ended before it could say what it did may have moved the alias as its last step."""
     run = seen.run(wanted)
-    later = run is not None and run.outcome is not None and one.outcome.at > run.outcome.at
-    return one.outcome.served and (later or not remembered)
+    if run is not None and run.outcome is not None and run.outcome.served:
+        return _later(one, run, run.outcome)
+    remembered = seen.served is not None and one.key == seen.served.key
+    if one.outcome is None:
+        return one.goes_on or (one.waiting is None and not remembered)
+    return one.outcome.served and not remembered
+
+
+def _later(one: Run, served: Run, outcome: Outcome) -> bool:
+    """Than what is served, as no Job begins beside another. What that has replaced is deleted in several steps, and any
+    part of it may still be seen."""
+    if one.outcome is not None:
+        return one.outcome.served and one.outcome.at > outcome.at
+    return one.goes_on or (one.waiting is None and (one.job is None or one.begun > served.begun))
 
 
 def of_both(seen: Seen, wanted: str, stopped: Collection[str] = ()) -> tuple[Object, ...]:

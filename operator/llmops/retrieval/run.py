@@ -81,6 +81,11 @@ class Run:
         return self.job is not None and not self.ended
 
     @property
+    def begun(self) -> str:
+        """When its Job was created; empty where there is none."""
+        return str(((self.job or {}).get("metadata") or {}).get("creationTimestamp", ""))
+
+    @property
     def _pod(self) -> Mapping[str, Any]:
         return (((self.job or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +25,22 @@ def other(served: Seen) -> Seen:
     return seen({"index": {"parameters": {"M": 32}}}, served.raw["status"], runs=served.runs)
 
 
-def of_other(served: Seen, ended: str | None, **data: str) -> Run:
-    """What the other spec's Job left; no Job where it is "Gone"."""
+def of_other(served: Seen, ended: str | None, data: Mapping[str, str] = {}, day: int = 2) -> Run:
+    """What the other spec's Job left, which ran the day after the one that is served; no Job where it is "Gone"."""
     index = other(served)
     results = {"kind": "ConfigMap", "metadata": {"name": f"faq-index-{work_of(index).short}"}, "data": data}
-    return Run(work_of(index).parts.key, None if ended == "Gone" else job(index, ended), results)
+    return on(day, Run(work_of(index).parts.key, None if ended == "Gone" else job(index, ended), results))
+
+
+def on(day: int, run: Run) -> Run:
+    """The same run, begun and ended on that day."""
+    stamp = {"creationTimestamp": f"2026-01-0{day}T00:00:00Z"}
+    begun = run.job and {**run.job, "metadata": {**run.job["metadata"], **stamp}}
+    data = {
+        name: text.replace('"at": ""', f'"at": "2026-01-0{day}T01:00:00Z"')
+        for name, text in ((run.results or {}).get("data") or {}).items()
+    }
+    return Run(run.key, begun, run.results and {**run.results, "data": data})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +62,7 @@ def test_going_back_is_believed_only_where_no_other_build_may_have_moved_the_ali
 ) -> None:
     if OUTCOME in left:
         left = {OUTCOME: outcome_of(other(served), left[OUTCOME] == "served", 2).dumps()}
-    back = seen(status=served.raw["status"], runs=(*served.runs, of_other(served, ended, **left)))
+    back = seen(status=served.raw["status"], runs=(on(1, served.runs[0]), of_other(served, ended, left)))
     wanted = plan(back)
     assert wanted.state is (State.SERVED if believed else State.BUILDING)
     assert "Job" not in kinds(wanted)
@@ -59,12 +71,26 @@ def test_going_back_is_believed_only_where_no_other_build_may_have_moved_the_ali
         assert "Job" in kinds(plan(replace(back, runs=())))
 
 
-def test_of_two_that_served_the_later_one_is_believed_whatever_the_status_remembers(served: Seen) -> None:
-    def at(run: Run, when: str) -> Run:
-        text = run.results["data"][OUTCOME].replace('"at": ""', f'"at": "{when}"')  # type: ignore[index]
-        return Run(run.key, run.job, {**(run.results or {}), "data": {OUTCOME: text}})
+@pytest.mark.parametrize(
+    ("job", "results"), [(True, True), (True, False), (False, True)], ids=["both", "its Job", "its results"]
+)
+def test_what_is_left_of_a_build_of_before_casts_no_doubt_while_it_is_deleted(
+    served: Seen, job: bool, results: bool
+) -> None:
+    """Its parts go one after the other, and the cache hears of each a moment later."""
+    first, second = on(1, served.runs[0]), on(2, finished(other(served), True, 2))
+    fresh = replace(other(served), runs=(first, second))
+    told = status(fresh, plan(fresh), NOW)
+    rest = Run(first.key, first.job if job else None, first.results if results else None)
+    wanted = plan(seen({"index": {"parameters": {"M": 32}}}, told, runs=(rest, second)))
+    assert wanted.state is State.SERVED
+    assert second.results in wanted.keep
+    failed = of_other(served, "Failed", day=1)  # as does one that ended before this one began
+    assert plan(seen(status=served.raw["status"], runs=(on(2, served.runs[0]), failed))).state is State.SERVED
 
-    first, second = at(served.runs[0], "2026-01-01T00:00:00Z"), at(finished(other(served), True, 2), "2026-01-02T0")
+
+def test_of_two_that_served_the_later_one_is_believed_whatever_the_status_remembers(served: Seen) -> None:
+    first, second = on(1, served.runs[0]), on(2, finished(other(served), True, 2))
     fresh = plan(replace(other(served), runs=(first, second)))
     assert fresh.state is State.SERVED
     assert first.results not in fresh.keep
