@@ -129,7 +129,7 @@ class Web(BaseHTTPRequestHandler):
         server.asked.append(self.headers.get("If-None-Match"))
         known = server.etag and self.headers.get("If-None-Match") == server.etag
         self.send_response(304 if known else server.status)
-        self.send_header("Content-Type", f"text/html; charset={server.charset}")
+        self.send_header("Content-Type", f"{server.kind}; charset={server.charset}")
         if server.etag:
             self.send_header("ETag", server.etag)
         body = b"" if known else server.body
@@ -146,7 +146,7 @@ def web() -> Iterator[Any]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
         made: Any = server
         made.etag, made.status, made.body, made.asked = '"one"', 200, b"<p>Closed.</p>", []
-        made.charset = "utf-8"
+        made.charset, made.kind = "utf-8", "text/html"
         made.url = f"http://127.0.0.1:{server.server_port}/help"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield made
@@ -169,7 +169,9 @@ def test_a_page_that_has_not_changed_is_not_sent_again(web: Any) -> None:
     [
         ("windows-1251", "сапоги".encode("windows-1251"), "сапоги".encode()),
         ("iso-8859-1", "Größe".encode(), "Größe".encode()),  # what many servers say of whatever they send
+        ("iso-8859-1", "5 € – „gut“".encode("cp1252"), "5 € – „gut“".encode()),  # and of Windows' letters
         ("no-such-thing", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
+        ("undefined", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
     ],
 )
 def test_what_a_server_says_of_the_letters_it_sends_is_minded_where_they_are_no_utf8(
@@ -177,6 +179,13 @@ def test_what_a_server_says_of_the_letters_it_sends_is_minded_where_they_are_no_
 ) -> None:
     web.charset, web.body = charset, body
     assert read(page.look(source("http", web.url), NOWHERE, NOWHERE, HERE)) == {"help.html": taken}
+
+
+@pytest.mark.parametrize("kind", ["application/pdf", "application/octet-stream"])
+def test_what_is_no_text_has_no_letters_whatever_a_server_says(web: Any, kind: str) -> None:
+    web.kind, web.charset, web.body = kind, "iso-8859-1", b"%PDF\xe2\xe3\xcf\xd3"
+    (read_back,) = read(page.look(source("http", web.url), NOWHERE, NOWHERE, HERE)).values()
+    assert read_back == web.body
 
 
 def test_a_server_without_tags_is_known_by_what_it_sends(web: Any) -> None:

@@ -210,9 +210,14 @@ async def test_it_is_not_ready_before_it_knows_the_generation_and_has_seen_its_e
 
 
 class Losing(Unembedded):
-    """One that may have no alias, or be away."""
+    """One that may have no alias, or be away; what is told of its generation stays the same."""
 
     problem: StoreError | None = None
+    same: Object | None = None
+
+    async def told(self, collection: str) -> Object:
+        self.same = self.same or await super().told(collection)
+        return dict(self.same)
 
     async def points_to(self, alias: str) -> str:
         if self.problem is not None:

@@ -68,6 +68,7 @@ def test_a_name_that_no_engine_takes_is_told_and_the_others_are_read() -> None:
     listing = {"faq": Listing("v1", lambda: [File("rows.jsonl", rows.encode)])}
     assert [one.id for one in documents(work_of(seen()), listing, reading)] == ["faq/b"]
     assert "name has more than 1000 bytes, give it a shorter id: faq/éé" in reading.problems[0]
+    assert reading.stays(f"faq/{names[0]}", "faq", never_delete=False)  # where an engine of before has it
 
 
 def test_personal_data_is_marked_where_that_is_asked_for() -> None:

@@ -13,9 +13,8 @@ import math
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from llmops.retrieval.passage import HALVES, storable
@@ -199,19 +198,18 @@ def _rows(
 
 def _jsonl(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+        if BROKEN.search(line):
+            yield number, NO_UTF8
+        elif line.strip():
             try:
-                yield number, json.loads(_whole(line), parse_float=_finite, parse_constant=_finite)
+                yield number, json.loads(line, parse_float=_finite, parse_constant=_finite)
             except ValueError as problem:
                 yield number, problem
             except RecursionError:
                 yield number, ValueError("it has lists or fields too deep in one another")
 
 
-def _whole(text: str) -> str:
-    if BROKEN.search(text):
-        raise ValueError("it has bytes that are no UTF-8")
-    return text
+NO_UTF8 = ValueError("it has bytes that are no UTF-8")
 
 
 def _finite(written: str) -> float:
@@ -222,27 +220,43 @@ def _finite(written: str) -> float:
 
 
 def _csv(text: str, delimiter: str | None) -> Iterator[tuple[int, Any]]:
-    """Strict: else a quote that is never closed makes one text of all the rows that follow."""
     csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text), strict=True)
-    for number in count(1):
-        try:
-            if number == 1:
-                columns = reader.fieldnames or ()
-                continue
-            row = next(reader, None)
-            if row is None:
-                return
-            if None in row or None in row.values():
-                raise ValueError(f"it has not the {len(columns)} columns of the first row")
-            _whole("".join(row.values()))
-            yield number, dict(row)
-        except csv.Error as problem:
-            yield number, ValueError(f"{problem}; a quote within quotes is written twice")
-            if number == 1:
-                return
-        except ValueError as problem:
-            yield number, problem
+    sign, lines, number, columns = delimiter or _delimiter(text), list[str](), 0, list[str]()
+    reader = csv.reader(_noted(io.StringIO(text, newline=""), lines), delimiter=sign, strict=True)
+    while (row := _cells_of(reader, lines, sign)) is not None:
+        if row == []:
+            continue
+        number += 1
+        if isinstance(row, ValueError):
+            yield number, row
+        elif not columns:
+            columns = row
+        elif len(row) != len(columns):
+            yield number, ValueError(f"it has not the {len(columns)} columns of the first row")
+        elif BROKEN.search("".join(row)):
+            yield number, NO_UTF8
+        else:
+            yield number, dict(zip(columns, row, strict=True))
+        if not columns:
+            return
+
+
+def _cells_of(reader: Iterator[list[str]], lines: list[str], sign: str) -> list[str] | ValueError | None:
+    """Strict where a quote goes on over several lines: one that is never closed would make one text of all the rows
+    that follow. What stands in one line is read as far as one can tell what is meant."""
+    lines.clear()
+    try:
+        return next(reader, None)
+    except csv.Error:
+        if len(lines) == 1:
+            return next(csv.reader(lines, delimiter=sign))
+        return ValueError(f"a quote in it does not close within {len(lines)} lines: write quotes within quotes twice")
+
+
+def _noted(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
+    for one in lines:
+        seen.append(one)
+        yield one
 
 
 def _delimiter(text: str) -> str:

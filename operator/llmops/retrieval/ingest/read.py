@@ -80,6 +80,7 @@ def documents(wanted: Work, listings: Mapping[str, Listing], reading: Reading) -
             if len(one.id.encode()) > MOST_NAME:
                 told = f"a document's name has more than {MOST_NAME} bytes, give it a shorter id: {one.id[:100]}…"
                 reading.skip(f"source {source.name}: {told}")
+                reading.unread.add(one.id)  # an engine that takes such names has it
                 continue
             if one.id in seen:
                 reading.skip(f"source {source.name}: a second document is called {one.id!r}; give each its own id")

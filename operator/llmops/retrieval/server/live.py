@@ -126,6 +126,7 @@ class Live:
             metrics.RETRIEVAL_GENERATION.set(0)
             self._pinned.forget()
             self.served, self.mismatch, self._without = None, None, LOST
+            self._tried = None  # what comes back is looked at anew
         self.problem = self._without
 
     def _swap(self, served: Served) -> None:

@@ -16,6 +16,9 @@ WAITS = frozenset({408, 425, 429})
 TYPES = {"text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/markdown": ".md",
          "application/x-ndjson": ".jsonl", "text/csv": ".csv"}  # fmt: skip
 
+TEXTS = ("application/xhtml+xml", "application/xml", "application/json", "application/x-ndjson")
+LATIN = ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii")
+
 
 def look(source: SourceWork, mount: Path, secret: Path, limits: Limits = LIMITS) -> Listing:
     """Its ETag (a strong one) or its digest; what source.version knows already is not sent again."""
@@ -32,16 +35,19 @@ def look(source: SourceWork, mount: Path, secret: Path, limits: Limits = LIMITS)
 
 
 def _as_utf8(reply: Reply) -> bytes:
-    """Where the head alone says in which encoding the body is: a file has no such head."""
-    charset = reply.headers.get_content_charset()
+    """Where the head alone says in which encoding a text is: a file has no such head. Servers say Latin-1 of Windows'
+    letters too, as browsers know (https://encoding.spec.whatwg.org, names and labels), and give a PDF an encoding."""
+    text = reply.headers.get_content_type() in TEXTS or reply.headers.get_content_maintype() == "text"
+    charset = reply.headers.get_content_charset() or ""
     try:
         reply.body.decode()
         return reply.body
     except UnicodeDecodeError:
         try:
-            return reply.body.decode(charset).encode() if charset else reply.body
-        except (LookupError, UnicodeDecodeError):
-            return reply.body
+            whole = reply.body.decode("cp1252" if charset in LATIN else charset) if text and charset else None
+        except (LookupError, UnicodeError):
+            whole = None
+    return reply.body if whole is None else whole.encode()
 
 
 def _name(url: str, reply: Reply) -> str:
