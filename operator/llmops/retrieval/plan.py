@@ -240,7 +240,8 @@ def told_served(generation: int | None, rows: int | None) -> str:
 
 def _build(seen: Seen, work: Work, run: Run) -> Plan:
     keep = left.of_both(seen, run.key)
-    if seen.index.spec.suspend and work.timeless not in seen.were_served:  # going back is nothing new
+    was = {*seen.were_served, seen.served.key if seen.served else ""}  # the latter of an operator of before
+    if seen.index.spec.suspend and not {work.timeless, work.parts.key} & was:  # going back is nothing new
         keep = left.of_both(seen, run.key, stopped={run.key})  # rows that are there are gone on with later
         return Plan(State.WAITING, Reason.SUSPENDED, "spec.suspend is true: nothing new is built", keep=keep, work=work)
     if run.job is None and seen.engine_waits is not None:

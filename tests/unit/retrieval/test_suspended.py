@@ -72,6 +72,12 @@ def test_suspended_it_goes_back_to_what_was_served_as_long_as_that_is_kept(
     assert not given(plan(seen(status=second.raw["status"], runs=second.runs))).only_there
 
 
+def test_suspended_it_goes_back_to_what_an_operator_of_before_remembers_as_served(served: Seen) -> None:
+    memory = {name: one for name, one in served.raw["status"]["memory"].items() if name != "wereServed"}
+    wanted = plan(seen(SUSPENDED, {**served.raw["status"], "memory": memory}))  # its outcome was doubted, and is gone
+    assert (wanted.state, "Job" in kinds(wanted)) == (State.BUILDING, True)
+
+
 def test_suspended_neither_new_content_nor_new_search_parameters_are_taken(served: Seen) -> None:
     second = moved_on(served, 1, 2)
     source = replace(second.sources[0], sha256="b" * 64)

@@ -54,11 +54,18 @@ STANDS_STILL = 600.0
 FIELDS = ["text", "document", "metadata"]
 
 
-def error(problem: MilvusException, filtered: bool = False) -> StoreError:
-    """The engine's words, told apart."""
-    cause = problem.__cause__  # where no connection came about, only gRPC's own error says why
-    refused = isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAUTHENTICATED
-    code, said = problem.code, str(cause.details() if refused else problem.message or problem)
+REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+def error(problem: MilvusException | grpc.RpcError, filtered: bool = False) -> StoreError:
+    """The engine's words, told apart. The client hands some of gRPC's own errors on as they are; and where no
+    connection came about, only that one says why."""
+    cause = problem.__cause__ if isinstance(problem, MilvusException) else problem
+    refused = isinstance(cause, grpc.RpcError) and cause.code() in REFUSED
+    if refused or not isinstance(problem, MilvusException):
+        code, said = 0, str(cause.details() or cause.code())
+    else:
+        code, said = problem.code, str(problem.message or problem)
     if code in NOT_TAKEN or "cannot parse expression" in said:
         return FilterWrong(said) if filtered else Unfit(f"Milvus does not take it: {said}")
     if refused or "auth check failure" in said or "missing authorization" in said:
@@ -70,7 +77,7 @@ def error(problem: MilvusException, filtered: bool = False) -> StoreError:
 def _in_our_words(filtered: bool = False) -> Iterator[None]:
     try:
         yield
-    except MilvusException as problem:
+    except (MilvusException, grpc.RpcError) as problem:
         raise error(problem, filtered) from None
 
 
@@ -301,6 +308,8 @@ class MilvusReader:
         except MilvusException as problem:
             if problem.code in NO_ALIAS:
                 raise NoAlias(f"there is no alias {alias}") from None
+            raise error(problem) from None
+        except grpc.RpcError as problem:
             raise error(problem) from None
 
     async def told(self, collection: str) -> dict[str, Any]:
