@@ -23,8 +23,10 @@ EMPTY = 0.5
 
 
 def tenths(values: Array) -> list[float]:
-    """The edges between bins that hold as many each; equal values leave fewer."""
-    return [float(one) for one in sorted(set(np.quantile(values, np.arange(1, BINS) / BINS)))]
+    """The edges between bins that hold as many each; equal values leave fewer. A value that many have is a bin of its
+    own: with what lies below it in one, no fall below it would be seen."""
+    edges, times = np.unique(np.quantile(values, np.arange(1, BINS) / BINS), return_counts=True)
+    return [float(one) for one in np.sort([*edges, *np.nextafter(edges[times > 1], -np.inf)])]
 
 
 def counted(edges: Sequence[float], values: Array) -> Array:
