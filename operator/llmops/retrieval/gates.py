@@ -88,13 +88,15 @@ def _ann_recall(gate: Mapping[str, Any], figures: Figures) -> GateResult:
 
 
 def _better(figures: Figures) -> str:
-    """What would find more."""
+    """What would find more; search.ef and nprobe are for whoever wrote HNSW or IVF."""
     if not figures.search:
-        return ": raise index.search.nprobe" if figures.index.startswith("IVF") else ""
+        return ""
     if not figures.tried:
-        return f": raise index.search.{next(iter(figures.search))}, or write rollout.autoTuneSearch: true"
+        written = figures.index.startswith(("HNSW", "IVF"))
+        raised = f"raise index.search.{next(iter(figures.search))}, or " if written else ""
+        return f": {raised}write rollout.autoTuneSearch: true"
     most = "which looks at every passage" if figures.everything else "the most that is tried"
-    finer = "" if "nprobe" in figures.search else "raise index.parameters.M and efConstruction, or "
+    finer = "raise index.parameters.M and efConstruction, or " if figures.index.startswith("HNSW") else ""
     return f": {figures.looks()}, {most}, is not enough for {figures.index}: {finer}write index.type: FLAT"
 
 

@@ -148,7 +148,7 @@ def _work(seen: Seen, embedder: EmbeddingWork, questions: Questions, reranker: R
         index_type=spec.index.type,
         metric=spec.index.metric,
         parameters={**_PARAMETERS.get(spec.index.type, {}), **spec.index.parameters},
-        search={**_SEARCH.get(spec.index.type, {}), **spec.index.search.wire()},
+        search={**_search(spec.index.type, spec.engine.mode), **spec.index.search.wire()},
         gates=tuple(gate.wire() for gate in spec.rollout.gates),
         questions_sha256=hashlib.sha256(asked).hexdigest() if questions else "",
         auto_tune=spec.rollout.auto_tune_search,
@@ -198,7 +198,13 @@ def _look(seen: Seen, source: SourceWork) -> str:
 _PARAMETERS: dict[str, dict[str, int]] = {
     "HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "IVF_SQ8": {"nlist": 128},
 }  # fmt: skip
-_SEARCH = {"HNSW": {"ef": 64}, "IVF_FLAT": {"nprobe": 16}, "IVF_SQ8": {"nprobe": 16}}
+
+
+def _search(index_type: str, mode: str) -> dict[str, int]:
+    """How far a search looks at first: what is told can be widened, an engine's own default cannot."""
+    if index_type == "HNSW" or (index_type, mode) == ("AUTOINDEX", "Lite"):  # Lite makes it an HNSW
+        return {"ef": 64}
+    return {"nprobe": 16} if index_type.startswith("IVF") or index_type == "SCANN" else {}
 
 
 async def _runs(index: VectorIndex, cluster: Cluster) -> tuple[Run, ...]:

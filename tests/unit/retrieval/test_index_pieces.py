@@ -61,7 +61,9 @@ IVF = replace(M4, search={"nprobe": 128}, index="IVF_SQ8 with nlist 128")
         (replace(M4, tried=()), "0.95: raise index.search.ef, or write rollout.autoTuneSearch: true"),
         (IVF, ": nprobe 128, which looks at every passage, is not enough for IVF_SQ8 with nlist 128: write index.type"),
         (replace(IVF, tried=()), "0.95: raise index.search.nprobe, or write rollout.autoTuneSearch: true"),
-        (replace(IVF, search={}, tried=()), "0.95: raise index.search.nprobe"),
+        (replace(M4, tried=(), index="AUTOINDEX"), "0.95: write rollout.autoTuneSearch: true"),
+        (replace(M4, index="AUTOINDEX"), "is not enough for AUTOINDEX: write index.type: FLAT"),
+        (replace(IVF, tried=(), index="SCANN"), "0.95: write rollout.autoTuneSearch: true"),
     ],
 )
 def test_an_index_that_finds_too_little_says_what_would_find_more(figures: Figures, said: str) -> None:
