@@ -10,17 +10,21 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from tests.unit.retrieval.conftest import seen, work_of
+from tests.unit.retrieval.test_exact_search import Rows
 
+from llmops.retrieval.gates import judge
 from llmops.retrieval.ingest.ask import Asking, Query
 from llmops.retrieval.ingest.exact import Exact
 from llmops.retrieval.ingest.latency import enough, latencies
+from llmops.retrieval.ingest.measure import QUESTION, _answered, figures
 from llmops.retrieval.ingest.measure import Asked as Labelled
-from llmops.retrieval.ingest.measure import _answered
 from llmops.retrieval.ingest.scores import OWN, PASSAGES, Scores, best, drift
 from llmops.retrieval.rank import Way
+from llmops.retrieval.reranker import Reranker
 from llmops.retrieval.stores.base import Asked, Found, Generation, Reader
 from llmops.retrieval.stores.tenants import Tenant, mark
-from llmops.retrieval.work import Question
+from llmops.retrieval.work import Question, RerankWork
 
 A, B = Query((1.0,), "a"), Query((2.0,), "b")
 
@@ -84,6 +88,52 @@ async def test_recall_is_of_the_way_that_questions_are_answered(mode: str, recal
     gates = [{"type": "Retrieval", "atK": 4, "min": "0.9"}]
     asked = Labelled(questions, [(1.0,), (1.0,)], asking.reader, asking.way)
     assert await _answered(asking, [*zip(asked.queries(""), questions, strict=True)], gates) == {4: recall}
+
+
+class Stored:
+    """Of twelve passages, whose first number is their own, finds that of the vector; tells what it was asked, and read
+    as a reranker. Each text has its number at its beginning and a word at its end that no question has room for."""
+
+    work = RerankWork("", "", "")
+
+    def __init__(self) -> None:
+        self.asked, self.read = list[Asked](), list[str]()
+
+    def text(self, at: int) -> str:
+        return f"number{at} " + "filler " * 30 + "end"
+
+    async def search(self, _: str, asked: Asked) -> list[Found]:
+        self.asked.append(asked)
+        at = int(asked.vector[0])
+        return [Found(f"faq/{at:06}#0", self.text(at), "faq", 0.5, {})]
+
+    async def relevance(self, question: str, texts: Sequence[str]) -> list[float]:
+        self.read.append(question)
+        return [0.5 for _ in texts]
+
+
+@pytest.mark.parametrize("mode", ["Dense", "Keyword", "Hybrid"])
+async def test_without_labelled_questions_latency_is_of_searches_in_words_as_users_ask(mode: str) -> None:
+    engine, rows = Stored(), Rows(np.array([[at, 1.0] for at in range(12)], np.float32))
+    latency: tuple[dict[str, Any], ...] = ({"type": "Latency", "max": "1s", "concurrency": 4},)
+    wanted = replace(work_of(seen()), gates=latency, metric="L2", mode=mode)
+    asked = Labelled([], [], cast("Reader", engine), Way(mode, cast("Reranker", engine)))
+    found = (await figures(rows.store, served(None), None, wanted, asked)).figures
+    assert len(found.latencies[4]) == enough(95)
+    assert len(engine.read) == enough(95) + 1
+    assert {one[:QUESTION] for one in map(engine.text, range(12))} == set(engine.read)
+    by_words = [one for one in engine.asked if one.words]
+    assert len(by_words) == (0 if mode == "Dense" else enough(95) + 1)
+    for one in by_words:
+        assert (one.words.split()[0], "end" in one.words) == (f"number{int(one.vector[0])}", False)
+
+
+async def test_where_there_is_no_passage_no_latency_is_measured() -> None:
+    rows = Rows(np.empty((0, 2), np.float32))
+    wanted = replace(work_of(seen()), gates=({"type": "Latency", "max": "1s"},))
+    asked = Labelled([], [], cast("Reader", Stored()), Way("Keyword"))
+    found = (await figures(rows.store, served(None), None, wanted, asked)).figures
+    assert not judge(wanted.gates, found)[0].passed
 
 
 class OfTenants:

@@ -24,6 +24,10 @@ from llmops.retrieval.work import Question, Questions, Work
 if TYPE_CHECKING:
     from llmops.retrieval.stores.base import Generation, Reader, Store
 
+QUESTION = 100
+"""Characters of a passage that are asked: as long as a question is. All of one has ten times the words to be looked
+up, and some rerankers refuse it."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -55,8 +59,9 @@ async def figures(store: Store, built: Generation, served: Generation | None, wa
     """Everything that the gates ask for."""
     name, gates, questions = built.collection, wanted.gates, asked.queries(wanted.tenants)
     found, search, truth = await found_by_index(store, asked.reader, name, wanted)
-    often = questions or _stored(truth, wanted.tenants)
     asking = Asking(asked.reader, asked.way, name, wanted.metric, search, truth.rows)
+    timed = any(gate["type"] == "Latency" for gate in gates)
+    often = questions or ([await _worded(asking, one) for one in _stored(truth, wanted.tenants)] if timed else [])
     found = replace(
         found, questions=len(questions), index=_index(wanted),
         retrieval_recall=await _answered(asking, [*zip(questions, asked.questions, strict=True)], gates),
@@ -74,6 +79,11 @@ def _stored(truth: Exact, tenants: str) -> list[Query]:
         Query(vector, tenant=Tenant(tenants, "", whose) if whose else None)
         for vector, whose in zip(truth.vectors.tolist(), truth.tenants, strict=True)
     ]
+
+
+async def _worded(asking: Asking, stored: Query) -> Query:
+    """As users ask, in words, for searches by words and rerankers: with the first of what lies there."""
+    return replace(stored, text="".join(one.text[:QUESTION] for one in await asking.nearest(stored, 1)))
 
 
 def _index(wanted: Work) -> str:
