@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from tests.unit.retrieval.conftest import finished, seen, work_of
-from tests.unit.retrieval.memory import Counting, Memory, making
+from tests.unit.retrieval.memory import SPACE, Counting, Memory, making
 
 from llmops.control import Key
 from llmops.retrieval import children
+from llmops.retrieval.ingest import build as module
 from llmops.retrieval.ingest.build import Measured, _decide
 from llmops.retrieval.ingest.report import Folder
 from llmops.retrieval.outcome import GateResult, Outcome
@@ -101,6 +102,51 @@ def test_one_that_a_release_names_stays_also_if_it_is_named_in_the_last_moment(b
     assert builds.build("b", keep=1).kept == (1, 2)
     builds.while_queries_let_go = (2,)
     assert builds.build("c", keep=1).kept == (2, 3)
+
+
+class Released:
+    """A Reader that tells what was let go of."""
+
+    def __init__(self) -> None:
+        self.collections = list[str]()
+
+    async def release(self, collection: str) -> None:
+        self.collections.append(collection)
+
+    async def close(self) -> None: ...
+
+
+def test_what_missed_its_gates_takes_no_memory_and_what_is_served_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, reader, passes = Aliased(), Released(), True
+
+    async def space(*_: object) -> Any:
+        return SPACE
+
+    async def measured(*_: object) -> Measured:
+        return Measured({}, (GateResult("RowCount", passes, "figures"),), {})
+
+    monkeypatch.setattr("llmops.retrieval.stores.open_store", lambda *_: store)
+    monkeypatch.setattr("llmops.retrieval.stores.open_reader", lambda _: reader)
+    monkeypatch.setattr(module, "Embedder", lambda *_: Counting())
+    monkeypatch.setattr(module, "_space", space)
+    monkeypatch.setattr(module, "_measured", measured)
+
+    def build(text: str, least: int) -> Outcome:
+        gates = ({"type": "RowCount", "min": least},)
+        made = making(store, Counting(), [text], str(tmp_path), gates=gates)
+        monkeypatch.setattr("llmops.retrieval.ingest.read.look", lambda *_: made.listings)
+        return asyncio.run(module.build(made.wanted, [], tmp_path, tmp_path, Folder(tmp_path)))
+
+    first = build("a", 1)
+    assert (first.served, reader.collections) == (True, [])
+    passes = False
+    second = build("b", 1)
+    assert (second.served, reader.collections) == (False, [second.collection])
+    again = build("a", 2)
+    assert (again.collection, again.served) == (first.collection, False)
+    assert reader.collections == [second.collection]
 
 
 def test_a_job_that_goes_on_is_told_what_releases_name_by_now() -> None:

@@ -22,6 +22,7 @@ from llmops.retrieval.plan import plan
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.drain import Draining
 from llmops.retrieval.server.live import Live
+from llmops.retrieval.server.pinned import IDLE
 from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.space import Space
@@ -256,6 +257,68 @@ async def test_an_engine_that_lost_the_alias_is_not_searched_and_one_that_is_awa
         await live.look()
         status_, answer, _ = await asked(app)
         assert (status_, lost in answer["error"]["message"]) == (503, True)
+
+
+class Flipped(Unembedded):
+    """An engine with three generations, whose alias is moved; tells what was let go of."""
+
+    points = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.released = ["faq__g1_x", "faq__g2_x", "faq__g3_x"], list[str]()
+
+    async def points_to(self, alias: str) -> str:
+        return f"faq__g{self.points}_x"
+
+    async def told(self, collection: str) -> Object:
+        return {**await super().told(collection), "generation": int(collection[6]), "served": 1.0}
+
+    async def collections(self, prefix: str) -> list[str]:
+        return self.there
+
+    async def release(self, collection: str) -> None:
+        assert collection in self.there
+        self.released.append(collection)
+
+
+async def test_what_was_active_is_let_go_of_a_while_later_unless_it_is_still_asked_or_active_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def space(self: object, prefix: str, patience: float = 0.0) -> Space:
+        return Space(((1.0, 0.0),))
+
+    monkeypatch.setattr("llmops.retrieval.embedder.Embedder.space", space)
+    reader, now = Flipped(), 0.0
+    async with aiohttp.ClientSession() as session:
+        live = Live(reader, session, "shop_faq")  # type: ignore[arg-type]
+        live._pinned._clock = lambda: now
+
+        async def later(seconds: float, points: int) -> list[str]:
+            nonlocal now
+            now += seconds
+            reader.points = points
+            await live.look()
+            assert live.problem is None
+            return reader.released
+
+        assert await later(0, 1) == await later(IDLE + 1, 1) == []
+        assert await later(1, 2) == await later(IDLE - 1, 2) == []  # others may search it, or come back to it
+        assert await later(2, 2) == ["faq__g1_x"]
+        assert await later(IDLE + 1, 2) == ["faq__g1_x"]
+        await later(1, 3)
+        await later(1, 2)
+        assert await later(IDLE + 1, 2) == ["faq__g1_x", "faq__g3_x"]  # and not 2, which is active again
+        reader.released.clear()
+        await later(1, 3)
+        assert live.served is not None
+        now += IDLE - 1
+        assert isinstance(await live.pinned(2, live.served), Served)
+        assert await later(2, 3) == []  # a release asks for it
+        assert await later(IDLE, 3) == ["faq__g2_x"]
+        await later(1, 1)
+        reader.there.remove("faq__g3_x")
+        assert await later(IDLE + 1, 1) == ["faq__g2_x"]  # a Job dropped it
 
 
 async def test_from_its_end_on_it_answers_for_a_while_and_every_answer_closes_its_connection() -> None:

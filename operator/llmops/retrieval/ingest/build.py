@@ -57,6 +57,8 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
             reader = open_reader(engine)
             try:
                 measured = await _measured(made, built, questions, vectors, reader, Way(wanted.mode, reranker))
+                if not built.served and not measured.passed:  # nobody will search it
+                    await reader.release(built.collection)
             finally:
                 await reader.close()
     return await _decide(made, built, measured, report, time.monotonic() - started)
@@ -95,6 +97,11 @@ class Measured:
     curve: tuple[Mapping[str, str | int], ...] = ()
     scores: Mapping[str, Any] | None = None
 
+    @property
+    def passed(self) -> bool:
+        """Every gate."""
+        return all(gate.passed for gate in self.results)
+
 
 def measured_before(made: Making, built: Generation) -> Measured | None:
     """Of the generation that is served, if nothing about it or its gates has changed since."""
@@ -122,7 +129,7 @@ async def _decide(made: Making, built: Generation, measured: Measured, report: R
     """Serve it, or leave it lying; either way remove what nobody needs any more."""
     wanted, store, results = made.wanted, made.store, measured.results
     before = store.active()
-    served = all(gate.passed for gate in results)
+    served = measured.passed
     now = datetime.now(UTC)
     if served:
         built = store.tell(

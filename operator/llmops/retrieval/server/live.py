@@ -133,6 +133,8 @@ class Live:
         if served is not self.served:
             log.info("serving generation %s (%s)", served.generation, served.collection)
             metrics.RETRIEVAL_GENERATION.set(served.generation)
+            if self.served is not None:
+                self._pinned.leave(self.served.collection)
             self.served = served
 
 

@@ -1,5 +1,6 @@
 """Generations that a release was made with (PromptRelease.spec.indexRef.generation), beside the active one: loaded when
-they are first asked for, checked as the active one is, and let go when nobody has asked for a while."""
+they are first asked for, checked as the active one is, and let go when nobody has asked for a while. So is what was
+active before: kept for going back to, it would take as much of the engine's memory as what is served."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ class Pinned:
     def __init__(self, table: Table, clock: Clock) -> None:
         self._table, self._clock = table, clock
         self._kept: dict[int, _Kept] = {}
+        self._left: dict[str, float] = {}  # collections that were active, until when
         self._finding = asyncio.Lock()
 
     async def get(self, generation: int, active: Served) -> Served | str:
@@ -52,17 +54,30 @@ class Pinned:
                 return kept
         return "it is gone, or never passed its gates: status.generation.kept of the index lists those there are"
 
+    def leave(self, collection: str) -> None:
+        """It was active until now. Other query servers may search it for a moment more, and a release may name it."""
+        self._left[collection] = self._clock()
+
     async def look(self, active: Served | None) -> None:
         """Now and then, from outside of any search."""
         for generation, kept in list(self._kept.items()):
             now = self._clock()
             if now - kept.asked > IDLE:
                 del self._kept[generation]
-                if active is None or active.collection != kept.served.collection:
-                    await self._table.reader.release(kept.served.collection)
+                await self._release(kept.served.collection, active)
             elif now - kept.checked > kept.served.embedder.check_every:
                 kept.checked = now
                 await _ignoring_absence(self._check(kept))
+        for collection, since in list(self._left.items()):
+            if self._clock() - since > IDLE:
+                del self._left[collection]
+                await self._release(collection, active)
+
+    async def _release(self, collection: str, active: Served | None) -> None:
+        """Where nobody needs it, and no Job has dropped it meanwhile."""
+        needed = {one.served.collection for one in self._kept.values()} | ({active.collection} if active else set())
+        if collection not in needed and collection in await self._table.siblings(collection):
+            await self._table.reader.release(collection)
 
     async def _check(self, kept: _Kept) -> None:
         kept.problem = await _differs(kept.served)
