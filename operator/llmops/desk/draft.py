@@ -40,17 +40,19 @@ AROUND = "\"'“”„«»`* "
 
 @dataclass(frozen=True)
 class Drafted:
-    """A passage with the question made of it, and where the index puts it for that (None: not among the first)."""
+    """A passage with the question made of it, and, where somebody looked, where the index puts it for that (None: not
+    among the first)."""
 
     passage: Object
     question: str
     rank: int | None = None
+    looked: bool = False
 
-    def row(self, checked: bool) -> str:
+    def row(self) -> str:
         """As an EvalJob's dataset and the gate Retrieval take it; `passage` is for who corrects it."""
         one = self.passage
         row = {"id": f"q-{one['hash'][:12]}", "input": self.question, "relevant": [one["id"]], **tenant(one)}
-        rank = {"rank": self.rank} if checked else {}
+        rank = {"rank": self.rank} if self.looked else {}  # null says that it was not found
         return json.dumps({**row, "passage": one["text"], "draft": True, **rank}, ensure_ascii=False)
 
 
@@ -102,4 +104,4 @@ def why_not(question: str, passage: str, known: Collection[str]) -> str | None:
 
 def ordered(drafts: Sequence[Drafted]) -> list[Drafted]:
     """What people should look at first: questions whose own passage is far down, or not found at all."""
-    return sorted(drafts, key=lambda one: -one.rank if one.rank is not None else float("-inf"))
+    return sorted(drafts, key=lambda one: (not one.looked, -one.rank if one.rank is not None else float("-inf")))

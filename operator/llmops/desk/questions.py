@@ -17,6 +17,7 @@ from llmops.desk.draft import Drafted
 from llmops.desk.model import Model, Refused
 from llmops.desk.objects import Unknown
 from llmops.desk.reach import Index
+from llmops.kube.errors import ApiError
 from llmops.kube.resources import Object
 from llmops.retrieval.server.poor import normal
 
@@ -25,6 +26,8 @@ TRIES = 2
 """Passages that are tried, for each question that is wanted."""
 DEEP = 20
 """Passages that --check looks among."""
+AWAY = (Unknown, ApiError)
+"""What ends the asking, and loses nothing that was answered before."""
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Made:
     tried: int = 0
     refused: str = ""
     stopped: str = ""
-    """Why no more was asked."""
+    """Why no more was asked, of the model or of the index."""
     known: set[str] = field(default_factory=set)
 
     def take(self, passage: Object, answer: str | Refused) -> None:
@@ -54,13 +57,17 @@ class Made:
         self.known.add(normal(question))
         self.drafts.append(Drafted(passage, question))
 
+    def stop(self, problem: Exception) -> None:
+        """What there is was paid for: it is kept."""
+        self.stopped += f"{'; ' if self.stopped else ''}{problem}"
+
 
 def questions(index: Index, model: Model, count: int, seed: int, check: bool, out: str | None) -> int:
     """0 where there are questions, 1 where none was left."""
     if out is not None and Path(out).exists():  # hours of somebody's corrections may be in it
         raise Unknown(f"{out} is there already: write another name after --out, or remove it")
     made = asyncio.run(_make(index, model, count, seed, check))
-    text = "".join(one.row(check) + "\n" for one in made.drafts)
+    text = "".join(one.row() + "\n" for one in made.drafts)
     if out is not None:
         Path(out).write_text(text, encoding="utf-8")
     else:
@@ -74,15 +81,22 @@ async def _make(index: Index, model: Model, count: int, seed: int, check: bool) 
     async with model:
         try:
             await _ask(index, model, count, seed, made)
-        except Unknown as problem:  # such as a key's limit: what there is was paid for
+        except AWAY as problem:  # such as a key's limit
             if not made.drafts:
                 raise
-            made.stopped = str(problem)
+            made.stop(problem)
     if check:
-        for few in _few(len(made.drafts)):
-            made.drafts[few] = await asyncio.gather(*(_ranked(index, one) for one in made.drafts[few]))
+        try:
+            await _look(index, made)
+        except AWAY as problem:  # such as an index that is away for a moment
+            made.stop(problem)
         made.drafts = draft.ordered(made.drafts)
     return made
+
+
+async def _look(index: Index, made: Made) -> None:
+    for few in _few(len(made.drafts)):
+        made.drafts[few] = await asyncio.gather(*(_ranked(index, one) for one in made.drafts[few]))
 
 
 async def _ask(index: Index, model: Model, count: int, seed: int, made: Made) -> None:
@@ -126,7 +140,7 @@ async def _ranked(index: Index, one: Drafted) -> Drafted:
     asked = {"text": one.question, "topK": DEEP, "remember": False, **draft.tenant(one.passage)}
     found = await index.post("/search", asked)
     places = (place for place, each in enumerate(found["passages"], 1) if each["id"] == one.passage["id"])
-    return replace(one, rank=next(places, None))
+    return replace(one, looked=True, rank=next(places, None))
 
 
 def told(made: Made, check: bool) -> str:
@@ -138,8 +152,10 @@ def told(made: Made, check: bool) -> str:
     if made.stopped:
         lines.append(f"stopped early: {made.stopped}")
     if check and made.drafts:
-        lost = sum(one.rank is None for one in made.drafts)
+        lost = sum(one.looked and one.rank is None for one in made.drafts)
         lines.append(f"{lost} do not find their own passage among the first {DEEP}: they come first")
+        if unlooked := sum(not one.looked for one in made.drafts):
+            lines.append(f"{unlooked} were not looked for: they come last, without a rank")
     if made.drafts:
         lines.append('a draft: read each, correct it or delete it, and take "draft" away')
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from llmops.desk.model import Model, Refused
 from llmops.desk.objects import Unknown
 from llmops.desk.questions import Made, questions, told
 from llmops.desk.reach import Index
+from llmops.kube.errors import ApiError
 from llmops.retrieval.referred import _question
 from llmops.retrieval.work import Question
 
@@ -72,27 +74,32 @@ def test_every_passage_is_counted_once_and_what_was_left_out_is_said_with_why() 
     for number, answer in enumerate(answers):
         made.take(passage(number), answer)
     assert [one.question for one in made.drafts] == ["What does it cost?", "Where is it?"]
+    made.drafts = [replace(one, looked=True) for one in made.drafts]
     lines = told(made, check=True).splitlines()
     assert lines[0] == "2 questions of 5 passages; left out: 1 asked already, 1 empty, 1 refused by the model"
     assert lines[1] == "the model said: the context has 512 tokens"
     assert lines[2] == "2 do not find their own passage among the first 20: they come first"
+    assert "not looked for" not in lines[3]
 
 
-def test_what_the_index_does_not_find_is_looked_at_first() -> None:
-    drafts = [Drafted(passage(number), "?", rank) for number, rank in enumerate([1, None, 20, 2, None])]
-    assert [one.rank for one in ordered(drafts)] == [None, None, 20, 2, 1]
+def test_what_the_index_does_not_find_is_looked_at_first_and_what_was_not_looked_for_last() -> None:
+    drafts = [Drafted(passage(number), "?", rank, True) for number, rank in enumerate([1, None, 20, 2, None])]
+    found = ordered([Drafted(passage(), "?"), *drafts])
+    assert [(one.rank, one.looked) for one in found] == [
+        (None, True), (None, True), (20, True), (2, True), (1, True), (None, False)
+    ]  # fmt: skip
 
 
 def test_a_row_is_what_the_gate_takes_and_a_person_corrects() -> None:
-    row = json.loads(Drafted(passage(7), "Was kostet es?", 3).row(checked=True))
+    row = json.loads(Drafted(passage(7), "Was kostet es?", 3, looked=True).row())
     assert row == {
         "id": "q-000000000000", "input": "Was kostet es?", "relevant": ["faq/7#0"], "passage": TEXT, "draft": True,
         "rank": 3,
     }  # fmt: skip
     assert _question(row, "input", "target") == Question("Was kostet es?", ["faq/7#0"])
-    of_acme = json.loads(Drafted({**passage(7), "tenant": "acme"}, "Was kostet es?").row(checked=False))
+    of_acme = json.loads(Drafted({**passage(7), "tenant": "acme"}, "Was kostet es?").row())
     assert _question(of_acme, "input", "target", apart=True) == Question("Was kostet es?", ["faq/7#0"], "acme")
-    assert "rank" not in json.loads(Drafted(passage(7), "Was kostet es?").row(checked=False))
+    assert "rank" not in json.loads(Drafted(passage(7), "Was kostet es?").row())
 
 
 @pytest.mark.parametrize("rows", [0, 1, 24, 100, 12_345])
@@ -192,10 +199,19 @@ class Ends:
 
 
 class Passages:
-    """An index of thirty."""
+    """An index of thirty, that answers so many searches with nothing and is then away."""
+
+    def __init__(self, searches: int = 100, away: Exception | None = None) -> None:
+        self._left, self._away = searches, away
 
     async def get(self, path: str, **query: object) -> dict[str, Any]:
         return {"rows": 30, "passages": [passage(number, f"Text {number}.") for number in range(30)]}
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._left -= 1
+        if self._left < 0 and self._away:
+            raise self._away
+        return {"passages": []}
 
 
 def test_what_was_made_before_a_limit_was_met_is_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -210,6 +226,20 @@ def test_what_was_made_before_a_limit_was_met_is_written(capsys: pytest.CaptureF
     assert not (tmp_path / "none").exists()
     with pytest.raises(Unknown, match="is there already"):
         ask(6, tmp_path / "some")
+
+
+@pytest.mark.parametrize("away", [Unknown("VectorIndex shop/faq is away"), ApiError("VectorIndex shop/faq is away")])
+def test_what_the_model_wrote_is_written_though_the_index_ends_in_the_midst_of_the_check(
+    away: Exception, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "some"
+    assert questions(cast("Index", Passages(5, away)), cast("Model", Ends(8)), 8, 0, True, str(out)) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row.get("rank", "not told") for row in rows] == [None] * 4 + ["not told"] * 4
+    said = capsys.readouterr().err
+    assert "stopped early: VectorIndex shop/faq is away" in said
+    assert "4 do not find their own passage among the first 20: they come first" in said
+    assert "4 were not looked for: they come last, without a rank" in said
 
 
 @pytest.mark.parametrize("count", ["0", "many", "1001"])
