@@ -11,8 +11,10 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from llmops.api.common import MOST_GROUPS
 from llmops.kube.resources import Object
 from llmops.retrieval.server.poor import normal
+from llmops.retrieval.stores.base import EVERYBODY
 
 PAGE = 25
 """Passages that a window of hashes has on average."""
@@ -59,6 +61,15 @@ class Drafted:
 def tenant(passage: Object) -> Object:
     """Whose it is, where the index keeps tenants apart."""
     return {"tenant": passage["tenant"]} if "tenant" in passage else {}
+
+
+def caller(passage: Object) -> Object | None:
+    """Who finds it, where the index has permissions: as a member of all of its groups. None where nobody does."""
+    groups = passage.get("groups")
+    if groups is None:
+        return {}
+    members = [one for one in groups if one != EVERYBODY][:MOST_GROUPS]
+    return {"caller": {"groups": members}} if groups else None
 
 
 def windows(rows: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -137,7 +137,10 @@ async def _asked(model: Model, passage: Object) -> str | Refused:
 
 
 async def _ranked(index: Index, one: Drafted) -> Drafted:
-    asked = {"text": one.question, "topK": DEEP, "remember": False, **draft.tenant(one.passage)}
+    caller = draft.caller(one.passage)
+    if caller is None:
+        return one
+    asked = {"text": one.question, "topK": DEEP, "remember": False, **draft.tenant(one.passage), **caller}
     found = await index.post("/search", asked)
     places = (place for place, each in enumerate(found["passages"], 1) if each["id"] == one.passage["id"])
     return replace(one, looked=True, rank=next(places, None))
@@ -155,7 +158,9 @@ def told(made: Made, check: bool) -> str:
         lost = sum(one.looked and one.rank is None for one in made.drafts)
         lines.append(f"{lost} do not find their own passage among the first {DEEP}: they come first")
         if unlooked := sum(not one.looked for one in made.drafts):
-            lines.append(f"{unlooked} were not looked for: they come last, without a rank")
+            nobodys = sum(draft.caller(one.passage) is None for one in made.drafts)
+            why = f"; {nobodys} are of passages that no group may find (spec.query.permissions)" if nobodys else ""
+            lines.append(f"{unlooked} were not looked for, and come last without a rank{why}")
     if made.drafts:
         lines.append('a draft: read each, correct it or delete it, and take "draft" away')
     return "\n".join(lines)

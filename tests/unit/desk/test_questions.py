@@ -203,14 +203,20 @@ class Passages:
 
     def __init__(self, searches: int = 100, away: Exception | None = None) -> None:
         self._left, self._away = searches, away
+        self.groups: list[list[str] | None] = [None]
+        self.asked = list[dict[str, Any]]()
 
     async def get(self, path: str, **query: object) -> dict[str, Any]:
-        return {"rows": 30, "passages": [passage(number, f"Text {number}.") for number in range(30)]}
+        made = (passage(number, f"Text {number}.") for number in range(30))
+        of = (self.groups[number % len(self.groups)] for number in range(30))
+        told = [one if groups is None else {**one, "groups": groups} for one, groups in zip(made, of, strict=True)]
+        return {"rows": 30, "passages": told}
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self._left -= 1
         if self._left < 0 and self._away:
             raise self._away
+        self.asked.append(body)
         return {"passages": []}
 
 
@@ -239,7 +245,32 @@ def test_what_the_model_wrote_is_written_though_the_index_ends_in_the_midst_of_t
     said = capsys.readouterr().err
     assert "stopped early: VectorIndex shop/faq is away" in said
     assert "4 do not find their own passage among the first 20: they come first" in said
-    assert "4 were not looked for: they come last, without a rank" in said
+    assert "4 were not looked for, and come last without a rank" in said
+
+
+def test_the_check_asks_as_who_may_find_the_passage_and_not_at_all_where_nobody_may(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def checked(*groups: list[str] | None) -> tuple[list[Any], list[Any]]:
+        index = Passages()
+        index.groups = [*groups]
+        assert questions(cast("Index", index), cast("Model", Ends(8)), 8, 0, True, None) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [one.get("caller") for one in index.asked], [row.get("rank", "not told") for row in rows]
+
+    assert checked(None) == ([None] * 8, [None] * 8)
+    assert checked(["*"]) == ([{"groups": []}] * 8, [None] * 8)
+    assert checked(["board", "staff"]) == ([{"groups": ["board", "staff"]}] * 8, [None] * 8)
+    assert checked([f"g{number}" for number in range(65)])[0][0] == {"groups": [f"g{number}" for number in range(64)]}
+    assert checked([]) == ([], ["not told"] * 8)
+
+
+def test_what_no_group_may_find_is_told_with_where_that_is_set() -> None:
+    drafts = [Drafted({**passage(), "groups": []}, "?"), Drafted({**passage(), "groups": ["*"]}, "?", 1, looked=True)]
+    assert told(Made(drafts), check=True).splitlines()[2] == (
+        "1 were not looked for, and come last without a rank; "
+        "1 are of passages that no group may find (spec.query.permissions)"
+    )
 
 
 @pytest.mark.parametrize("count", ["0", "many", "1001"])

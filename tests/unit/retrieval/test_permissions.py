@@ -27,6 +27,7 @@ from llmops.retrieval.ingest.making import Making
 from llmops.retrieval.ingest.spool import Spool
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import Placed
+from llmops.retrieval.server import passages
 from llmops.retrieval.server.app import App
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions, seen
@@ -209,6 +210,22 @@ def test_documents_that_say_nothing_are_nobodys_unless_the_index_says_otherwise(
         assert server.found(STAFF, generation=generation) == set()
         server.rule = Permissions("department", missing=True)
         assert server.found(generation=generation) == set(DOCUMENTS)
+
+
+def test_a_page_for_drafts_says_who_finds_each_passage_and_whoever_asks_as_that_does(server: Server) -> None:
+    served = server.live.served
+    assert served is not None
+    for missing in (False, True):
+        server.rule = Permissions("groups", missing)
+        page = server.run(passages.page(server.reader, served, "shop/faq", b"", "", server.rule))
+        whose = {one["source"]: one["groups"] for one in page["passages"]}
+        assert (whose["s/both"], whose["s/public2"], whose["s/empty"]) == (["staff", "support"], ["*"], [])
+        assert whose["s/absent"] == whose["s/null"] == (["*"] if missing else [])
+        for source, groups in whose.items():
+            asked = [one for one in groups if one != "*"]
+            assert (source in server.found(*asked)) is bool(groups), source
+    (without, *_) = server.run(passages.page(server.reader, served, "shop/faq", b""))["passages"]
+    assert "groups" not in without
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class App:
         try:
             async with asyncio.timeout(SECONDS):
                 served = await self._searched(Query(""))
-                found = await passages.page(self._reader, served, self._index, query, self._tenants)
+                found = await passages.page(self._reader, served, self._index, query, self._tenants, self._rule)
                 return 200, orjson.dumps(found)
         except Refused as refused:
             return refused.status, _error(str(refused))

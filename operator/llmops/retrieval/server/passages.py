@@ -1,7 +1,8 @@
 """GET /passages?from=HEX&to=HEX&limit=N: some of the served generation, by the hashes of their texts, for people who
 make something of them. A hash says nothing of what a text is about, so any page is a fair sample.
 
--> {generation, index, rows, passages: [{id, text, source, hash, tenant?}]}; `rows` is how many there are in all.
+-> {generation, index, rows, passages: [{id, text, source, hash, tenant?, groups?}]}; `rows` is how many there are in
+all, `groups` whose members find the passage (["*"]: everybody, []: nobody), in an index with permissions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.stores.base import Reader, Row
 from llmops.retrieval.stores.tenants import named
@@ -43,19 +45,23 @@ def parse(query: bytes) -> Window:
     return Window(low, high, int(limit))
 
 
-async def page(reader: Reader, served: Served, index: str, query: bytes, tenants: str = "") -> dict[str, Any]:
-    """The reply; `tenants`: the metadata field with whose a passage is. WindowWrong, StoreError."""
+async def page(
+    reader: Reader, served: Served, index: str, query: bytes, tenants: str = "", rule: Permissions | None = None
+) -> dict[str, Any]:
+    """The reply. `tenants`: the field of metadata with whose a passage is; `rule`: who sees it. Else WindowWrong, or
+    StoreError."""
     wanted = parse(query)
     found = await reader.page(served.collection, wanted.low, wanted.high, wanted.limit)
     return {
         "generation": served.generation,
         "index": index,
         "rows": int(served.told["rows"]),
-        "passages": [_shown(one, tenants) for one in found],
+        "passages": [_shown(one, tenants, rule) for one in found],
     }
 
 
-def _shown(one: Row, tenants: str) -> dict[str, Any]:
+def _shown(one: Row, tenants: str, rule: Permissions | None) -> dict[str, Any]:
     whose = named(one.metadata, tenants) if tenants else None
-    told = {"id": one.id, "text": one.text, "source": one.document, "hash": one.hash}
-    return told if whose is None else {**told, "tenant": whose}
+    told: dict[str, Any] = {"id": one.id, "text": one.text, "source": one.document, "hash": one.hash}
+    told |= {} if whose is None else {"tenant": whose}
+    return told if rule is None else {**told, "groups": rule.whose(one.metadata)}

@@ -16,7 +16,7 @@ from typing import Any
 
 from llmops.api.common import GROUP_FORM, MOST_GROUPS
 from llmops.retrieval.rank import Placed
-from llmops.retrieval.stores.base import SEEN_BY, Restriction
+from llmops.retrieval.stores.base import EVERYBODY, SEEN_BY, Restriction
 from llmops.retrieval.stores.tenants import Tenant
 from llmops.telemetry import metrics
 
@@ -37,6 +37,19 @@ class Permissions:
         """What members of these groups may find in the generation that this is told of."""
         return Restriction(self.field, groups, self.missing, column=told.get(SEEN_BY) == self.field)
 
+    def whose(self, metadata: Mapping[str, Any]) -> list[str]:
+        """The groups whose members find a passage with this metadata; ["*"] where everybody does, [] where nobody."""
+        given = metadata.get(self.field)
+        listed = given if isinstance(given, list) else [given]
+        named = {one for one in listed if isinstance(one, str) and is_group(one)}
+        everybodys = Restriction(self.field, missing=self.missing).admits(metadata)
+        return [EVERYBODY] if everybodys else sorted(named)
+
+
+def is_group(name: str) -> bool:
+    """Whether who asks can be a member of it."""
+    return len(name) <= 127 and _GROUP.fullmatch(name) is not None
+
 
 def groups(body: dict[str, object]) -> frozenset[str]:
     """Those of who asks; ValueError for what is not a caller."""
@@ -47,7 +60,7 @@ def groups(body: dict[str, object]) -> frozenset[str]:
     if not isinstance(listed, list) or len(listed) > MOST_GROUPS:
         raise ValueError(f'caller must be such as {{"groups": ["staff"]}}, with at most {MOST_GROUPS} groups')
     for one in listed:
-        if not isinstance(one, str) or len(one) > 127 or not _GROUP.fullmatch(one):
+        if not isinstance(one, str) or not is_group(one):
             raise ValueError(f"caller.groups: {one!r} is no group's name, such as staff or othernamespace/staff")
     return frozenset(listed)
 
