@@ -8,11 +8,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tests.unit.retrieval import databases
 from tests.unit.retrieval.test_stores import ENGINES, built, passages, vectors
 
 from llmops.retrieval.stores import open_reader, open_store, qdrant
 from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Index, NotAllowed, StoreError, Unfit, Where
+from llmops.retrieval.stores.qdrant import QdrantStore
 
 UNFIT = [
     ("postgres", Index("HNSW", "L2", {"M": 1_000_000}), 8, "does not take an index's parameters: value 1000000"),
@@ -106,6 +109,45 @@ def test_what_qdrant_answers_is_told_apart(status: int, body: bytes, kind: type[
     assert sentence in str(told.value)
     with pytest.raises(FilterWrong):
         qdrant.result(400, b'{"status":{"error":"Bad request"}}', filtered=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "written", "sentence"),
+    [
+        ("1.18.3", 'not source like "a%"', 'like "a%" needs Qdrant 1.19 or later; this one is 1.18.3'),
+        ("1.16.0", 'id == "x" or text like "a%"', 'like "a%" needs Qdrant 1.19 or later; this one is 1.16.0'),
+        ("1.19.1", 'text like "%a%" and source like "a%"', 'like "%a%" needs Qdrant 1.20 or later; this one is 1.19.1'),
+        ("1.19.1", 'source like "a%"', "Format error"),
+        ("1.20.0", 'source like "%a%"', "Format error"),
+        ("1.16.0", 'source like "a"', "Format error"),
+    ],
+)
+async def test_a_filter_that_a_qdrant_is_too_old_for_is_told_with_the_version_that_it_needs(
+    version: str, written: str, sentence: str
+) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"status": {"error": "Format error"}}, status=400)
+
+    async def told(_: web.Request) -> web.Response:
+        return web.json_response({"title": "qdrant - vector search engine", "version": version})
+
+    app = web.Application()
+    app.router.add_post("/collections/a__g1/points/query", refuse)
+    app.router.add_get("/", told)
+    async with TestServer(app) as server:
+        reader = open_reader(Where("Qdrant", f"http://127.0.0.1:{server.port}"))
+        with pytest.raises(FilterWrong) as wrong:
+            await reader.search("a__g1", Asked([1.0], 3, written))
+        assert str(wrong.value) == sentence
+        await reader.close()
+
+
+async def test_a_qdrant_that_is_too_old_for_an_index_is_told_with_the_version_that_it_needs() -> None:
+    for version in ("1.15.5", "0.9", "nonsense"):
+        with pytest.raises(
+            Unfit, match="Qdrant 1.16 or later is needed, whose collections have metadata; this is " + version
+        ):
+            QdrantStore._check(object.__new__(QdrantStore), {"version": version})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ Condition = dict[str, Any]
 
 HAS = "has"
 """Of a point's payload: the names of its metadata that are not null."""
+OLDEST = (1, 16)
+"""The first version whose collections have metadata."""
+NEWER = {"prefix": ((1, 19), 'like "a%"'), "substring": ((1, 20), 'like "%a%"')}
+"""Matches that came later, and that older servers refuse: qdrant/qdrant's pull request 9683 is in 1.19.0, substrings
+are in the 1.20.0 of its clients."""
 RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
@@ -25,6 +30,13 @@ def conditions(text: str, only: Restriction | None = None, tenant: Tenant | None
     ours = [_of_tenant(tenant)] if tenant else []
     ours += [_may_be_found(only)] if only else []
     return {"must": [*ours, *([_condition(parse(text))] if text else [])]}
+
+
+def since(wanted: Condition) -> tuple[tuple[int, int], str]:
+    """The first version that knows all of a filter, and what of ours needs it."""
+    parts = (one for word in ("must", "should", "must_not") for one in wanted.get(word, ()))
+    own = (NEWER[how] for how in wanted.get("match", ()) if how in NEWER)
+    return max([(OLDEST, ""), *own, *map(since, parts)])
 
 
 def _of_tenant(tenant: Tenant) -> Condition:

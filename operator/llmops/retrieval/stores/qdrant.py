@@ -39,7 +39,7 @@ from llmops.retrieval.stores.base import (
     nearness,
     patiently,
 )
-from llmops.retrieval.stores.conditions import HAS, conditions
+from llmops.retrieval.stores.conditions import HAS, OLDEST, Condition, conditions, since
 from llmops.retrieval.stores.tenants import TENANT, marked
 
 PROPERTY = "llmops"
@@ -89,6 +89,7 @@ def _info(collection: str) -> Request:
     return "GET", _of(collection), None
 
 
+SERVER: Request = ("GET", "/", None)  # anybody may ask for the version
 COLLECTIONS: Request = ("GET", "/collections", None)
 ALIASES: Request = ("GET", "/aliases", None)
 
@@ -111,6 +112,15 @@ def _told(info: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _older(server: Mapping[str, Any], version: tuple[int, int]) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", str(server.get("version")))
+    return found is None or (int(found[1]), int(found[2])) < version
+
+
+def _version(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
 def _metadata(told: Mapping[str, Any]) -> dict[str, str]:
     return {PROPERTY: json.dumps(told)}  # as a text: what Qdrant is given as an object it merges into the old one
 
@@ -121,14 +131,13 @@ class QdrantStore:
     def __init__(self, where: Where, alias: str, prefix: str, patience: float = STARTING) -> None:
         self.alias, self.prefix, self._uri = alias, prefix, where.uri.rstrip("/")
         self._http = urllib3.PoolManager(headers=_headers(where), timeout=urllib3.Timeout(connect=5, read=120))
-        self._check(patiently(lambda: self._ask(("GET", "/", None), whole=True), patience))
+        self._check(patiently(lambda: self._ask(SERVER, whole=True), patience))
 
     def _check(self, server: Mapping[str, Any]) -> None:
-        """Anybody may ask for the version; whether we are let in is told by the rest."""
-        version = str(server.get("version"))
-        found = re.match(r"(\d+)\.(\d+)", version)
-        if found is None or (int(found[1]), int(found[2])) < (1, 16):
-            raise Unfit(f"Qdrant 1.16 or later is needed, whose collections have metadata; this is {version}")
+        """Whether we are let in is told by the collections."""
+        if _older(server, OLDEST):
+            needed = f"Qdrant {_version(OLDEST)} or later is needed, whose collections have metadata"
+            raise Unfit(f"{needed}; this is {server.get('version')}")
         self._ask(COLLECTIONS)
 
     def _ask(self, request: Request, whole: bool = False) -> Any:
@@ -312,7 +321,7 @@ class QdrantReader:
         self._where = where
         self._session: aiohttp.ClientSession | None = None
 
-    async def _ask(self, request: Request, seconds: float = 5.0, filtered: bool = False) -> Any:
+    async def _ask(self, request: Request, seconds: float = 5.0, filtered: bool = False, whole: bool = False) -> Any:
         method, path, body = request
         if self._session is None:  # it belongs to the loop that first asks
             self._session = aiohttp.ClientSession(headers=_headers(self._where))
@@ -320,7 +329,7 @@ class QdrantReader:
         try:
             url = URL(self._where.uri.rstrip("/") + path, encoded=True)
             async with self._session.request(method, url, data=sent, timeout=timeout) as reply:
-                return result(reply.status, await reply.read(), filtered)
+                return result(reply.status, await reply.read(), filtered, whole)
         except ValueError as problem:  # aiohttp's InvalidURL too
             raise Unfit(f"write Qdrant's address as http://host:6333: {problem}") from None
         except (aiohttp.ClientError, TimeoutError) as problem:
@@ -346,8 +355,23 @@ class QdrantReader:
         """And keeps on disk what is not asked for."""
 
     async def search(self, collection: str, asked: Asked) -> list[Found]:
-        found = await self._ask(_query(collection, asked), asked.seconds, bool(asked.filter))
+        query = _query(collection, asked)
+        try:
+            found = await self._ask(query, asked.seconds, bool(asked.filter))
+        except FilterWrong as problem:
+            raise await self._why(problem, query[2]["filter"]) from None
         return [_found(point, asked.metric) for point in found["points"]]
+
+    async def _why(self, problem: FilterWrong, refused: Condition) -> FilterWrong:
+        """In our words where the server is only too old for it."""
+        needed, what = since(refused)
+        try:
+            server = await self._ask(SERVER, whole=True)
+        except StoreError:
+            return problem
+        if not what or not _older(server, needed):
+            return problem
+        return FilterWrong(f"{what} needs Qdrant {_version(needed)} or later; this one is {server.get('version')}")
 
     async def page(self, collection: str, low: str, high: str, limit: int) -> list[Row]:
         within = {"gte": _place(low), **({"lte": _place(high)} if high else {})}
