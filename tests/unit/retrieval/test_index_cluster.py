@@ -117,11 +117,29 @@ def test_nobody_but_the_index_and_its_own_pods_reach_a_milvus_that_asks_for_no_p
     assert own["podSelector"]["matchLabels"]["llmops.dev/owner-name"] == "faq"
 
 
+def test_nobody_but_milvus_and_who_looks_after_it_reaches_an_etcd_that_asks_for_no_password() -> None:
+    def pods(name: str, **instance: str) -> Object:
+        of = {f"app.kubernetes.io/{key}": value for key, value in instance.items()}
+        return {"podSelector": {"matchLabels": {"app.kubernetes.io/name": name, **of}}}
+
+    etcd, of_milvus = pods("etcd", instance=f"{NAME}-etcd"), pods("milvus", instance=NAME)
+    operator = {"namespaceSelector": {}, **pods("milvus-operator")}
+    assert child(made(), "NetworkPolicy", f"{NAME}-etcd")["spec"] == {
+        **etcd,
+        "policyTypes": ["Ingress"],
+        "ingress": [
+            {"from": [of_milvus, etcd, operator], "ports": [{"port": 2379, "protocol": "TCP"}]},
+            {"from": [etcd], "ports": [{"port": 2380, "protocol": "TCP"}]},
+        ],
+    }
+
+
 @pytest.mark.parametrize(("policy", "kept"), [("Retain", True), ("Delete", False)])
 def test_deletion_policy_decides_whether_milvus_and_its_etcd_outlive_the_index(policy: str, kept: bool) -> None:
     index = made(deletionPolicy=policy)
-    for kind in ("Milvus", "NetworkPolicy"):  # without the wall, everybody could ask the Milvus that stays
-        assert ("ownerReferences" in child(index, kind)["metadata"]) is kept
+    for kind, name in (("Milvus", NAME), ("NetworkPolicy", NAME), ("NetworkPolicy", f"{NAME}-etcd")):
+        # without the walls, everybody could ask the Milvus that stays
+        assert ("ownerReferences" in child(index, kind, name)["metadata"]) is kept
     etcd = child(index, "Milvus")["spec"]["dependencies"]["etcd"]["inCluster"]
     assert etcd == {"deletionPolicy": policy, "pvcDeletion": not kept}
 

@@ -19,10 +19,16 @@ from llmops.retrieval.engines.opener import NOT_OURS, Standing
 from llmops.retrieval.engines.waits import Live, Waits
 
 PORT = 19530
+CLIENTS, PEERS = 2379, 2380  # of etcd
 LONGEST = 47  # characters of its name: its etcd's pods have a label <name>-etcd-<hash>, of 63 at most
 OF_SERVICE = "kubernetes.io/service-name"
-PODS = {"app.kubernetes.io/name": "milvus"}
+NAME_LABEL, INSTANCE = "app.kubernetes.io/name", "app.kubernetes.io/instance"
+PODS = {NAME_LABEL: "milvus"}
 """On what the Milvus Operator makes, and so on its Services' EndpointSlices."""
+ETCD = {NAME_LABEL: "etcd"}
+"""On the etcd of a Milvus, a release <name>-etcd of the chart etcd (milvus-io/milvus issue 24663 shows such a pod)."""
+OPERATOR = {NAME_LABEL: "milvus-operator"}
+"""On the Milvus Operator's own pods, in whatever namespace (its deploy/manifests/deployment.yaml)."""
 NOT_INSTALLED = Waits(
     "engine Milvus in mode Cluster needs the Milvus Operator, which is not installed in this cluster (there is no kind "
     "Milvus of milvus.io/v1beta1): install its chart milvus-operator, or write spec.engine.mode Standalone or External",
@@ -58,7 +64,7 @@ class MilvusCluster:
     def children(self, index: VectorIndex, settings: Settings, standing: Standing) -> list[Object]:
         """None where it is there already."""
         wanted = _wanted(index)
-        return [_milvus(index, wanted, wanted.storage), _policy(index)] if wanted.storage else []
+        return [_milvus(index, wanted, wanted.storage), _policy(index), _etcd_policy(index)] if wanted.storage else []
 
 
 def milvus_of(index: VectorIndex) -> str:
@@ -176,20 +182,39 @@ def _milvus(index: VectorIndex, wanted: ClusterEngine, storage: ObjectStorage) -
 
 def _policy(index: VectorIndex) -> Object:
     """Only this index's own pods may reach it, and its own pods one another: it asks for no password."""
-    pods = {"matchLabels": {**PODS, "app.kubernetes.io/instance": milvus_of(index)}}
-    own = {"podSelector": {"matchLabels": names.labels(VECTOR_INDEX.kind, index.metadata.name)}}
+    own = _pods(names.labels(VECTOR_INDEX.kind, index.metadata.name))
+    pods = _pods(_of_milvus(index))
+    return _ingress(index, milvus_of(index), pods, [{"from": [pods]}, {"from": [own], "ports": _tcp(PORT)}])
+
+
+def _etcd_policy(index: VectorIndex) -> Object:
+    """Only Milvus may reach its etcd, which asks for no password either, and who looks whether it is well: the Milvus
+    Operator connects to it (pkg/controllers/conditions.go), and without an answer calls no Milvus ready."""
+    name = f"{milvus_of(index)}-etcd"
+    etcd = _pods({**ETCD, INSTANCE: name})
+    looks = {"namespaceSelector": {}, **_pods(OPERATOR)}
+    clients = {"from": [_pods(_of_milvus(index)), etcd, looks], "ports": _tcp(CLIENTS)}
+    return _ingress(index, name, etcd, [clients, {"from": [etcd], "ports": _tcp(PEERS)}])
+
+
+def _of_milvus(index: VectorIndex) -> dict[str, str]:
+    return {**PODS, INSTANCE: milvus_of(index)}
+
+
+def _pods(labels: dict[str, str]) -> Object:
+    return {"podSelector": {"matchLabels": labels}}
+
+
+def _tcp(port: int) -> list[Object]:
+    return [{"port": port, "protocol": "TCP"}]
+
+
+def _ingress(index: VectorIndex, name: str, pods: Object, ingress: list[Object]) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": milvus_of(index), **_keeps(index)},
-        "spec": {
-            "podSelector": pods,
-            "policyTypes": ["Ingress"],
-            "ingress": [
-                {"from": [{"podSelector": pods}]},
-                {"from": [own], "ports": [{"port": PORT, "protocol": "TCP"}]},
-            ],
-        },
+        "metadata": {"name": name, **_keeps(index)},
+        "spec": {**pods, "policyTypes": ["Ingress"], "ingress": ingress},
     }
 
 
