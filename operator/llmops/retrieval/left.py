@@ -31,7 +31,8 @@ def _later(one: Run, served: Run, outcome: Outcome) -> bool:
     """Than what is served, as no Job begins beside another. What that has replaced is deleted in several steps, and any
     part of it may still be seen."""
     if one.outcome is not None:
-        return one.outcome.served and one.outcome.at > outcome.at
+        begun = bool(served.begun) and one.begun > served.begun  # by one clock, which what Jobs tell is not
+        return one.outcome.served and (begun or one.outcome.at > outcome.at)
     return one.goes_on or (one.waiting is None and (one.job is None or one.begun > served.begun))
 
 

@@ -34,6 +34,7 @@ def kept_text(text: str) -> str:
 
 WHOLE = range(-(2**63), 2**63)
 DEEPEST = 32
+UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff\x00]")  # marks that tell how letters are set
 HALVES = re.compile("[\ud800-\udfff]")  # of a letter that was cut in two: no text that can be kept
 
 

@@ -146,7 +146,7 @@ def _with_old_sources(seen: Seen, work: Work) -> Work:
     old = {one["name"]: one["sha256"] for one in memory.get("sources") or []}
     sources = tuple(one if one.kind else replace(one, sha256=old.get(one.name, one.sha256)) for one in work.sources)
     pinned = replace(work, sources=sources)
-    return pinned if seen.served == pinned.parts else work
+    return pinned if seen.served is not None and seen.served.collection == pinned.parts.collection else work
 
 
 def _settled(seen: Seen, work: Work) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from llmops.retrieval.fusion import fused
 from llmops.retrieval.reranker import NotReranked, Reranker
 from llmops.retrieval.stores.base import Asked, Found
-from llmops.retrieval.words import words
+from llmops.retrieval.words import CUT, words
 
 DENSE, KEYWORD, HYBRID = MODES = ("Dense", "Keyword", "Hybrid")
 DEPTH = 4
@@ -42,6 +42,7 @@ class Way:
 
     mode: str = DENSE
     reranker: Reranker | None = None
+    cut: int = CUT  # how its passages were cut into words
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Answer:
 async def answer(search: Search, way: Way, collection: str, asked: Asked, question: str) -> Answer:
     """At most asked.top_k; what StoreError the engine has, but never fails of the reranker."""
     if way.reranker is None:
-        return Answer(await ranked(search, collection, asked, question, way.mode))
+        return Answer(await ranked(search, collection, asked, question, way.mode, way.cut))
     many = replace(asked, top_k=max(asked.top_k, way.reranker.work.candidates))
-    found = await ranked(search, collection, many, question, way.mode)
+    found = await ranked(search, collection, many, question, way.mode, way.cut)
     if not found:
         return Answer(found, True)
     try:
@@ -70,14 +71,16 @@ async def answer(search: Search, way: Way, collection: str, asked: Asked, questi
     return Answer(best[: asked.top_k], True)
 
 
-async def ranked(search: Search, collection: str, asked: Asked, question: str, mode: str) -> list[Placed]:
+async def ranked(
+    search: Search, collection: str, asked: Asked, question: str, mode: str, cut: int = CUT
+) -> list[Placed]:
     """At most asked.top_k; what StoreError the engine has."""
     if mode == DENSE:
         return [Placed(one) for one in await search(collection, asked)]
     deep = replace(asked, top_k=max(asked.top_k, DEPTH))
     lists = {"dense": deep} if mode == HYBRID else {}
-    if cut := words(question):
-        lists["keyword"] = replace(deep, words=cut)
+    if wanted := words(question, cut):
+        lists["keyword"] = replace(deep, words=wanted)
     found = await asyncio.gather(*(search(collection, one) for one in lists.values()))
     passages = {one.id: one for one in (each for list_ in found for each in list_)}
     places = fused({name: [one.id for one in list_] for name, list_ in zip(lists, found, strict=True)})

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
 from unicodedata import category
 
-from llmops.retrieval.passage import kept_text
+from llmops.retrieval.passage import UNSEEN, kept_text
 
 CUT = 2
 """Of what is cut here; another number is another index of words."""
@@ -37,16 +38,24 @@ _UNSPACED = re.compile(
 """Thai, Lao, Burmese, Khmer, Kana, Han."""
 
 
-def words(text: str) -> str:
-    """Empty where there is none. As much of it as every engine keeps."""
-    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+def words(text: str, cut: int = CUT) -> str:
+    """Empty where there is none. As much of it as every engine keeps. `cut`: as a generation's passages were cut."""
+    if cut == 1:
+        return _first_cut(text)
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", UNSEEN.sub("", text).casefold()))
     found = _WORD.findall(unicodedata.normalize("NFC", plain))
-    parts = (part for word in found for run in _UNSPACED.split(word) for part in _parts(run))
+    parts = (part for word in found for run in _UNSPACED.split(word) for part in _parts(run, _LETTER.findall(run)))
     return kept_text(re.sub(_MARK, lambda mark: f"x{ord(mark[0]):x}", " ".join(parts)))
 
 
-def _parts(run: str) -> list[str]:
-    letters = _LETTER.findall(run)
+def _first_cut(text: str) -> str:
+    """Marks part words here. Until no generation of that time is kept any more."""
+    plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text.casefold()))
+    found = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain))
+    return kept_text(" ".join(part for word in found for run in _UNSPACED.split(word) for part in _parts(run, run)))
+
+
+def _parts(run: str, letters: Sequence[str]) -> list[str]:
     if len(letters) > 2 and _UNSPACED.match(run):
         return [one + other for one, other in pairwise(letters)]
     return [run] if run else []

@@ -96,6 +96,9 @@ def test_of_two_that_served_the_later_one_is_believed_whatever_the_status_rememb
     assert first.results not in fresh.keep
     told = status(replace(other(served), runs=(second,)), fresh, NOW)
     assert plan(seen(status=told, runs=(first, second))).state is State.BUILDING
+    slow = Run(second.key, second.job, on(1, replace(finished(other(served), True, 2), job=None)).results)
+    ahead = Run(first.key, first.job, on(3, replace(served.runs[0], job=None)).results)  # by the clocks of their nodes
+    assert plan(seen(status=told, runs=(ahead, slow))).state is State.BUILDING
 
 
 def test_a_third_spec_forgets_what_may_not_serve_any_more(served: Seen) -> None:

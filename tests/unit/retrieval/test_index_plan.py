@@ -445,7 +445,9 @@ def test_sources_that_are_not_to_be_followed_cost_nothing_until_the_spec_changes
     same = seen(follow_not, served.raw["status"], runs=served.runs, sources=sources)
     assert plan(same).state is State.SERVED
     changed = seen({**follow_not, "chunking": {"maxTokens": 50}}, served.raw["status"], sources=sources)
-    assert begun(plan(changed))
+    assert given(plan(changed)).sources == sources
+    searched = seen({**follow_not, "index": {"search": {"ef": 16}}}, served.raw["status"], sources=sources)
+    assert given(plan(searched)).sources == served.sources  # measured again, and nothing read
 
 
 def test_an_embedder_that_changed_is_said_before_anything_is_found_wrong(served: Seen) -> None:

@@ -170,6 +170,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(web: Any) -> None:
         ("windows-1251", "сапоги".encode("windows-1251"), "сапоги".encode()),
         ("iso-8859-1", "Größe".encode(), "Größe".encode()),  # what many servers say of whatever they send
         ("iso-8859-1", "5 € – „gut“".encode("cp1252"), "5 € – „gut“".encode()),  # and of Windows' letters
+        ("iso-8859-1", "Gr\u00f6\u00dfe \u009d".encode("latin-1"), "Gr\u00f6\u00dfe \u009d".encode()),
         ("no-such-thing", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
         ("undefined", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
     ],

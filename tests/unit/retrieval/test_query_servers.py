@@ -266,7 +266,7 @@ class Flipped(Unembedded):
 
     def __init__(self) -> None:
         super().__init__()
-        self.there, self.released = ["faq__g1_x", "faq__g2_x", "faq__g3_x"], list[str]()
+        self.there, self.released, self.away = ["faq__g1_x", "faq__g2_x", "faq__g3_x"], list[str](), False
 
     async def points_to(self, alias: str) -> str:
         return f"faq__g{self.points}_x"
@@ -279,6 +279,8 @@ class Flipped(Unembedded):
 
     async def release(self, collection: str) -> None:
         assert collection in self.there
+        if self.away:
+            raise Away("no answer")
         self.released.append(collection)
 
 
@@ -304,7 +306,10 @@ async def test_what_was_active_is_let_go_of_a_while_later_unless_it_is_still_ask
 
         assert await later(0, 1) == await later(IDLE + 1, 1) == []
         assert await later(1, 2) == await later(IDLE - 1, 2) == []  # others may search it, or come back to it
-        assert await later(2, 2) == ["faq__g1_x"]
+        reader.away, now = True, now + 2
+        await live.look()
+        reader.away = False
+        assert await later(0, 2) == ["faq__g1_x"]  # at the next look
         assert await later(IDLE + 1, 2) == ["faq__g1_x"]
         await later(1, 3)
         await later(1, 2)

@@ -46,5 +46,16 @@ def test_marks_that_make_another_word_stay_with_their_letter(text: str, cut: str
     assert all(part.isalnum() for part in cut.split())  # so that no engine's tokenizer parts them
 
 
+@pytest.mark.parametrize(
+    ("question", "passage"), [("ශ්\u200dරී", "ශ්රී"), ("می\u200cخواهم", "میخواهم"), ("snow\u00adshoe", "snowshoe")]
+)
+def test_marks_that_nobody_sees_do_not_tell_a_question_from_a_passage(question: str, passage: str) -> None:
+    assert words(question) == words(passage)
+
+
+def test_what_was_cut_before_is_asked_as_it_was_cut() -> None:
+    assert words("हिन्दी AX-200 雪鞋子", 1) == "ह न द ax 200 雪鞋 鞋子"
+
+
 def test_no_more_is_kept_than_an_engine_takes() -> None:
     assert len(words("租" * TEXT_BYTES).encode()) <= TEXT_BYTES

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ LETTING_GO = 5.0  # seconds for query servers to leave a collection before it is
 async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path, report: Report) -> Outcome:
     """Look, read what changed, chunk, embed, write, measure; serve it if every gate passes."""
     from llmops.retrieval.stores import open_reader, open_store, where
+    from llmops.retrieval.stores.base import StoreError
 
     started, progress = time.monotonic(), Progress(report)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
@@ -57,8 +59,9 @@ async def build(wanted: Work, questions: Questions, mounted: Path, scratch: Path
             reader = open_reader(engine)
             try:
                 measured = await _measured(made, built, questions, vectors, reader, Way(wanted.mode, reranker))
-                if not built.served and not measured.passed:  # nobody will search it
-                    await reader.release(built.collection)
+                if not measured.passed and (active is None or active.collection != built.collection):
+                    with suppress(StoreError):  # it only lies in the memory
+                        await reader.release(built.collection)
             finally:
                 await reader.close()
     return await _decide(made, built, measured, report, time.monotonic() - started)

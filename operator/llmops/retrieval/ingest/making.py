@@ -20,6 +20,7 @@ from llmops.retrieval.ingest.report import Report
 from llmops.retrieval.ingest.spool import BATCH, Spool
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import Space
+from llmops.retrieval.words import CUT
 from llmops.retrieval.work import PROGRESS, Work
 from llmops.web import Passing, Wrong
 
@@ -218,7 +219,7 @@ class Making:
         number = max([self.wanted.after, *(one.number for one in there)]) + 1
         told: dict[str, Any] = {"generation": number, "identity": identity, "space": self.space.dumps()}
         wanted = self.wanted
-        told |= {"keyword": True} if wanted.keyword else {}
+        told |= {"keyword": True, "cut": CUT} if wanted.keyword else {}
         told |= {"languages": list(wanted.languages)} if wanted.languages else {}
         told |= {SEEN_BY: wanted.seen_by} if wanted.seen_by else {}
         told |= {TENANT: wanted.tenants} if wanted.tenants else {}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmops.retrieval.passage import HALVES, storable
+from llmops.retrieval.passage import HALVES, UNSEEN, storable
 from llmops.retrieval.work import SourceWork
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _told(problem: Exception) -> str:
 def tidy(text: str) -> str:
     """One form of each letter (NFC), no marks that nobody sees, no runs of empty lines."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff\x00]", "", HALVES.sub("\ufffd", text))
+    text = UNSEEN.sub("", HALVES.sub("\ufffd", text))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t\u00a0]+\n", "\n", text)).strip()
 
 
@@ -248,9 +248,12 @@ def _cells_of(reader: Iterator[list[str]], lines: list[str], sign: str) -> list[
     try:
         return next(reader, None)
     except csv.Error:
-        if len(lines) == 1:
-            return next(csv.reader(lines, delimiter=sign))
-        return ValueError(f"a quote in it does not close within {len(lines)} lines: write quotes within quotes twice")
+        again = csv.reader([lines[0], ""], delimiter=sign)
+        row = next(again)
+        if again.line_num == 1 and lines[0].count('"') % 2 == 0:  # else it goes on in the next line, or was cut off
+            return row
+        told = f"its quotes do not close, lines left out: {len(lines)}; write a quote within quotes twice"
+        return ValueError(told)
 
 
 def _noted(lines: Iterable[str], seen: list[str]) -> Iterator[str]:

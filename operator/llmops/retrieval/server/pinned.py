@@ -29,7 +29,7 @@ class Pinned:
     def __init__(self, table: Table, clock: Clock) -> None:
         self._table, self._clock = table, clock
         self._kept: dict[int, _Kept] = {}
-        self._left: dict[str, float] = {}  # collections that were active, until when
+        self._left: dict[str, float] = {}  # collections that were asked, until when
         self._finding = asyncio.Lock()
 
     async def get(self, generation: int, active: Served) -> Served | str:
@@ -64,14 +64,14 @@ class Pinned:
             now = self._clock()
             if now - kept.asked > IDLE:
                 del self._kept[generation]
-                await self._release(kept.served.collection, active)
+                self._left[kept.served.collection] = kept.asked
             elif now - kept.checked > kept.served.embedder.check_every:
                 kept.checked = now
                 await _ignoring_absence(self._check(kept))
         for collection, since in list(self._left.items()):
             if self._clock() - since > IDLE:
+                await self._release(collection, active)  # or at the next look, where the engine is away
                 del self._left[collection]
-                await self._release(collection, active)
 
     async def _release(self, collection: str, active: Served | None) -> None:
         """Where nobody needs it, and no Job has dropped it meanwhile."""

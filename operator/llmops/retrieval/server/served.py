@@ -50,8 +50,9 @@ class Table:
     def served(self, collection: str, told: Mapping[str, Any]) -> Served:
         """Ready to be searched."""
         embedding = told["embedding"]
-        # generations of an earlier version have no provider, mode or reranker
+        # generations of an earlier version have no provider, mode, reranker or cut
         embedder = Embedder(self._session, embedding["url"], embedding["model"], embedding.get("provider", ""))
         rerank = RerankWork.read(told.get("rerank"))
-        way = Way(told.get("mode", DENSE), Reranker(self._session, rerank) if rerank else None)
+        reranker = Reranker(self._session, rerank) if rerank else None
+        way = Way(told.get("mode", DENSE), reranker, told.get("cut", 1))
         return Served(collection, told, embedder, space.loads(told["space"]), embedding["query_prefix"], way)

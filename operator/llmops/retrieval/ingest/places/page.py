@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,7 +18,7 @@ WAITS = frozenset({408, 425, 429})
 TYPES = {"text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/markdown": ".md",
          "application/x-ndjson": ".jsonl", "text/csv": ".csv"}  # fmt: skip
 
-TEXTS = ("application/xhtml+xml", "application/xml", "application/json", "application/x-ndjson")
+TEXTS = re.compile(r"text/|application/(.*[+])?(xml|json|x-ndjson|csv)$")
 LATIN = ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii")
 
 
@@ -37,17 +39,12 @@ def look(source: SourceWork, mount: Path, secret: Path, limits: Limits = LIMITS)
 def _as_utf8(reply: Reply) -> bytes:
     """Where the head alone says in which encoding a text is: a file has no such head. Servers say Latin-1 of Windows'
     letters too, as browsers know (https://encoding.spec.whatwg.org, names and labels), and give a PDF an encoding."""
-    text = reply.headers.get_content_type() in TEXTS or reply.headers.get_content_maintype() == "text"
-    charset = reply.headers.get_content_charset() or ""
-    try:
-        reply.body.decode()
-        return reply.body
-    except UnicodeDecodeError:
-        try:
-            whole = reply.body.decode("cp1252" if charset in LATIN else charset) if text and charset else None
-        except (LookupError, UnicodeError):
-            whole = None
-    return reply.body if whole is None else whole.encode()
+    kind, charset = reply.headers.get_content_type(), reply.headers.get_content_charset() or ""
+    tries = ("cp1252", "latin-1") if charset in LATIN else (charset,)
+    for one in ("utf-8", *tries) if TEXTS.match(kind) and charset else ():
+        with suppress(LookupError, UnicodeError):
+            return reply.body.decode(one).encode()
+    return reply.body
 
 
 def _name(url: str, reply: Reply) -> str:
