@@ -27,7 +27,7 @@ async def test_of_an_engine_whose_volume_is_lost_everything_is_embedded_anew_by_
     await given(client, namespace)
     await until(lambda: ready(world, namespace), 180)
     before, rows = status(world, namespace)["generation"]["active"], status(world, namespace)["rows"]
-    [engine] = world.list(POD, namespace, {"llmops.dev/part": "engine"})
+    [engine] = world.list(POD, namespace, {"llmops.dev/part": "engine", "llmops.dev/owner-kind": "VectorIndex"})
     claim = world.get(PVC, namespace, "faq-index-engine")
     assert claim is not None
 
