@@ -40,10 +40,11 @@ FILTERS = {
     "a list": 'json_contains(metadata["tags"], "de")',
     "a key in a key": 'metadata["of"]["language"] == "de"',
 }
+COLUMN = "groups in a column"
 ASKED: dict[str, dict[str, Any]] = {
     **{name: {"filter": written} for name, written in FILTERS.items()},
     "groups": {"only": Restriction("tags", frozenset({"de"}))},
-    "groups in a column": {"only": Restriction("tags", frozenset({"de"}), column=True)},
+    COLUMN: {"only": Restriction("tags", frozenset({"de"}), column=True)},
 }
 
 
@@ -70,6 +71,8 @@ async def asked(database: Database, collection: str) -> dict[str, float]:
     reader, found = open_reader(database.where), {}
     await reader.load(collection)
     for name, restricted in ASKED.items():
+        if name == COLUMN and database.name not in ("milvus-lite", "qdrant"):
+            continue  # others read the metadata as fast, and a real Milvus knows no such pattern
         took = []
         for n in range(QUESTIONS):
             wanted = Asked(VECTORS[n * 101 % MANY].tolist(), TOP, search={"ef": 64}, **restricted)

@@ -12,8 +12,7 @@ from llmops.retrieval.stores.filters import parse
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 SEEN_BY_BYTES = 16_000
-"""Of the column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row with the vectors, 0.8 s
-of 6000 rows."""
+"""Of the column with who may see a passage, in Milvus Lite: what is in JSON it reads row by row, 230 ms of 6000."""
 
 
 def within(asked: Asked, by_key: bool = False) -> str:
