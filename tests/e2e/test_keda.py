@@ -12,7 +12,7 @@ from demo import acts, install
 from demo.stage import NAMESPACE, apply, get, kubectl, until
 from tests.cluster import choose, keda
 from tests.e2e.test_canary import BAD, GOOD, Crowd, reaches, status
-from tests.e2e.test_sleep import Object, ask, reason, replicas, service
+from tests.e2e.test_sleep import Object, ask, load, reason, replicas, service
 
 from llmops.desk import dashboard
 from llmops.serving.keda import SCALER
@@ -46,7 +46,7 @@ def listed(kind: str) -> str:
 
 async def within(what: str, seen: object, seconds: float = 90) -> None:
     assert callable(seen)
-    last = lambda: f"{replicas('tide')} pods, {reason('tide')}, {kubectl('get', 'scaledobject', '-n', NAMESPACE)}"  # noqa: E731
+    last = lambda: kubectl("get", "llmservice,deployment,scaledobject,hpa", "-n", NAMESPACE)  # noqa: E731
     await asyncio.to_thread(until, what, seen, seconds, last)
 
 
@@ -56,14 +56,7 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
     await within("asleep", lambda: reason("tide") == "Asleep" and replicas("tide") == 0)
 
     assert await ask(show, "tide")  # held at the door until KEDA saw it there
-    stop = asyncio.Event()
-
-    async def keep_asking() -> None:
-        while not stop.is_set():
-            await ask(show, "tide", max_tokens=400, extra_body={"ignore_eos": True})
-
-    crowd = [asyncio.create_task(keep_asking()) for _ in range(12)]
-    try:
+    async with load(show, "tide", 12):
         await within("three pods", lambda: replicas("tide") == 3, 120)
         assert "keda-hpa-tide-llm" in listed("hpa")
         noted = get("deployment", "tide-llm")["metadata"]["annotations"]
@@ -73,9 +66,6 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
         assert replicas("tide") == 3
         noted = get("deployment", "tide-llm")["metadata"]["annotations"]
         assert (noted[SENT], SCALER in noted) == ("3", False)
-    finally:
-        stop.set()
-        await asyncio.gather(*crowd)
 
 
 PANELS = [panel for row in dashboard.ROWS.values() for panel in row]
@@ -118,7 +108,8 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
     await asyncio.to_thread(acts.until_true, "llmservice", "flow")
     counts: list[int] = []
     async with Crowd(show, "flow") as crowd:
-        await within("two pods", lambda: handed("flow-llm"), 120)
+        async with load(show, "flow", 6):  # the crowd's own answers may be too short to be seen at once
+            await within("two pods", lambda: handed("flow-llm"), 120)
         assert scaled() == ["flow-llm"]
         apply(service("flow", model=GOOD, rollout=rollout, autoscaling=two))
         await reaches("flow", "Canary", 180)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -54,6 +55,24 @@ async def ask(show: acts.Show, model: str, key: str = "", **more: Any) -> str:
     return str(reply.choices[0].message.content)
 
 
+@asynccontextmanager
+async def load(show: acts.Show, model: str, users: int) -> AsyncIterator[None]:
+    """Users who wait for long answers, one after the other: so many requests at once on a fast machine too."""
+    stop = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not stop.is_set():
+            await ask(show, model, max_tokens=400, extra_body={"ignore_eos": True})
+
+    async with asyncio.TaskGroup() as crowd:
+        for _ in range(users):
+            crowd.create_task(keep_asking())
+        try:
+            yield
+        finally:
+            stop.set()
+
+
 async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_answered(show: acts.Show) -> None:
     other = keys.new_key(NAMESPACE, "other")
     apply(
@@ -87,18 +106,8 @@ async def test_a_queue_grows_the_service_and_an_autoscaler_takes_the_count_over_
     scaling = {"min": 1, "max": 3, "metric": {"type": "QueueDepth", "target": 1}}
     apply(service("busy", autoscaling=scaling, limits={"timeout": "120s"}))
     await asyncio.to_thread(acts.until_true, "llmservice", "busy")
-    stop = asyncio.Event()
-
-    async def keep_asking() -> None:
-        while not stop.is_set():
-            await ask(show, "busy", max_tokens=400, extra_body={"ignore_eos": True})
-
-    crowd = [asyncio.create_task(keep_asking()) for _ in range(24)]
-    try:
+    async with load(show, "busy", 24):
         await asyncio.to_thread(until, "three pods", lambda: replicas("busy") == 3, 90, lambda: str(replicas("busy")))
-    finally:
-        stop.set()
-        await asyncio.gather(*crowd)
     assert "requests run" in get("llmservice", "busy")["status"]["scaling"]["explanation"]
 
     apply(service("busy", autoscaling={**scaling, "by": "HPA"}, limits={"timeout": "120s"}))
