@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+import openai
 import pytest
 from tests.e2e.asking import Leading, asking
 from tests.e2e.test_index_engine import (
@@ -34,8 +35,8 @@ from tests.e2e.test_index_engine import (
 from tests.ports import free_port
 from tests.unit.gateway.world import KEY, Engine, World
 
+from llmops.gateway.retrieve import Sought
 from llmops.gateway.snapshot import Retrieval
-from llmops.gateway.tenants import Whose
 from llmops.retrieval.stores import open_reader, where
 
 __all__ = ["milvus_lite"]
@@ -198,6 +199,34 @@ async def test_a_thumb_down_at_the_door_is_on_the_list_and_what_an_evaluation_as
     assert "Does the moon shine at noon?" not in poor
 
 
+async def test_a_prompt_is_answered_from_what_its_filter_keeps(served: Index) -> None:
+    async with World() as door:
+        door.add_service("support", door.engine)
+        door.point("faq", cast("Engine", served), kind="VectorIndex", service="faq-index")
+        for name, narrowed in (("answer", "document in {{ documents }}"), ("odd", "text like {{ like }}")):
+            reference = {"name": "faq", "topK": 9, "variable": "context", "filter": narrowed}
+            door.release(name, door.add_version(name, "1.0.0", system="{{ context }}", indexRef=reference))
+
+        async def cited(name: str, **variables: Any) -> set[str]:
+            prompt = {"id": name, "variables": {"question": "How do I change my email address?", **variables}}
+            reply = await door.client(KEY).chat.completions.create(
+                model="-", messages=[], extra_body={"prompt": prompt}
+            )
+            assert reply.model_extra is not None
+            return {one["source"] for one in reply.model_extra["citations"]}
+
+        assert await cited("answer", documents=["faq/q002", "faq/q003"]) == {"faq/q002", "faq/q003"}
+        assert await cited("answer", documents=['faq/q002"] or document like "%']) == set()
+        with pytest.raises(openai.BadRequestError, match="filter must be a text of at most 4096 characters"):
+            await cited("answer", documents=["x" * 5000])
+        with pytest.raises(openai.BadRequestError, match="text is compared with a text here"):
+            await cited("odd", like=True)
+        with pytest.raises(
+            openai.InternalServerError, match=r"indexRef\.filter: Milvus knows no escaped % or _ in like"
+        ):
+            await cited("odd", like="100\\%")
+
+
 def another(index: Index, *more: str) -> Index:
     """One more query server of the same index."""
     made = copy.copy(index)
@@ -241,7 +270,7 @@ async def test_two_query_servers_that_are_replaced_in_turn_lose_no_question(serv
                 await reply.read()
 
         async def through_the_door() -> None:
-            assert await door.door.search(faq, question, (), Whose())
+            assert await door.door.search(faq, Sought(question))
 
         try:
             for one in (first, second):

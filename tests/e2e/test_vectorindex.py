@@ -18,8 +18,8 @@ from tests.unit.gateway.world import KEY, World
 from llmops.api import Settings, VectorIndex
 from llmops.desk.change import annotate
 from llmops.desk.reach import Index
+from llmops.gateway.retrieve import Sought
 from llmops.gateway.snapshot import Retrieval
-from llmops.gateway.tenants import Whose
 from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.errors import ApiError
@@ -215,7 +215,7 @@ async def no_question_is_lost_of_two_query_servers(client: Client, world: Cluste
         async def through_the_door() -> None:
             door.objects["slices"] = world.list(ENDPOINT_SLICE, namespace)
             door.apply()
-            assert await door.door.search(reference, QUESTION, (), Whose())
+            assert await door.door.search(reference, Sought(QUESTION))
 
         async with asking(kept_open, kept_open, opened_anew, through_the_door) as asked:
             old, begun = servers(world, namespace), [*asked.each]

@@ -223,9 +223,9 @@ def _templates(spec: Mapping[str, Any]) -> list[Refusal]:
     for place, step in enumerate(spec.get("steps") or []):
         refused += _messages(f"spec.steps[{place}].messages", step["messages"], spec, extra)
         extra.add(step["name"])
-    if index and "query" in index:
-        says = templates.check_text(index["query"], spec.get("variables"))
-        refused += [Refusal("spec.indexRef.query", one) for one in says]
+    for field, check in (("query", templates.check_text), ("filter", templates.check_filter)):
+        says = check(index[field], spec.get("variables")) if index and field in index else []
+        refused += [Refusal(f"spec.indexRef.{field}", one) for one in says]
     return refused
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from llmops.api import filters
 from llmops.api.common import (
     Access,
     Column,
@@ -70,6 +71,10 @@ class IndexRef(Model):
     """The variable of the messages that gets them."""
     query: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
     """A template for the question put to the index; the last user message if absent."""
+    filter: Annotated[str, Field(min_length=1, max_length=filters.LONGEST)] | None = None
+    """A template of the filter of the search: `metadata["product"] == {{ product }}`. What it writes of a variable is a
+    literal (a text in its quotes, a number, a list), so no value changes what is filtered; who may see what is the
+    index's `query.permissions`."""
     generation: Annotated[int, Field(ge=1)] | None = None
     """A generation of it that passed its gates, moved with this release; without it the release follows the active
     one."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llmops.api import templates
 from llmops.gateway.choose import Choice
 from llmops.gateway.errors import BadRequest, NotReady
-from llmops.gateway.retrieve import Passage
+from llmops.gateway.retrieve import Passage, Sought
 from llmops.gateway.snapshot import Retrieval, Template
-from llmops.gateway.tenants import Whose
 
-Search = Callable[[Retrieval, str, Sequence[str], Whose], Awaitable[list[Passage]]]
-"""In an index, for a question, on behalf of somebody in these groups, of this one's documents."""
+Search = Callable[[Retrieval, Sought], Awaitable[list[Passage]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,8 @@ async def render(choice: Choice, body: Mapping[str, Any], search: Search) -> Ren
     retrieval = version.retrieval
     if retrieval is not None:
         question = _question(choice, retrieval, version.template, variables)
-        passages = await search(retrieval, question, choice.groups, choice.whose)
+        sought = Sought(question, choice.groups, choice.whose, _filter(choice, retrieval, variables))
+        passages = await search(retrieval, sought)
         variables = {**variables, retrieval.variable: _joined(passages)}
     messages = [*_filled(choice, version.template, variables), *(body.get("messages") or ())]
     sent = {name: value for name, value in body.items() if name != "prompt"}
@@ -77,13 +76,24 @@ def _question(choice: Choice, retrieval: Retrieval, template: Template, variable
     return asked[-1]
 
 
+def _filter(choice: Choice, retrieval: Retrieval, variables: Mapping[str, Any]) -> str:
+    if retrieval.filter is None:
+        return ""
+    try:
+        return retrieval.filter.render(variables)
+    except templates.Refused as refused:
+        raise _unfit(choice, f"indexRef.filter: {refused}") from None
+
+
 def _filled(choice: Choice, template: Template, variables: Mapping[str, Any]) -> list[dict[str, str]]:
     try:
         return template.render(variables)
     except templates.Refused as refused:
-        raise BadRequest(
-            f"PromptRelease {choice.release.name}: {refused}", code="invalid_variables", param="prompt.variables"
-        ) from None
+        raise _unfit(choice, str(refused)) from None
+
+
+def _unfit(choice: Choice, why: str) -> BadRequest:
+    return BadRequest(f"PromptRelease {choice.release.name}: {why}", code="invalid_variables", param="prompt.variables")
 
 
 def _joined(passages: list[Passage]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -24,8 +24,25 @@ from llmops.telemetry import metrics
 SECONDS = 10.0
 PATIENCE = 4.0
 PAUSE = 0.1
-REFUSALS = {"tenant_missing": "prompt.tenant", "no_tenants": "prompt.tenant", "question_refused": "prompt.variables"}
+REFUSALS = {
+    "tenant_missing": "prompt.tenant",
+    "no_tenants": "prompt.tenant",
+    "question_refused": "prompt.variables",
+    "filter_refused": "prompt.variables",
+}
 """Codes of what no other pod would answer either, and what the caller has to write otherwise."""
+UNSUPPORTED = "filter_unsupported"
+"""The code of what no other pod would answer either, whatever the caller writes: the release is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is searched for, on behalf of somebody in these groups, among this one's documents that pass the filter."""
+
+    text: str
+    groups: Sequence[str] = ()
+    whose: Whose = field(default_factory=Whose)
+    filter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +63,13 @@ class Retriever:
         self._session, self._current = session, current
         self._loop, self._turn = asyncio.get_running_loop(), 0
 
-    async def search(
-        self, retrieval: Retrieval, text: str, groups: Sequence[str], whose: Whose, remember: bool = True
-    ) -> list[Passage]:
-        """The best passages first, of those that these groups may see, and of this one's; UpstreamFailed where the
-        index does not answer, BadRequest where it refuses the question, or whose. `remember`: whether a user asks."""
-        caller = {"groups": list(groups), "tenant": whose.only}
+    async def search(self, retrieval: Retrieval, sought: Sought, remember: bool = True) -> list[Passage]:
+        """The best passages first; UpstreamFailed where the index does not answer, BadRequest where it refuses the
+        question, whose, or the filter. `remember`: whether a user asks."""
+        whose = sought.whose
+        caller = {"groups": list(sought.groups), "tenant": whose.only}
         more = {
+            "filter": sought.filter or None,
             "generation": retrieval.generation,
             "minScore": retrieval.min_score,
             "caller": {name: value for name, value in caller.items() if value} or None,  # who is nobody is not told of
@@ -60,7 +77,7 @@ class Retriever:
             "remember": None if remember else False,
         }
         wanted = {name: value for name, value in more.items() if value is not None}
-        body = orjson.dumps({"text": text, "topK": retrieval.top_k, **wanted})
+        body = orjson.dumps({"text": sought.text, "topK": retrieval.top_k, **wanted})
         problem = "it has no Ready query server"
         try:
             async with asyncio.timeout(SECONDS):
@@ -110,8 +127,11 @@ class Retriever:
                 if response.status == 200:
                     return orjson.loads(await response.read()), ""
                 said = await response.read()
-                if response.status in (400, 413) and (code := _code(said)) in REFUSALS:
+                code = _code(said)
+                if response.status in (400, 413) and code in REFUSALS:
                     raise BadRequest(_said(said), code=code, param=REFUSALS[code])
+                if response.status == 400 and code == UNSUPPORTED:
+                    raise UpstreamFailed(f"indexRef.{_said(said)}", code="retrieval_failed")
                 return None, f"status {response.status}: {_said(said)}"
         except (aiohttp.ClientError, ConnectionError) as problem:
             return None, type(problem).__name__

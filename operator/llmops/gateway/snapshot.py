@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llmops.api.report import Serving
+from llmops.api.templates import Filter
 from llmops.gateway.form import Form
 from llmops.gateway.providers.adapter import Adapter
 from llmops.geval import Judge
@@ -130,6 +131,8 @@ class Retrieval:
     min_score: float | None
     variable: str
     query: Template | None
+    filter: Filter | None = None
+    """Which passages it may find, of the variables."""
     generation: int | None = None
     """The one that is asked; None: the active one."""
 

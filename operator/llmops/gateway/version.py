@@ -96,6 +96,7 @@ def _retrieval(index: IndexRef, namespace: str) -> Retrieval:
         min_score=float(index.min_score) if index.min_score is not None else None,
         variable=index.variable,
         query=query,
+        filter=templates.Filter(index.filter) if index.filter else None,
         generation=index.generation,
     )
 

@@ -79,4 +79,6 @@ def _wrong_templates(release: PromptRelease) -> str | None:
     said = [f"message {one.place} {one.says}" for one in templates.check(messages, spec.variables, extra)]
     if spec.index_ref is not None and spec.index_ref.query:
         said += [f"indexRef.query {one}" for one in templates.check_text(spec.index_ref.query, spec.variables)]
+    if spec.index_ref is not None and spec.index_ref.filter:
+        said += [f"indexRef.filter {one}" for one in templates.check_filter(spec.index_ref.filter, spec.variables)]
     return "; ".join(said[:3]) or None

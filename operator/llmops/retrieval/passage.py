@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmops.api.filters import WHOLE
+
 TEXT_BYTES = 65_000  # what is kept of its text: Milvus takes no more in a field
 
 
@@ -32,7 +34,6 @@ def kept_text(text: str) -> str:
     return text.encode()[:TEXT_BYTES].decode(errors="ignore")
 
 
-WHOLE = range(-(2**63), 2**63)
 DEEPEST = 32
 UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff\x00]")  # marks that tell how letters are set
 HALVES = re.compile("[\ud800-\udfff]")  # of a letter that was cut in two: no text that can be kept

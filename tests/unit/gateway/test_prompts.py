@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from aiohttp import web
 from openai.types.chat import ChatCompletion
 from tests.unit.gateway.world import KEY, World
 
@@ -164,8 +165,6 @@ async def test_a_streamed_prompt_has_one_id_of_ours(world: World, stable: str) -
 
 async def test_passages_reach_the_prompt_and_are_cited(world: World) -> None:
     async def search(request: Any, body: dict[str, Any]) -> Any:
-        from aiohttp import web
-
         found = [
             {"id": "faq-1", "text": "The lamp is waterproof.", "score": 0.9, "source": "faq", "metadata": {}},
             {"id": "faq-2", "text": "Tents leak.", "score": 0.1, "source": "faq", "metadata": {}},
@@ -192,3 +191,22 @@ async def test_passages_reach_the_prompt_and_are_cited(world: World) -> None:
     assert last.model_extra["citations"][0]["id"] == "faq-1"
     with pytest.raises(openai.BadRequestError, match="'context' is filled from the index"):
         await ask(world, prompt={"variables": {"question": "x", "context": "made up"}})
+
+
+async def test_a_release_narrows_its_search_by_what_a_request_names(world: World) -> None:
+    async def search(request: Any, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"generation": 1, "index": "faq", "passages": []})
+
+    index = await world.new_engine()
+    index.answer = search
+    world.point("faq", index, kind="VectorIndex", service="faq-index")
+    narrowed = '{% if product is defined %}metadata["product"] == {{ product }}{% endif %}'
+    reference = {"name": "faq", "variable": "context", "filter": narrowed}
+    world.release(RELEASE, world.add_version(RELEASE, "1.0.0", system="Use: {{ context }}", indexRef=reference))
+    for variables in ({"product": 'AX" or "'}, {}):
+        await ask(world, prompt={"variables": {"question": "Is it dry?", **variables}})
+    assert [one.get("filter") for one in index.asked] == ['metadata["product"] == "AX\\" or \\""', None]
+    with pytest.raises(openai.BadRequestError, match=r"indexRef.filter: null has no place in a filter") as refused:
+        await ask(world, prompt={"variables": {"question": "x", "product": None}})
+    assert refused.value.param == "prompt.variables"
+    assert len(index.asked) == 2

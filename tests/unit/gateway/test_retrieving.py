@@ -12,8 +12,8 @@ from tests.unit.gateway.world import Engine, Object, World
 
 from llmops.gateway import retrieve
 from llmops.gateway.errors import BadRequest, UpstreamFailed
+from llmops.gateway.retrieve import Sought
 from llmops.gateway.snapshot import Endpoint, Retrieval
-from llmops.gateway.tenants import Whose
 
 FOUND = {"id": "faq/a#0", "text": "Yes.", "score": 0.9, "source": "faq/a", "metadata": {}}
 FAQ = Retrieval("shop/faq", 1, None, "context", None)
@@ -42,7 +42,7 @@ async def query_servers(world: World, *answers: Any) -> list[Engine]:
 
 
 async def search(world: World) -> str:
-    (found,) = await world.door.search(FAQ, "Is it dry?", (), Whose())
+    (found,) = await world.door.search(FAQ, Sought("Is it dry?"))
     return found.id
 
 
@@ -101,22 +101,37 @@ async def test_the_only_one_has_all_the_time_there_is(world: World, monkeypatch:
         await search(world)
 
 
-@pytest.mark.parametrize("status", [400, 413])
-async def test_a_question_that_the_index_refuses_is_asked_once_and_told_to_who_asks(world: World, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "question_refused"), (413, "question_refused"), (400, "filter_refused")]
+)
+async def test_a_question_that_the_index_refuses_is_asked_once_and_told_to_who_asks(
+    world: World, status: int, code: str
+) -> None:
     async def too_long(request: web.Request, body: Object) -> web.StreamResponse:
-        error = {"message": "the question was not embedded: input is too long", "code": "question_refused"}
+        error = {"message": "the question was not embedded: input is too long", "code": code}
         return web.json_response({"error": error}, status=status)
 
     servers = await query_servers(world, too_long, too_long)
     with pytest.raises(BadRequest, match="input is too long") as caught:
         await search(world)
-    assert (caught.value.code, caught.value.param) == ("question_refused", "prompt.variables")
+    assert (caught.value.code, caught.value.param) == (code, "prompt.variables")
     assert sum(len(one.asked) for one in servers) == 1
     for one in servers:
         one.answer = finds
     for _ in range(4):
         await search(world)
     assert all(one.asked for one in servers)  # and none of them is avoided for it
+
+
+async def test_a_filter_that_the_engine_does_not_know_is_the_releases_fault(world: World) -> None:
+    async def unsupported(request: web.Request, body: Object) -> web.StreamResponse:
+        error = {"message": 'filter: Qdrant knows like "a%" only', "code": "filter_unsupported"}
+        return web.json_response({"error": error}, status=400)
+
+    servers = await query_servers(world, unsupported, unsupported)
+    with pytest.raises(UpstreamFailed, match=r"indexRef\.filter: Qdrant knows like"):
+        await search(world)
+    assert sum(len(one.asked) for one in servers) == 1
 
 
 async def test_a_server_of_before_that_refuses_without_a_code_is_left_for_another(world: World) -> None:

@@ -86,6 +86,8 @@ def test_what_users_could_notice_makes_a_new_version(change: Object) -> None:
         ({"messages": [{"role": "user", "content": "{% if %}"}]}, Reason.TEMPLATE_INVALID, "message 1"),
         ({"variables": {"type": 7}}, Reason.TEMPLATE_INVALID, "spec.variables.type is no JSON Schema"),
         ({"indexRef": {"name": "faq", "query": "{{ nothing }}"}}, Reason.TEMPLATE_INVALID, "indexRef.query"),
+        ({"indexRef": {"name": "faq", "filter": "source = 'a'"}}, Reason.TEMPLATE_INVALID,
+         "indexRef.filter makes source = 'a' of values as"),
         ({"messages": None, "steps": [{"name": "a", "messages": [{"role": "user", "content": "x"}]}]},
          Reason.UNSUPPORTED, "spec.steps"),
     ],

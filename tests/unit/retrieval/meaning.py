@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.retrieval.stores.filters import POSITIVE, Test, Tree
+from llmops.api.filters import POSITIVE, Test, Tree
 
 ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 VALUES = ("1", "2", "2.5", "'x'", "'abc'", "'1'", "'a%'", "'q'")

@@ -13,8 +13,9 @@ from aiohttp.test_utils import TestServer
 from tests.unit.retrieval import databases
 from tests.unit.retrieval.test_stores import ENGINES, built, passages, vectors
 
+from llmops.api.filters import FilterWrong
 from llmops.retrieval.stores import open_reader, open_store, qdrant
-from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Index, NotAllowed, StoreError, Unfit, Where
+from llmops.retrieval.stores.base import Asked, Away, Index, NotAllowed, StoreError, Unfit, Where
 from llmops.retrieval.stores.qdrant import QdrantStore
 
 UNFIT = [

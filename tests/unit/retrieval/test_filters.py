@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.retrieval.stores.base import Asked, FilterWrong
+from llmops.api.filters import FilterWrong, Test, Together, Tree, parse
+from llmops.retrieval.stores.base import Asked
 from llmops.retrieval.stores.conditions import conditions
 from llmops.retrieval.stores.expressions import expression
-from llmops.retrieval.stores.filters import Test, Together, Tree, parse
 from llmops.retrieval.stores.statements import search
 
 A, B, C = (Test(("source",), "==", one) for one in "abc")

@@ -188,6 +188,7 @@ def test_a_wrong_search_is_told_what_to_send(body: bytes, said: str) -> None:
     with pytest.raises(Refused, match=said) as refused:
         parse(body)
     assert refused.value.status == 400
+    assert (refused.value.code == "filter_refused") == ("filter" in said)
 
 
 def test_a_search_has_defaults() -> None:

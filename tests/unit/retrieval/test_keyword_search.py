@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from tests.unit.retrieval.databases import Database
 
+from llmops.api.filters import FilterWrong
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.rank import ranked
 from llmops.retrieval.stores import open_reader, open_store
-from llmops.retrieval.stores.base import Asked, FilterWrong, Index, Reader, Store
+from llmops.retrieval.stores.base import Asked, Index, Reader, Store
 from llmops.retrieval.stores.restricted import seen_by
 from llmops.retrieval.words import words
 

@@ -18,6 +18,7 @@ from tests.ports import free_port
 from tests.unit.retrieval import databases, meaning
 from tests.unit.retrieval.databases import Database
 
+from llmops.api.filters import FilterWrong, parse
 from llmops.desk.draft import windows
 from llmops.retrieval import widen
 from llmops.retrieval.ingest.exact import of
@@ -29,7 +30,6 @@ from llmops.retrieval.stores.base import (
     SEEN_BY,
     Asked,
     Away,
-    FilterWrong,
     Found,
     Generation,
     Index,
@@ -40,7 +40,6 @@ from llmops.retrieval.stores.base import (
     Store,
     StoreError,
 )
-from llmops.retrieval.stores.filters import parse
 from llmops.retrieval.stores.statements import _named
 from llmops.retrieval.stores.tenants import TENANT, Tenant, mark
 from llmops.retrieval.work import EmbeddingWork, Work

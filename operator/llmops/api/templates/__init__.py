@@ -12,6 +12,7 @@ which most are, need no Jinja2 when they are rendered at all (a microsecond inst
 """
 
 from llmops.api.templates.budget import MAX_OUTPUT, MAX_VARIABLES, MAX_WORK, Refused
+from llmops.api.templates.narrow import Filter, check_filter
 from llmops.api.templates.prompt import Problem, Prompt, Template, check, check_text, compile
 from llmops.api.templates.subset import MAX_CODE, MAX_LOOPS, MAX_NODES
 
@@ -22,11 +23,13 @@ __all__ = [
     "MAX_OUTPUT",
     "MAX_VARIABLES",
     "MAX_WORK",
+    "Filter",
     "Problem",
     "Prompt",
     "Refused",
     "Template",
     "check",
+    "check_filter",
     "check_text",
     "compile",
 ]

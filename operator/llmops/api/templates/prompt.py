@@ -59,7 +59,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 _ENVIRONMENT = _Environment(undefined=StrictUndefined, autoescape=False, optimized=False)
 _ENVIRONMENT.globals.clear()
-_RUNTIME = (
+RUNTIME = (
     TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, StopIteration, RecursionError,
 )  # fmt: skip
 _OURS = frozenset(Budget().functions())
@@ -72,7 +72,7 @@ class Template:
 
     def __init__(self, text: str) -> None:
         """Refused says why it cannot be used, as the end of a sentence that begins with its place."""
-        tree = _parsed(text)
+        tree = parsed(text)
         self._parts = _plain(tree)
         charged = subset.Charged().visit(tree)
         self.reads: frozenset[str] = frozenset(meta.find_undeclared_variables(charged)) - _OURS
@@ -136,7 +136,7 @@ def check(
 def check_text(text: str, schema: Mapping[str, Any] | None, extra: Set[str] = frozenset()) -> list[str]:
     """As `check`, for one text; each sentence goes on after its place ("message 2 ...")."""
     try:
-        tree = _parsed(text)
+        tree = parsed(text)
         said = list(_over(subset.cost(tree, _longest(schema))))
         template = Template(text)
     except Refused as refused:
@@ -151,7 +151,8 @@ def _read(message: AnyMessage) -> tuple[str, str]:
     return message.role, message.content
 
 
-def _parsed(text: str) -> nodes.Template:
+def parsed(text: str) -> nodes.Template:
+    """The syntax tree; Refused for what a template may not have."""
     said = subset.too_much_code(text)
     if said:
         raise Refused(said)
@@ -214,7 +215,7 @@ def _render(
         raise Refused(f"message {place} reads something that was not given: {error.message}") from None
     except Refused as refused:
         raise Refused(f"message {place}: {refused}") from None
-    except _RUNTIME as error:
+    except RUNTIME as error:
         raise Refused(f"message {place} cannot be rendered: {error or type(error).__name__}") from None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from llmops.api.filters import FilterWrong
 from llmops.retrieval import widen
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.rank import DENSE, Answer, Placed, Way, answer
@@ -22,9 +23,9 @@ from llmops.retrieval.server import passages, permissions, tenants
 from llmops.retrieval.server.live import Live
 from llmops.retrieval.server.permissions import Permissions
 from llmops.retrieval.server.poor import Poor
-from llmops.retrieval.server.query import QUESTION_REFUSED, Query, Refused, parse
+from llmops.retrieval.server.query import FILTER_UNSUPPORTED, QUESTION_REFUSED, Query, Refused, parse
 from llmops.retrieval.server.served import Served
-from llmops.retrieval.stores.base import Asked, Away, FilterWrong, Reader, StoreError
+from llmops.retrieval.stores.base import Asked, Away, Reader, StoreError
 from llmops.retrieval.stores.tenants import Tenant
 from llmops.telemetry import metrics
 
@@ -178,7 +179,7 @@ class App:
         try:
             found = await self._found(served, way, asked, query.text)
         except FilterWrong as problem:
-            raise Refused(400, f"filter: {problem}") from None
+            raise Refused(400, f"filter: {problem}", FILTER_UNSUPPORTED) from None
         except StoreError as problem:
             self._live.look_now()
             raise Refused(503, f"the engine did not answer: {problem}") from None

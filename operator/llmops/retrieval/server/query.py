@@ -8,17 +8,20 @@ from typing import Any
 
 import orjson
 
+from llmops.api import filters
 from llmops.retrieval.rank import MODES
 from llmops.retrieval.server import permissions, tenants
 from llmops.retrieval.server.tenants import Named
-from llmops.retrieval.stores import filters
-from llmops.retrieval.stores.base import FilterWrong
 
 MAX_TOP_K = 100
 
 
 QUESTION_REFUSED = "question_refused"
 """The code of what no other query server would find passages for either."""
+FILTER_REFUSED = "filter_refused"
+"""The code of a filter that nobody could read."""
+FILTER_UNSUPPORTED = "filter_unsupported"
+"""The code of a filter that can be read, but not by this index's engine."""
 
 
 class Refused(Exception):
@@ -62,8 +65,9 @@ def parse(body: bytes) -> Query:
         raise Refused(400, f"topK must be a whole number from 1 to {MAX_TOP_K}")
     if generation is not None and (not _whole(generation) or generation < 1):
         raise Refused(400, "generation must be a whole number from 1, or absent for the active one")
-    if not isinstance(filter_, str) or len(filter_) > 4096:
-        raise Refused(400, "filter must be a text of at most 4096 characters, such as source == 'faq'")
+    if not isinstance(filter_, str) or len(filter_) > filters.LONGEST:
+        sentence = f"filter must be a text of at most {filters.LONGEST} characters, such as source == 'faq'"
+        raise Refused(400, sentence, FILTER_REFUSED)
     filter_ = filter_.strip()
     _readable(filter_)
     remember, mode = given.get("remember", True), given.get("mode")
@@ -83,8 +87,8 @@ def _readable(filter_: str) -> None:
     try:
         if filter_:
             filters.parse(filter_)
-    except FilterWrong as problem:
-        raise Refused(400, f"filter: {problem}") from None
+    except filters.FilterWrong as problem:
+        raise Refused(400, f"filter: {problem}", FILTER_REFUSED) from None
 
 
 def _whole(given: object) -> bool:

@@ -7,7 +7,7 @@ the engine, and the alias is the one point of commitment; both outlive a restart
     ├── Away           it does not answer, or not in time: asking again may help
     ├── NotAllowed     it does not let us in
     ├── NoAlias        nothing is served yet
-    ├── FilterWrong    the user's filter cannot be read
+    ├── FilterRefused  the engine does not take the filter
     ├── Unfit          this engine cannot hold what the spec asks for
     └── StillServed    the alias points to what was to be removed
 """
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from llmops.api.filters import FilterWrong
 from llmops.retrieval import space
 from llmops.retrieval.passage import Passage
 from llmops.retrieval.space import Space
@@ -49,8 +50,8 @@ class NoAlias(StoreError):
     """Nothing is served yet."""
 
 
-class FilterWrong(StoreError):
-    """The user's filter cannot be read."""
+class FilterRefused(StoreError, FilterWrong):
+    """The engine cannot read the filter as it was written for it."""
 
 
 class Unfit(StoreError):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from llmops.retrieval.stores.base import FilterWrong, Restriction
-from llmops.retrieval.stores.filters import POSITIVE, Test, Tree, parse
+from llmops.api.filters import POSITIVE, FilterWrong, Test, Tree, parse
+from llmops.retrieval.stores.base import Restriction
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 Condition = dict[str, Any]

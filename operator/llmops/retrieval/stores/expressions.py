@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from llmops.retrieval.stores.base import FilterWrong
-from llmops.retrieval.stores.filters import POSITIVE, Test, Tree
+from llmops.api.filters import POSITIVE, FilterWrong, Test, Tree
 
 PREFIX = "m."
 """So that no key of metadata is taken for a column."""

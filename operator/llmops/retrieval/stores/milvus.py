@@ -23,7 +23,7 @@ from llmops.retrieval.stores.base import (
     STARTING,
     Asked,
     Away,
-    FilterWrong,
+    FilterRefused,
     Found,
     Generation,
     Index,
@@ -67,7 +67,7 @@ def error(problem: MilvusException | grpc.RpcError, filtered: bool = False) -> S
     else:
         code, said = problem.code, str(problem.message or problem)
     if code in NOT_TAKEN or "cannot parse expression" in said:
-        return FilterWrong(said) if filtered else Unfit(f"Milvus does not take it: {said}")
+        return FilterRefused(said) if filtered else Unfit(f"Milvus does not take it: {said}")
     if refused or "auth check failure" in said or "missing authorization" in said:
         return NotAllowed(f"Milvus does not take the username, password or token: {said}")
     return Away(said)

@@ -20,7 +20,7 @@ from llmops.retrieval.stores.base import (
     STARTING,
     Asked,
     Away,
-    FilterWrong,
+    FilterRefused,
     Found,
     Generation,
     Index,
@@ -50,7 +50,7 @@ def error(problem: psycopg.Error, filtered: bool = False) -> StoreError:
     """The engine's words, told apart. Of a connection that did not come about there is no code, only words."""
     code, said = problem.sqlstate, " ".join(str(problem).split("\n")[0].split())
     if filtered and code and code.startswith("22"):
-        return FilterWrong(said)
+        return FilterRefused(said)
     unheard = isinstance(problem, psycopg.OperationalError) and not code and any(one in said for one in REFUSED)
     if unheard or (code and (code.startswith("28") or code == "42501")):
         return NotAllowed(f"PostgreSQL does not let us in, or not do this: {said}")

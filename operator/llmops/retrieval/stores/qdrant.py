@@ -17,6 +17,7 @@ import orjson
 import urllib3
 from yarl import URL
 
+from llmops.api.filters import FilterWrong
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import (
     PAGE,
@@ -24,7 +25,7 @@ from llmops.retrieval.stores.base import (
     STARTING,
     Asked,
     Away,
-    FilterWrong,
+    FilterRefused,
     Found,
     Generation,
     Index,
@@ -73,7 +74,7 @@ def result(status: int, body: bytes, filtered: bool = False, whole: bool = False
     if status == 404:
         return _raise(Away(f"Qdrant does not have it: {said}"))
     if status in (400, 422):
-        return _raise(FilterWrong(said) if filtered else Unfit(f"Qdrant does not take it: {said}"))
+        return _raise(FilterRefused(said) if filtered else Unfit(f"Qdrant does not take it: {said}"))
     return _raise(Away(f"Qdrant answered {status}: {said}"))
 
 

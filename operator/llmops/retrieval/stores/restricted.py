@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
+from llmops.api.filters import parse
 from llmops.retrieval.stores.base import SEEN_BY, Asked, Restriction
 from llmops.retrieval.stores.expressions import expression
-from llmops.retrieval.stores.filters import parse
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 
 SEEN_BY_BYTES = 16_000

@@ -11,9 +11,9 @@ import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from llmops.api.filters import POSITIVE, Test, Tree, parse
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import PAGE, TAKES, Asked, Restriction, Unfit
-from llmops.retrieval.stores.filters import POSITIVE, Test, Tree, parse
 from llmops.retrieval.stores.tenants import Tenant, marked
 
 Statement = LiteralString | sql.Composed

@@ -1,4 +1,4 @@
-"""The filter of a search as a tree, for engines that do not read Milvus's expressions themselves:
+"""The filter of a search: Milvus's expressions, read once for every engine, as a tree.
 
     source == "faq" and (metadata["year"] >= 2024 or document in ["faq/a", "faq/b"]) and not text like "%draft%"
 
@@ -12,16 +12,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 
-from llmops.retrieval.passage import storable
-from llmops.retrieval.stores.base import FilterWrong
-
 Value = str | bool | int | float
 
+QUOTED = r""""(\\.|[^"\\])*"|'(\\.|[^'\\])*'"""
 GRAMMAR = r"""
 ?start: any
 ?any: all (_OR all)*
@@ -59,7 +57,13 @@ NEGATED = {
 NEGATED |= {opposite: one for one, opposite in NEGATED.items()}
 POSITIVE = {"!=": "==", "not in": "in", "not like": "like", "lacks": "contains", "missing": "exists"}
 """Of what leaves passages out, what it leaves out."""
+WHOLE = range(-(2**63), 2**63)  # larger numbers every engine knows only nearly
+LONGEST = 4096  # characters
 ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "r": "\r"}
+
+
+class FilterWrong(Exception):
+    """A filter that cannot be read, or not by this engine; the sentence says what to write."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,26 @@ Tree = Test | Together
 def parse(text: str) -> Tree:
     """The tree, or FilterWrong with what to write."""
     try:
-        tree: Tree = _PARSER.parse(text)  # type: ignore[assignment]
+        tree: Tree = _parser().parse(text)  # type: ignore[assignment]
     except UnexpectedInput as problem:
         rest = text[problem.pos_in_stream :] if text.strip() else ""  # where nothing is, there is no position
         where = f"from here on: {rest[:40]}" if rest else "to its end"
         raise FilterWrong(f"it cannot be read {where} ({HOW})") from None
     return tree
+
+
+def literal(value: Any) -> str:
+    """A value as a filter writes it; FilterWrong for what it cannot hold."""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and math.isfinite(value):
+        return str(value)
+    if isinstance(value, list | tuple) and not any(isinstance(one, list | tuple) for one in value):
+        return f"[{', '.join(map(literal, value))}]"
+    kind = "null" if value is None else f"a value of type {type(value).__name__}"
+    raise FilterWrong(f"{kind} has no place in a filter: give a text, a number, true, false or a list of those")
 
 
 def negated(tree: Tree) -> Tree:
@@ -157,7 +175,8 @@ class _Build(Transformer[Token, Tree]):
     def number(self, word: Token) -> int | float:
         if not math.isfinite(float(word)):
             raise FilterWrong(f"{word} is too large a number")
-        return storable(int(word)) if re.fullmatch(r"-?\d+", word) else float(word)
+        whole = re.fullmatch(r"-?\d+", word) and int(word) in WHOLE
+        return int(word) if whole else float(word)
 
     def true(self, _: Token) -> bool:
         return True
@@ -175,4 +194,6 @@ def _together(word: str, parts: Any) -> Tree:
     return Together(word, tuple(parts), depth)
 
 
-_PARSER = Lark(GRAMMAR, parser="lalr", transformer=_Build())
+@cache
+def _parser() -> Lark:
+    return Lark(GRAMMAR, parser="lalr", transformer=_Build())
