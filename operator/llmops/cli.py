@@ -81,11 +81,10 @@ def status(options: argparse.Namespace) -> int:
 
 def wait(options: argparse.Namespace) -> int:
     """Until a condition or a phase is so."""
-    from llmops.api.quantities import seconds
     from llmops.desk import look, objects
 
     kind, name = objects.named(options.object)
-    return asyncio.run(look.wait(kind, options.namespace, name, getattr(options, "for"), seconds(options.timeout)))
+    return asyncio.run(look.wait(kind, options.namespace, name, getattr(options, "for"), options.timeout))
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -185,20 +184,24 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "validate", validate).add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
     _command(commands, "revision", revision).add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
     _looking(commands)
-    for verb, told in (("approve", "let the step go on"), ("retry", "try it again"), ("abort", "take it back")):
+    for verb, told in (
+        ("approve", "let a step, or an index's embedding, go on"),
+        ("retry", "try it again"),
+        ("abort", "take it back"),
+    ):
         _of_object(_command(commands, verb, decide, told))
     _moving(commands)
     _asking(commands)
     _drafting(commands)
     key = commands.add_parser("key", help="keys to the door").add_subparsers(dest="what", required=True)
     create = _in_namespace(_command(key, "create", key_create))
-    create.add_argument("name")
+    create.add_argument("name", metavar="NAME", help="of the GatewayKey")
     create.add_argument("--models", action="append", default=[], metavar="MODEL", help='such as support or "prompt:*"')
     create.add_argument("--group", action="append", default=[], help="whose documents it may find, such as staff")
     create.add_argument(
-        "--tenant", action="append", default=[], help='of an index with tenants it may ask for this one, or "*"'
+        "--tenant", action="append", default=[], help='of an index with tenants it may ask for this one, or "*" for any'
     )
-    create.add_argument("--expires", metavar="DURATION", help="such as 90d")
+    create.add_argument("--expires", type=_seconds, metavar="DURATION", help="after which it is refused, such as 90d")
     return parser
 
 
@@ -209,9 +212,10 @@ def _looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     table.add_argument("-A", "--all-namespaces", action="store_true")
     waiting = _of_object(_command(commands, "wait", wait))
     waiting.add_argument(
-        "--for", default="Ready", metavar="WHAT", help="Ready, Available=False, phase=Released, verdict=Pass"
-    )
-    waiting.add_argument("--timeout", default="5m", metavar="DURATION")
+        "--for", default="Ready", type=_awaited, metavar="WHAT",
+        help="Ready, Available=False, phase=Released, verdict=Pass",
+    )  # fmt: skip
+    waiting.add_argument("--timeout", default="5m", type=_seconds, metavar="DURATION", help="such as 30m; 5m without")
     _of_object(_command(commands, "explain", explain))
     paged = _of_object(_command(commands, "report", report, "a page about a release or evaluations, as HTML"))
     paged.add_argument("-o", "--output", metavar="FILE", help="where to write it; stdout without")
@@ -246,8 +250,8 @@ def _asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _drafting(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     made = _of_index(_command(commands, "questions", questions))
     made.add_argument("--service", required=True, metavar="NAME", help="the LLMService that writes them")
-    made.add_argument("--door", metavar="URL", help="ask it there, with the key in LLMOPS_KEY")
-    made.add_argument("--count", type=_positive, default=50, metavar="N")
+    made.add_argument("--door", type=_address, metavar="URL", help="ask it there, with the key in LLMOPS_KEY")
+    made.add_argument("--count", type=_positive, default=50, metavar="N", help="so many questions, 1000 at most")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="another one draws other passages")
     made.add_argument("--check", action="store_true", help="ask the index too; what it does not find comes first")
     made.add_argument("--out", metavar="FILE", help="where to write the rows; stdout without")
@@ -259,9 +263,37 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    from llmops.api.quantities import seconds
+
+    try:
+        return seconds(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError("write an address such as http://localhost:8080")
+    return text
+
+
+def _awaited(text: str) -> str:
+    from llmops.api import ConditionType
+
+    what, _, value = text.partition("=")
+    if not (value and what.lower() in ("phase", "verdict")) and what not in set(ConditionType):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is never so: write a condition such as Ready or Available=False, phase=Released or verdict=Pass"
+        )
+    return text
+
+
 def _of_index(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("index", metavar="INDEX", help="the VectorIndex")
-    parser.add_argument("--url", help="its query server, where it is reached otherwise than through the API server")
+    parser.add_argument(
+        "--url", type=_address, help="its query server, such as http://localhost:8080; else through the API server"
+    )
     return _in_cluster(parser)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,7 +52,7 @@ def judge(given: Mapping[str, Any]) -> list[Refusal]:
         named = f"{given.get('apiVersion')} {given.get('kind')}"
         return [Refusal("", f"{named} is not ours: write apiVersion: {names.API_VERSION} and one of {known} as kind")]
     schema = _root(kind.KIND)
-    refused = list(_structure(given, kind.KIND))
+    refused = [*_structure(given, kind.KIND), *_names(given.get("metadata"))]
     if refused:
         return refused
     whole = defaulted(copy.deepcopy(dict(given)), schema)
@@ -96,6 +97,22 @@ def _validator(kind: str) -> jsonschema.Draft202012Validator:
     formats = jsonschema.FormatChecker(formats=())
     formats.checks("date-time", raises=ValueError)(_is_moment)
     return jsonschema.Draft202012Validator(schema, format_checker=formats)
+
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAMES = (("name", rf"{_LABEL}([.]{_LABEL})*", 253), ("namespace", _LABEL, 63))
+
+
+def _names(metadata: Any) -> Iterator[Refusal]:
+    """What no schema says: names are parts of addresses."""
+    given = metadata if isinstance(metadata, Mapping) else {}
+    if not given.get("name") and not given.get("generateName"):
+        yield Refusal("metadata.name", "is missing: write it, such as support-answer")
+    for field, form, most in _NAMES:
+        name = given.get(field)
+        if name and (not isinstance(name, str) or len(name) > most or not re.fullmatch(form, name)):
+            says = f"{name!r} is no name: write at most {most} small letters, digits and -, such as support-answer"
+            yield Refusal(f"metadata.{field}", says)
 
 
 def _strict(schema: Schema) -> Schema:

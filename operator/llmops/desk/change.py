@@ -89,6 +89,12 @@ def spoken_of(one: Object, verb: str) -> tuple[str, str]:
         return names.APPROVE, status["generation"]["buildingDigest"]
     if verb == "retry" and one.get("kind") == "VectorIndex":  # what failed, was refused or may have changed: look again
         return names.RETRY, datetime.now(UTC).isoformat(timespec="seconds")
+    if one.get("kind") == "VectorIndex":
+        raise Unknown(
+            f"nothing to {verb}: the index waits for no approval (phase {status.get('phase', 'unknown')})"
+            if verb == "approve"
+            else "an index has no candidate to abort: write spec.suspend: true, which stops a build"
+        )
     candidate = status.get("candidate") or {}
     if verb == "retry":
         rejected = max(status.get("rejected") or [{}], key=lambda one: str(one.get("at", "")))

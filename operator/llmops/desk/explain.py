@@ -9,6 +9,8 @@ from llmops.kube.resources import Object
 
 ENDED = ("Released", "Rejected")
 """Phases in which no candidate moves any more."""
+ROLLOUTS = ("stable", "candidate", "pinned", "rejected")
+"""What the status of an object has whose contents go to users by steps."""
 
 
 def explained(one: Object, releases: bool = False) -> list[str]:
@@ -20,8 +22,10 @@ def explained(one: Object, releases: bool = False) -> list[str]:
     if status.get("observedGeneration") != metadata.get("generation"):
         lines.append("  The operator has not yet seen the latest change; what follows speaks of the one before.")
     lines += [f"  {line}" for line in _conditions(status)]
-    if releases or "phase" in status:
+    if releases or any(name in status for name in ROLLOUTS):
         lines += [f"  {line}" for line in _rollout(one, status)]
+    elif "phase" in status:
+        lines.append(f"  Phase: {status['phase']}")
     return lines
 
 

@@ -12,18 +12,21 @@ from typing import Any
 import yaml
 
 from llmops.api import names
-from llmops.api.quantities import duration
+from llmops.api.admission import judge
+from llmops.desk.objects import Unknown
 
 SECRET_BYTES = 32
 
 
 def create(
-    name: str, namespace: str, models: list[str], expires: str | None, groups: list[str], tenants: list[str]
+    name: str, namespace: str, models: list[str], seconds: float | None, groups: list[str], tenants: list[str]
 ) -> int:
-    """The key itself is stored nowhere: whoever loses it makes another."""
+    """The key itself is stored nowhere: whoever loses it makes another. `seconds`: until it expires."""
     key = new_key(namespace, name)
-    until = datetime.now(UTC) + duration(expires) if expires else None
+    until = datetime.now(UTC) + timedelta(seconds=seconds) if seconds is not None else None
     made = manifest(key, name, namespace, models, until, groups, tenants)
+    if refusals := judge(made):  # before anybody is given a key that opens nothing
+        raise Unknown("; ".join(map(str, refusals)))
     print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
     print(f"The key, shown this once:\n{key}", file=sys.stderr)
     return 0

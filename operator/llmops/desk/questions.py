@@ -66,6 +66,8 @@ def questions(index: Index, model: Model, count: int, seed: int, check: bool, ou
     """0 where there are questions, 1 where none was left."""
     if out is not None and Path(out).exists():  # hours of somebody's corrections may be in it
         raise Unknown(f"{out} is there already: write another name after --out, or remove it")
+    if out is not None and not Path(out).parent.is_dir():  # before a model is asked for what could not be kept
+        raise Unknown(f"{Path(out).parent} is no folder: create it, or write another name after --out")
     made = asyncio.run(_make(index, model, count, seed, check))
     text = "".join(one.row() + "\n" for one in made.drafts)
     if out is not None:

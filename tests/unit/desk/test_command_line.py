@@ -93,6 +93,44 @@ def test_a_new_key_is_told_once_and_only_its_hash_is_in_the_manifest(capsys: pyt
     assert judge(manifest) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["Team_X"], "metadata.name: 'Team_X' is no name: write at most 253 small letters"),
+        (["team", "-n", "a.b"], "metadata.namespace: 'a.b' is no name"),
+        (["team", "--group", "*"], "spec.groups[0]: write a group's name"),
+        (["team", "--models", "a b"], "spec.models[0]: write a model such as support"),
+        (["team", "--tenant", ""], "spec.tenants[0]: is too short"),
+    ],
+)
+def test_no_key_is_told_that_the_api_server_would_refuse(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["key", "create", "-n", "shop", *words]) == 2
+    said = capsys.readouterr()
+    assert (said.out, "shown this once" in said.err) == ("", False)
+    assert says in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("key create team --expires soon", "--expires: 'soon' is not a duration: write 500ms"),
+        ("wait vi faq --timeout 5x", "--timeout: '5x' is not a duration: write 500ms"),
+        ("wait vi faq --for Redy", "--for: 'Redy' is never so: write a condition such as Ready"),
+        ("wait vi faq --for phase", "--for: 'phase' is never so"),
+        ("search faq tent --url localhost:8080", "--url: write an address such as http://localhost:8080"),
+        ("questions faq --service s --door localhost", "--door: write an address such as http://localhost:8080"),
+        ("questions faq --service s --count 0", "--count: write a number from 1 to 1000"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_what_to_write(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line.split())
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
 def test_no_two_keys_are_alike() -> None:
     assert len({keys.new_key("shop", "team") for _ in range(100)}) == 100
 
@@ -204,6 +242,21 @@ def test_explain_says_that_a_person_went_back() -> None:
     ]  # fmt: skip
     said = explained(_release(phase="Released", stable={"version": "1.0.0", "digest": DIGEST}, history=was))
     assert "  It became stable: rolled back by hand; nothing spoke against it." in said
+
+
+def test_explain_tells_of_versions_only_where_there_are_any() -> None:
+    metadata = {"name": "faq", "namespace": "shop", "generation": 1}
+    index = {"kind": "VectorIndex", "metadata": metadata, "status": {"phase": "Served", "observedGeneration": 1}}
+    assert explained(index) == ["VectorIndex shop/faq", "  Phase: Served"]
+    assert "  No version was released yet." in explained(_release(phase="Evaluating"), releases=True)
+
+
+@pytest.mark.parametrize(
+    ("verb", "says"), [("approve", "the index waits for no approval .phase Served."), ("abort", "spec.suspend: true")]
+)
+def test_an_index_has_no_candidate(verb: str, says: str) -> None:
+    with pytest.raises(Unknown, match=says):
+        change.spoken_of({"kind": "VectorIndex", "status": {"phase": "Served"}}, verb)
 
 
 def test_explain_says_when_nobody_has_looked_yet() -> None:

@@ -232,6 +232,8 @@ def test_what_was_made_before_a_limit_was_met_is_written(capsys: pytest.CaptureF
     assert not (tmp_path / "none").exists()
     with pytest.raises(Unknown, match="is there already"):
         ask(6, tmp_path / "some")
+    with pytest.raises(Unknown, match="is no folder: create it"):
+        ask(6, tmp_path / "away" / "some")
 
 
 @pytest.mark.parametrize("away", [Unknown("VectorIndex shop/faq is away"), ApiError("VectorIndex shop/faq is away")])
