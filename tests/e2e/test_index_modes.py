@@ -55,7 +55,7 @@ async def test_a_served_index_learns_words_and_is_reranked_without_embedding_any
         await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": slow}})
     query = {"mode": "Hybrid", "rerank": {"serviceRef": {"name": "reranker"}, "candidates": 8}}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": query}})
-    missing = f"LLMService {namespace}/reranker does not exist; create it, with model.task Rerank"
+    missing = f"LLMService {namespace}/reranker does not exist: create it, with spec.model.task Rerank"
     await until(lambda: missing in said(world, namespace, "Ready")[1], 20)
     assert (await search(world, namespace, "PostNL"))["generation"] == first  # and it goes on
 

@@ -65,7 +65,10 @@ class Reason(_Told):
     FIRST_SEEN = "FirstSeen", "The object is new; nothing is known yet."
     IN_PROGRESS = "InProgress", "The operator is on its way; the message says to what."
     SUSPENDED = "Suspended", "spec.suspend is true: nothing new begins."
-    REFERENCE_MISSING = "ReferenceMissing", "Something the spec refers to does not exist; the message names it."
+    REFERENCE_MISSING = (
+        "ReferenceMissing",
+        "Something the spec refers to does not exist, or is of no use here; the message names it.",
+    )
     REFERENCE_NOT_READY = "ReferenceNotReady", "Something the spec refers to is not ready yet; the message names it."
     REFERENCE_NOT_ALLOWED = "ReferenceNotAllowed", "What the spec refers to does not allow this namespace."
     NOT_OURS = "NotOurs", "An object with a child's name exists and is not ours; it is not taken over."

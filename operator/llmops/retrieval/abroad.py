@@ -27,7 +27,7 @@ def work(service: LLMService, status: Object, index: VectorIndex, cluster: Clust
     assert asked is not None
     what = f"LLMService {service.metadata.namespace}/{service.metadata.name}"
     if asked.task != "Embed":
-        return Missing(f"{what} has the task {asked.task}; an index needs one with spec.external.task Embed")
+        return Missing(f"{what} has the task {asked.task}: refer to one with spec.external.task Embed")
     if service.spec.access.service_accounts == "Deny":
         told = f"{what} admits keys only, and the pods of an index have none"
         return Missing(f"{told}: remove spec.access.serviceAccounts: Deny", exists=True)

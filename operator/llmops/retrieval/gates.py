@@ -93,11 +93,11 @@ def _better(figures: Figures) -> str:
         return ""
     if not figures.tried:
         written = figures.index.startswith(("HNSW", "IVF"))
-        raised = f"raise index.search.{next(iter(figures.search))}, or " if written else ""
-        return f": {raised}write rollout.autoTuneSearch: true"
+        raised = f"raise spec.index.search.{next(iter(figures.search))}, or " if written else ""
+        return f": {raised}write spec.rollout.autoTuneSearch: true"
     most = "which looks at every passage" if figures.everything else "the most that is tried"
-    finer = "raise index.parameters.M and efConstruction, or " if figures.index.startswith("HNSW") else ""
-    return f": {figures.looks()}, {most}, is not enough for {figures.index}: {finer}write index.type: FLAT"
+    finer = "raise M and efConstruction in spec.index.parameters, or " if figures.index.startswith("HNSW") else ""
+    return f": {figures.looks()}, {most}, is not enough for {figures.index}: {finer}write spec.index.type: FLAT"
 
 
 def _retrieval(gate: Mapping[str, Any], figures: Figures) -> GateResult:
@@ -105,7 +105,9 @@ def _retrieval(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     k, least = gate.get("atK", 10), float(gate["min"])
     found = figures.retrieval_recall.get(k)
     told = f"for {figures.questions} questions {{}} of what answers them is among the first {k} passages"
-    return _at_least("Retrieval", found, least, told)
+    result = _at_least("Retrieval", found, least, told)
+    better = ": see with llmops search what they find; change the documents or spec.chunking, or lower min"
+    return result if result.passed or found is None else replace(result, sentence=result.sentence + better)
 
 
 def _at_least(name: str, found: float | None, least: float, told: str) -> GateResult:
@@ -126,14 +128,17 @@ def _latency(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     word = "at most" if passed else "more than the wanted"
     of = f"{len(figures.latencies[at_a_time])} searches, {'one' if at_a_time == 1 else at_a_time} at a time"
     told = f"Latency: p{percent} of {of}, is {_milliseconds(found)}, {word} {gate['max']}"
-    return GateResult("Latency", passed, told)
+    lower = f"lower {' and '.join(f'spec.index.search.{name}' for name in figures.search)}, " if figures.search else ""
+    more = "" if passed else f": {lower}give the engine more CPU, or raise max"
+    return GateResult("Latency", passed, told + more)
 
 
 def _row_count(gate: Mapping[str, Any], figures: Figures) -> GateResult:
     least = int(gate["min"])
     passed = figures.rows >= least
     word = "at least" if passed else "less than the wanted"
-    return GateResult("RowCount", passed, f"RowCount: {figures.rows} passages, {word} {least}")
+    more = "" if passed else ": look whether a source lacks documents (SourcesRead), or lower min"
+    return GateResult("RowCount", passed, f"RowCount: {figures.rows} passages, {word} {least}{more}")
 
 
 def _score_drift(gate: Mapping[str, Any], figures: Figures) -> GateResult:
@@ -150,7 +155,7 @@ def _score_drift(gate: Mapping[str, Any], figures: Figures) -> GateResult:
         f"ScoreDrift: the best scores of {found.many} {found.of} have the median {found.now:.3f} where the served "
         f"generation's have {found.then:.3f}; they lie {found.apart:.2f} apart, "
     )
-    more = "" if passed else ": look at minScore and query.poorBelow, then raise max"
+    more = "" if passed else ": look at minScore and spec.query.poorBelow, then raise max"
     return GateResult("ScoreDrift", passed, f"{told}{'at most' if passed else 'more than the wanted'} {most:g}{more}")
 
 

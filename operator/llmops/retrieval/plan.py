@@ -122,7 +122,9 @@ def _decide(seen: Seen) -> Plan:
     asked = seen.index.spec.rollout.approve_above
     if asked and asked.cost and seen.pricing is None:
         service = f"{seen.index.metadata.namespace}/{seen.index.spec.embedding.service_ref.name}"
-        told = f"approveAbove.cost needs prices: write spec.pricing in LLMService {service}, or approveAbove.passages"
+        told = (
+            f"approveAbove.cost needs prices: write spec.pricing in LLMService {service}, or passages instead of cost"
+        )
         return Plan(
             State.WAITING, Reason.INVALID_SPEC, f"spec.rollout.{told}", keep=left.of_all(seen), look_after=later
         )
@@ -135,7 +137,11 @@ def _doubted(seen: Seen, work: Work, strays: list[Run]) -> Plan:
     costs a measurement where the collection is still there."""
     run = seen.run(work.parts.key)
     going = any(one.goes_on for one in strays)
-    told = "stopping the build of what is no longer wanted" if going else "another build may have moved the alias"
+    told = (
+        "stopping the build of what is no longer wanted"
+        if going
+        else "another build may have moved the alias: looking at what is there"
+    )
     keep = left.of_wanted(seen, run) if run and run.outcome is None and not going else ()  # one writer at a time
     return Plan(State.BUILDING, Reason.BUILDING, told, keep=keep, work=work, look_after=STOPPING)
 
@@ -183,8 +189,8 @@ def _waiting(seen: Seen, work: Work, run: Run, estimate: Estimate) -> Plan:
         return Plan(State.BUILDING, Reason.BUILDING, "approved: it begins", keep=left.of_served(seen, run), work=work,
                     look_after=STOPPING)  # fmt: skip
     told = (
-        f"{_estimated(seen, estimate)}, more than spec.rollout.approveAbove allows: approve with llmops.dev/approve: "
-        f"{work.short}, or raise it"
+        f"{_estimated(seen, estimate)}, more than spec.rollout.approveAbove allows: {_command(seen, 'approve')} "
+        f"(annotation {names.APPROVE}: {work.short}), or raise it"
     )
     return Plan(
         State.AWAITING_APPROVAL, Reason.AWAITING_APPROVAL, told, keep=left.of_both(seen, run.key), work=work, run=run
@@ -207,8 +213,12 @@ def _failed(seen: Seen, work: Work, run: Run, failure: str) -> Plan:
 
 def retry(seen: Seen) -> str:
     """How a person has a Job look again."""
+    return f"{_command(seen, 'retry')} (annotation {names.RETRY})"
+
+
+def _command(seen: Seen, verb: str) -> str:
     meta = seen.index.metadata
-    return f"llmops retry vi {meta.name} -n {meta.namespace} (annotation {names.RETRY})"
+    return f"llmops {verb} vi {meta.name} -n {meta.namespace}"
 
 
 def _starved(seen: Seen, work: Work, run: Run) -> bool:

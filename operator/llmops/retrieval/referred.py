@@ -42,20 +42,27 @@ async def questions_of(index: VectorIndex, cluster: Cluster) -> tuple[Questions 
     name, namespace = min(wanted), index.metadata.namespace
     raw = cluster.get(EVAL_JOB, namespace, name)
     if raw is None:
-        return Missing(f"EvalJob {namespace}/{name} does not exist; its dataset has the gate's questions"), True
+        return Missing(
+            f"EvalJob {namespace}/{name} does not exist: create it, or correct evalJobRef; its dataset has the questions "
+            "of the gate Retrieval"
+        ), True
     dataset = EvalJob.model_validate(raw).spec.dataset
     if dataset is None or (dataset.inline is None and dataset.config_map_ref is None):
-        return Missing(f"EvalJob {namespace}/{name} needs a dataset with configMapRef or inline"), True
+        return Missing(
+            f"EvalJob {namespace}/{name} needs a dataset with configMapRef (JSON Lines) or inline: the questions of the "
+            "gate Retrieval"
+        ), True
     found = await _rows(dataset, namespace, cluster)
     if isinstance(found, Missing):
         return found, True
     rows, followed = found
-    try:
-        parsed = [json.loads(row) if isinstance(row, str) else row for row in rows[: dataset.limit]]
-        apart = index.spec.query.tenants is not None
-        return [_question(row, dataset.fields.input, dataset.fields.target, apart) for row in parsed], followed
-    except (ValueError, KeyError, TypeError) as problem:
-        return Missing(f"the questions of EvalJob {namespace}/{name} cannot be read: {problem!r}"), followed
+    apart, questions = index.spec.query.tenants is not None, Questions()
+    for number, row in enumerate(rows[: dataset.limit], start=1):
+        try:
+            questions.append(_question(_parsed(row), dataset.fields.input, dataset.fields.target, apart))
+        except ValueError as problem:
+            return Missing(f"EvalJob {namespace}/{name}, question {number}: {problem}"), followed
+    return questions, followed
 
 
 async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[list[Any], bool] | Missing:
@@ -67,9 +74,20 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
     data, followed = await config_map(cluster, namespace, reference.name)
     if data is None or reference.key not in data:
         return Missing(
-            f"ConfigMap {namespace}/{reference.name} with key {reference.key!r}, the gate's questions, is missing"
+            f"ConfigMap {namespace}/{reference.name} with key {reference.key!r} is missing: create it, with the questions "
+            "of the gate Retrieval"
         )
     return [line for line in data[reference.key].decode(errors="replace").split("\n") if line.strip()], followed
+
+
+def _parsed(row: Any) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(row) if isinstance(row, str) else row
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, Mapping):
+        raise ValueError('it is no JSON object: write one a line, such as {"input": "…", "relevant": ["faq/boots"]}')
+    return parsed
 
 
 def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = False) -> Question:
@@ -77,8 +95,10 @@ def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = Fa
     relevant = row.get("relevant", row.get(target))
     documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
     if not documents:
-        raise ValueError(f"a row has no field {target!r} with the documents that answer it")
+        raise ValueError(f"it names no document that answers it: write relevant, or the field {target!r}")
+    if not isinstance(row.get(input_), str) or not row[input_].strip():
+        raise ValueError(f"it has no text in the field {input_!r}: write it, or dataset.fields.input")
     tenant = row.get("tenant") if apart else ""
     if apart and not is_tenant(tenant):
-        raise ValueError(f"a row says as its tenant {tenant!r}, whose documents it is asked of: write {FORM}")
+        raise ValueError(f"it says as its tenant {tenant!r}, whose documents it is asked of: write {FORM}")
     return Question(str(row[input_]), documents, str(tenant))

@@ -19,7 +19,7 @@ def embedder_of(index: VectorIndex, cluster: Cluster) -> EmbeddingWork | Missing
     raw = cluster.get(LLM_SERVICE, index.metadata.namespace, spec.service_ref.name)
     if raw is not None and "external" in raw["spec"]:
         return abroad.work(LLMService.model_validate(raw), raw.get("status") or {}, index, cluster)
-    found = _service(index, cluster, spec.service_ref.name, "Embed", "an index needs one with task Embed")
+    found = _service(index, cluster, spec.service_ref.name, "Embed", "refer to one with spec.model.task Embed")
     if isinstance(found, Missing):
         return found
     return EmbeddingWork(*found, spec.query_prefix, spec.document_prefix, spec.batch_size)
@@ -44,7 +44,7 @@ def reranker_of(index: VectorIndex, cluster: Cluster) -> RerankWork | Missing | 
     spec = index.spec.query.rerank
     if spec is None:
         return None
-    sentence = "spec.query.rerank needs one with task Rerank"
+    sentence = "refer in spec.query.rerank to one with spec.model.task Rerank"
     found = _service(index, cluster, spec.service_ref.name, "Rerank", sentence)
     if isinstance(found, Missing):
         return found
@@ -57,16 +57,17 @@ def _service(index: VectorIndex, cluster: Cluster, name: str, task: str, needs: 
     what = f"LLMService {namespace}/{name}"
     raw = cluster.get(LLM_SERVICE, namespace, name)
     if raw is None:
-        return Missing(f"{what} does not exist; create it, with model.task {task}")
+        return Missing(f"{what} does not exist: create it, with spec.model.task {task}")
     service = LLMService.model_validate(raw)
     if service.spec.model is None:
-        return Missing(f"{what} is somebody else's API; reranking through spec.external is not available yet")
+        return Missing(f"{what} is somebody else's API; that is not available yet here: refer to one with spec.model")
     if service.spec.model.task != task:
-        return Missing(f"{what} has the task {service.spec.model.task}; {needs}")
+        return Missing(f"{what} has the task {service.spec.model.task}: {needs}")
     status = raw.get("status") or {}
     digest = (status.get("stable") or {}).get("digest")
-    available = any(one["type"] == "Available" and one["status"] == "True" for one in status.get("conditions") or [])
-    if not digest or not available:
-        return Missing(f"{what} does not serve yet", exists=True)
+    listed = {one["type"]: one for one in status.get("conditions") or []}
+    if not digest or (listed.get("Available") or {}).get("status") != "True":
+        why = (listed.get("Ready") or {}).get("message")
+        return Missing(f"{what} does not serve yet{f': {why}' if why else ''}", exists=True)
     url = f"http://{name}-llm.{namespace}.svc.{cluster.settings.cluster_domain}/v1"
     return url, names.qualified(namespace, name), digest

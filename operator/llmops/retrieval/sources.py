@@ -26,12 +26,11 @@ async def sources_of(index: VectorIndex, cluster: Cluster) -> tuple[tuple[Source
         followed = followed and labelled
         where = f"source {source.name}: ConfigMap {index.metadata.namespace}/{reference.name}"
         if seen is None:
-            return (), f"{where} does not exist", followed
+            return (), f"{where} does not exist: create it, or correct configMapRef", followed
         data = {key: one for key, one in seen.items() if reference.key in (None, key)}
         if not data:
-            has = ", ".join(sorted(seen)) or "none"
-            wanted = f"data key {reference.key!r}" if reference.key else "data"
-            return (), f"{where} has no {wanted} (its keys: {has})", followed
+            has = f"write one of its keys ({', '.join(sorted(seen))})" if seen else "it is empty: put documents into it"
+            return (), f"{where} has no key {reference.key!r}: {has}" if reference.key else f"{where}: {has}", followed
         found.append(_of_config_map(source, data))
     return tuple(found), None, followed
 

@@ -118,12 +118,12 @@ def test_what_the_query_server_refuses_is_passed_on_as_it_says_it() -> None:
 
 def test_an_index_that_is_not_there_yet_says_why_from_its_conditions() -> None:
     one = conditions(
-        Ready=("False", "LLMService shop/minilm does not exist; create it, with model.task Embed"),
+        Ready=("False", "LLMService shop/minilm does not exist: create it, with spec.model.task Embed"),
         Available=("False", "nothing answers yet"),
     )
     for problem in (NotFound('services "faq-index" not found', 404), Unreachable("no endpoints available", 503)):
         said = FAQ.told(problem, one)
-        assert "LLMService shop/minilm does not exist; create it" in said
+        assert "LLMService shop/minilm does not exist: create it" in said
         assert said.endswith("(llmops explain vi faq -n shop)")
     assert "is the operator running?" in FAQ.told(NotFound("no", 404), {"status": {}, "metadata": {}})
 

@@ -332,7 +332,7 @@ GENERATES = {"external": {"providerRef": {"name": "theirs"}, "model": "m"}}
 @pytest.mark.parametrize(
     ("service", "kind", "words", "exists"),
     [
-        (changed(**GENERATES), "Cohere", "task Generate; an index needs one with spec.external.task Embed", False),
+        (changed(**GENERATES), "Cohere", "task Generate: refer to one with spec.external.task Embed", False),
         (changed(access={"serviceAccounts": "Deny"}), "Cohere", "remove spec.access.serviceAccounts: Deny", True),
         (
             SERVICE,

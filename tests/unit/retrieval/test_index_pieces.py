@@ -29,15 +29,27 @@ TEXT = "The tent has two poles. " * 40 + "\n\n" + "The stove burns gas. " * 40
         ({"type": "AnnRecall", "atK": 10, "min": "0.97"}, False, "less than the wanted 0.97"),
         ({"type": "AnnRecall", "atK": 5, "min": "0.5"}, False, "nothing could be measured"),
         ({"type": "Retrieval", "atK": 4, "min": "0.86"}, True, "for 100 questions 0.860"),
-        ({"type": "Retrieval", "atK": 4, "min": "0.87"}, False, "less than the wanted 0.87"),
+        (
+            {"type": "Retrieval", "atK": 4, "min": "0.87"},
+            False,
+            "less than the wanted 0.87: see with llmops search what",
+        ),
         ({"type": "RowCount", "min": 100}, True, "100 passages"),
-        ({"type": "RowCount", "min": 101}, False, "less than the wanted 101"),
+        ({"type": "RowCount", "min": 101}, False, "less than the wanted 101: look whether a source lacks documents"),
         ({"type": "Latency", "percentile": 50, "max": "20ms"}, True, "p50 of 4 searches, one at a time, is 20ms"),
-        ({"type": "Latency", "percentile": 95, "max": "30ms"}, False, "is 40ms, more than the wanted 30ms"),
+        (
+            {"type": "Latency", "percentile": 95, "max": "30ms"},
+            False,
+            "40ms, more than the wanted 30ms: lower spec.index.search.ef, give",
+        ),
         ({"type": "Latency", "concurrency": 8, "max": "60ms"}, True, "p95 of 2 searches, 8 at a time, is 60ms"),
         ({"type": "Latency", "concurrency": 4, "max": "60ms"}, False, "nothing could be measured"),
         ({"type": "ScoreDrift", "max": "0.2"}, True, "median 0.610 where the served generation's have 0.600"),
-        ({"type": "ScoreDrift", "max": "0.1"}, False, "0.12 apart, more than the wanted 0.1: look at minScore"),
+        (
+            {"type": "ScoreDrift", "max": "0.1"},
+            False,
+            "0.12 apart, more than the wanted 0.1: look at minScore and spec.query.poorBelow",
+        ),
     ],
 )
 def test_a_gate_says_what_was_measured_and_what_was_wanted(gate: dict[str, object], passed: bool, said: str) -> None:
@@ -56,14 +68,17 @@ IVF = replace(M4, search={"nprobe": 128}, index="IVF_SQ8 with nlist 128")
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
-        (M4, ": ef 4000, which looks at every passage, is not enough for HNSW with M 4: raise index.parameters.M and"),
+        (M4, ": ef 4000, which looks at every passage, is not enough for HNSW with M 4: raise M and"),
         (replace(M4, everything=False), ": ef 4000, the most that is tried, is not enough"),
-        (replace(M4, tried=()), "0.95: raise index.search.ef, or write rollout.autoTuneSearch: true"),
-        (IVF, ": nprobe 128, which looks at every passage, is not enough for IVF_SQ8 with nlist 128: write index.type"),
-        (replace(IVF, tried=()), "0.95: raise index.search.nprobe, or write rollout.autoTuneSearch: true"),
-        (replace(M4, tried=(), index="AUTOINDEX"), "0.95: write rollout.autoTuneSearch: true"),
-        (replace(M4, index="AUTOINDEX"), "is not enough for AUTOINDEX: write index.type: FLAT"),
-        (replace(IVF, tried=(), index="SCANN"), "0.95: write rollout.autoTuneSearch: true"),
+        (replace(M4, tried=()), "0.95: raise spec.index.search.ef, or write spec.rollout.autoTuneSearch: true"),
+        (
+            IVF,
+            ": nprobe 128, which looks at every passage, is not enough for IVF_SQ8 with nlist 128: write spec",
+        ),
+        (replace(IVF, tried=()), "0.95: raise spec.index.search.nprobe, or write spec.rollout.autoTuneSearch: true"),
+        (replace(M4, tried=(), index="AUTOINDEX"), "0.95: write spec.rollout.autoTuneSearch: true"),
+        (replace(M4, index="AUTOINDEX"), "is not enough for AUTOINDEX: write spec.index.type: FLAT"),
+        (replace(IVF, tried=(), index="SCANN"), "0.95: write spec.rollout.autoTuneSearch: true"),
     ],
 )
 def test_an_index_that_finds_too_little_says_what_would_find_more(figures: Figures, said: str) -> None:

@@ -322,7 +322,10 @@ def test_what_is_asked_before_it_is_embedded_waits_with_its_cost_while_the_old_o
     told = status(index, wanted, NOW)
     assert (wanted.state, wanted.reason) == (State.AWAITING_APPROVAL, "AwaitingApproval")
     assert "5,000 passages to embed (about 400,000 tokens, about 0.20 USD), more than" in message(told, "Stalled")
-    assert f"llmops.dev/approve: {work_of(index).short}, or raise it; generation 1 goes on" in message(told, "Stalled")
+    assert (
+        f"llmops approve vi faq -n shop (annotation llmops.dev/approve: {work_of(index).short}), or raise it; gen"
+        in message(told, "Stalled")
+    )
     assert (condition(told, "Ready"), condition(told, "Available")) == ("False", "True")
     assert told["generation"]["buildingDigest"] == work_of(index).parts.key
     assert spoken_of({"status": told}, "approve") == ("llmops.dev/approve", work_of(index).parts.key)

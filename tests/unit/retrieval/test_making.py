@@ -133,7 +133,7 @@ def test_one_passage_that_the_model_refuses_is_left_out_after_a_kill_too(volume:
 
 def test_a_model_that_refuses_all_says_so(volume: Volume) -> None:
     volume.files = {"a.md": LONG, "b.md": LONG}
-    with pytest.raises(Wrong, match=r"too long; .* lower chunking.maxTokens"):
+    with pytest.raises(Wrong, match=r"too long; .* lower spec.chunking.maxTokens"):
         volume.turn()
 
 

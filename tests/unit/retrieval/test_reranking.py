@@ -143,15 +143,21 @@ class Objects:
         return self.raw
 
 
+LOADING = {"conditions": [{"type": "Ready", "status": "False", "message": "the pod loads the model"}]}
 SERVING = {"stable": {"digest": "r7"}, "conditions": [{"type": "Available", "status": "True"}]}
 
 
 @pytest.mark.parametrize(
     ("spec", "status", "said"),
     [
-        (None, {}, "LLMService shop/reranker does not exist; create it, with model.task Rerank"),
-        ({"model": {"uri": "file:///m", "task": "Embed"}}, SERVING, "has the task Embed; spec.query.rerank needs one"),
+        (None, {}, "LLMService shop/reranker does not exist: create it, with spec.model.task Rerank"),
+        (
+            {"model": {"uri": "file:///m", "task": "Embed"}},
+            SERVING,
+            "has the task Embed: refer in spec.query.rerank to",
+        ),
         ({"model": {"uri": "file:///m", "task": "Rerank"}}, {}, "does not serve yet"),
+        ({"model": {"uri": "file:///m", "task": "Rerank"}}, LOADING, "does not serve yet: the pod loads the model"),
         ({"model": {"uri": "file:///m", "task": "Rerank"}}, SERVING, ""),
     ],
 )

@@ -98,7 +98,9 @@ def test_a_look_at_another_time_is_the_same_to_go_back_to(served: Seen) -> None:
 
 def test_a_job_that_only_goes_back_builds_nothing(tmp_path: Path) -> None:
     store, service = Memory(), Counting()
-    with pytest.raises(Wrong, match=r"spec\.suspend is true, and what is asked for is in the vector database no more"):
+    with pytest.raises(
+        Wrong, match=r"spec\.suspend is true, and what is asked for is not in the vector database any more"
+    ):
         asyncio.run(making(store, service, ["A text."], str(tmp_path), only_there=True).build())
     assert (store.made, service.embedded) == ({}, [])
 

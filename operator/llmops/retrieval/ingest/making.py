@@ -117,7 +117,10 @@ class Making:
         if self.reading.again and (found := self._complete()) is not None:
             return found
         if self.wanted.only_there:
-            raise Wrong("spec.suspend is true, and what is asked for is in the vector database no more: take it away")
+            raise Wrong(
+                "spec.suspend is true, and what is asked for is not in the vector database any more: "
+                "set it to false to have that built"
+            )
         generation, again = self._begun()
         if self.wanted.copy_vectors:
             self._remember()
@@ -273,7 +276,9 @@ class Making:
         kept = [one for one in batch if one.hash in whole]
         self.placed += len(kept)
         if not self.placed:
-            raise Wrong(f"{next(iter(refused.values()))}; a passage may be too long for it: lower chunking.maxTokens")
+            raise Wrong(
+                f"{next(iter(refused.values()))}; a passage may be too long for it: lower spec.chunking.maxTokens"
+            )
         for one in batch:
             if one.hash in refused:
                 self.reading.skip(f"passage {one.id}: {refused[one.hash]}")
