@@ -13,7 +13,7 @@ class DatasetConfigMap(Model):
     """A data key of a ConfigMap."""
 
     name: Word
-    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    """Its name; with the label llmops.dev/watch: "true" its changes are seen at once, else within a minute."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "data.jsonl"
     """The data key."""
 

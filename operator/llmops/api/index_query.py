@@ -23,7 +23,7 @@ _OwnField = Annotated[
 
 
 class Permissions(Model):
-    """Who may see which document. Who asks is told by the door, from the key's groups; not by who asks."""
+    """Who may see which document. Of which groups a caller is, the door says by the caller's key."""
 
     field: _OwnField
     """The metadata field that names the groups that may see a document: a list, or one name; "*" is everybody."""

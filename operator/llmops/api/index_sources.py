@@ -13,7 +13,7 @@ class ConfigMapSource(Model):
     """Documents in a ConfigMap, one a data key."""
 
     name: Word
-    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    """Its name; with the label llmops.dev/watch: "true" its changes are seen at once, else within a minute."""
     key: Annotated[str, Field(max_length=253)] | None = None
     """Only this data key."""
 
@@ -72,7 +72,7 @@ class SourceFields(Model):
     """Which fields of a row of jsonl or csv mean what."""
 
     id: Annotated[str, Field(min_length=1, max_length=63)] = "id"
-    """The passage's identity."""
+    """The document's name."""
     text: Annotated[str, Field(min_length=1, max_length=63)] = "text"
     """Its text."""
 
@@ -107,8 +107,8 @@ class Source(Model):
     git: GitSource | None = None
     """Files in a repository."""
     include: Annotated[list[Annotated[str, Field(min_length=1, max_length=253)]], Field(max_length=32)] = []
-    """Only files whose path matches one of these globs, such as docs/*.md; absent, those whose ending says that they
-    are documents."""
+    """Of pvc, s3 and git: only files whose path matches one of these globs, such as docs/*.md; absent, those whose
+    ending says that they are documents."""
     format: Literal["Auto", "Markdown", "HTML", "PDF", "Docx", "Text", "Jsonl", "Csv"] = "Auto"
     """How to read them; Auto goes by the file's ending."""
     fields: SourceFields = SourceFields()
@@ -157,7 +157,7 @@ class Cleaning(Model):
     """What is done to documents before they become passages."""
 
     redact: bool = False
-    """Put a mark such as [EMAIL] where somebody's e-mail address, phone, card or account number, or a key stands."""
+    """Put a mark such as [email] where somebody's e-mail address, phone, card or account number, or a key stands."""
     deduplicate: bool = False
     """Index a text once that stands in several places; the first source, and the first file by name, has it."""
     languages: Annotated[list[Language], Field(max_length=128)] = []
@@ -171,7 +171,7 @@ class Refresh(Model):
     schedule: Cron | None = None
     """At these times."""
     on_source_change: bool = True
-    """When a followed source changes."""
+    """When a ConfigMap among them changes."""
     delete_policy: Literal["OnCompleteListing", "Never"] = "OnCompleteListing"
     """Remove passages whose document is gone only when the whole source could be listed, or never. Those of a source
     that is taken out of spec.sources go either way."""

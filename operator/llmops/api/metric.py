@@ -61,7 +61,7 @@ class ScorerFile(Model):
     """A data key of a ConfigMap."""
 
     name: Word
-    """Its name; label it llmops.dev/watch: "true" to have changes followed."""
+    """Its name; with the label llmops.dev/watch: "true" its changes are seen at once, else within a minute."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "scorer.py"
     """The data key: a Python file with def score(row, answer), which returns a bool or a number from 0 to 1. `row` is
     the dataset's row as a dict, `answer` a text. What raises or takes longer than 10 seconds is no score."""

@@ -43,14 +43,14 @@ async def questions_of(index: VectorIndex, cluster: Cluster) -> tuple[Questions 
     raw = cluster.get(EVAL_JOB, namespace, name)
     if raw is None:
         return Missing(
-            f"EvalJob {namespace}/{name} does not exist: create it, or correct evalJobRef; its dataset has the questions "
-            "of the gate Retrieval"
+            f"EvalJob {namespace}/{name} does not exist: create it, or correct evalJobRef; its dataset has the "
+            "questions of the gate Retrieval"
         ), True
     dataset = EvalJob.model_validate(raw).spec.dataset
     if dataset is None or (dataset.inline is None and dataset.config_map_ref is None):
         return Missing(
-            f"EvalJob {namespace}/{name} needs a dataset with configMapRef (JSON Lines) or inline: the questions of the "
-            "gate Retrieval"
+            f"EvalJob {namespace}/{name} needs a dataset with configMapRef (JSON Lines) or inline: the questions of "
+            "the gate Retrieval"
         ), True
     found = await _rows(dataset, namespace, cluster)
     if isinstance(found, Missing):
@@ -74,8 +74,8 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
     data, followed = await config_map(cluster, namespace, reference.name)
     if data is None or reference.key not in data:
         return Missing(
-            f"ConfigMap {namespace}/{reference.name} with key {reference.key!r} is missing: create it, with the questions "
-            "of the gate Retrieval"
+            f"ConfigMap {namespace}/{reference.name} with key {reference.key!r} is missing: create it, with the "
+            "questions of the gate Retrieval"
         )
     return [line for line in data[reference.key].decode(errors="replace").split("\n") if line.strip()], followed
 

@@ -2,7 +2,7 @@
 
 A document of nobody's is not taken for everybody's: it is left out and named. What its source says (sources[].metadata)
 counts before what it says itself, and its own word is never redacted: two customers called by their e-mail addresses
-would become one, [EMAIL].
+would become one, [email].
 """
 
 from __future__ import annotations
