@@ -49,7 +49,8 @@ NUMBER: /-?\d+(\.\d+)?([eE][+-]?\d+)?\b/
 DEEPEST = 40
 HOW = (
     'fields are id, document, source, text, hash and metadata["key"], each followed by ==, !=, <, <=, >, >=, like "a%" '
-    'or in ["a", "b"]; join them with and, or, not and parentheses'
+    'or in ["a", "b"]; exists metadata["key"]; json_contains(metadata["key"], "a"); join them with and, or, not and '
+    "parentheses"
 )
 NEGATED = {
     "==": "!=", "<": ">=", ">": "<=", "in": "not in", "like": "not like", "exists": "missing", "contains": "lacks",

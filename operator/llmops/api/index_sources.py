@@ -93,6 +93,10 @@ class Source(Model):
             " x).size() == 1",
             "write exactly one of configMapRef, pvc, http, s3 and git for each source",
         ),
+        Rule(
+            "!has(self.include) || self.include.size() == 0 || has(self.pvc) || has(self.s3) || has(self.git)",
+            "include chooses among the files of pvc, s3 and git: remove it; of a ConfigMap write configMapRef.key",
+        ),
     )
     name: Name
     """Its name, part of every passage's identity."""

@@ -114,7 +114,8 @@ def _current(one: Object) -> bool:
 def _said(one: Object) -> str:
     """The verdict, where there is one, and the sentence that matters most."""
     verdict = (one.get("status") or {}).get("verdict")
-    told = condition(one, "ThresholdsMet" if verdict else "Ready").get("message") or "nothing reported"
+    nothing = "nothing reported" if one else "it does not exist"
+    told = condition(one, "ThresholdsMet" if verdict else "Ready").get("message") or nothing
     return f"verdict {verdict}: {told}" if verdict else told
 
 

@@ -204,6 +204,10 @@ def test_nobody_waits_for_what_is_decided(status: dict[str, Any], wanted: str, f
     assert look.decided(_release(**status), wanted) is final
 
 
+def test_what_is_not_there_is_not_said_to_be_silent() -> None:
+    assert (look._said({}), look._said(_release())) == ("it does not exist", "nothing reported")
+
+
 def test_a_status_of_an_older_generation_satisfies_nobody() -> None:
     older = {**CANARY, "status": {**CANARY["status"], "observedGeneration": 1}}
     assert not look.holds(older, "phase=Canary")
