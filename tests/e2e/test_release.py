@@ -8,7 +8,9 @@ hash, by what the release's status says.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -26,7 +28,7 @@ from llmops.kube.client import Client
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB, LLM_SERVICE, PROMPT_RELEASE, REVISION
 from llmops.release.reconcile import CONTROLLER
-from llmops.rollout.split import bucket, meets_candidate, unit_hash
+from llmops.rollout.split import BUCKETS, bucket, meets_candidate, unit_hash
 
 Object = dict[str, Any]
 
@@ -84,7 +86,7 @@ class Door:
         self.operator, self.cursor, self.instance = operator, 0, "g1"
         self.units: list[Unit] = []
         self.next_user = 0
-        self.answered = {"stable": 0, "candidate": 0}
+        self.answered = Counter[bool]()  # by whether it met the candidate
 
     def serving(self) -> Object:
         status = self.operator.release().status
@@ -99,16 +101,16 @@ class Door:
         if not now["weight"]:
             return
         for number in range(self.next_user, self.next_user + count):
-            unit = f"user-{number}"
+            unit = evenly(name, now["candidate"], now["attempt"], number)
             mine = meets_candidate(bucket(name, now["candidate"], now["attempt"], unit), now["weight"])
-            self.answered["candidate" if mine else "stable"] += 1
+            nth, self.answered[mine] = self.answered[mine], self.answered[mine] + 1
             one = Unit(
                 release=name, digest=now["candidate"], attempt=now["attempt"], unit=unit_hash(unit),
                 variant="candidate" if mine else "stable", weight=now["weight"], at=time.time(),
                 kind="exposure", signal=None,
             )  # fmt: skip
             self.units.append(one)
-            if (mine and number % 10 < bad * 10) or (not mine and number % 50 == 0):
+            if (mine and nth % 10 < bad * 10) or (not mine and nth % 50 == 0):
                 self.units.append({**one, "kind": "failure", "signal": "Feedback"})
         self.next_user += count
 
@@ -134,6 +136,13 @@ class Door:
                 self.report()
                 await asyncio.sleep(0.2)
         return str(self.operator.phase())
+
+
+def evenly(release: str, digest: str, attempt: int, number: int) -> str:
+    """The name of a user. Of ten in a row one is in each tenth of the split: by chance alone one sound rollout in some
+    thousands is held for a split that looks broken (docs/evidence.md), and too few may meet the candidate."""
+    names = (f"user-{number}-{again}" for again in itertools.count())
+    return next(one for one in names if bucket(release, digest, attempt, one) * 10 // BUCKETS == number % 10)
 
 
 async def until(test: Callable[[], Any], seconds: float = 60) -> Any:
@@ -279,14 +288,14 @@ async def test_the_operator_killed_in_the_canary_goes_on_with_the_same_evidence(
         status = operator.release().status
         return (status.candidate.units or 0) if status and status.candidate else 0
 
-    await until(lambda: saved() and counted() > 30, 30)
+    await until(lambda: saved() and counted() > 30)
     before = counted()
     await operator.kill()
     await operator.start()
     door = Door(operator)  # the gateways were restarted too: nothing is known but what was saved
     door.next_user = 1000
     door.users(100, 0.0)
-    await until(lambda: door.told(lambda: counted() > before), 30)
+    await until(lambda: door.told(lambda: counted() > before))
     attempt = operator.release().status
     assert attempt
     assert attempt.candidate
@@ -317,6 +326,7 @@ async def test_a_candidate_waits_for_its_evaluation_and_its_verdict_is_final(
     assert status.rejected[0].reason == "EvaluationFailed"
 
     await client.delete(EVAL_JOB, namespace, job["metadata"]["name"])  # no work for what is rejected
+    await until(lambda: child() is None)
     await change(client, namespace, "1.0.0", "Be kind.", **gates)
     await operator.reaches("Released")
     await change(client, namespace, "2.0.0", "Nonsense.", **gates)
@@ -369,7 +379,7 @@ async def test_the_operator_killed_in_each_phase_comes_to_the_same_end(
     await operator.reaches("Released")
     await change(client, namespace, "2.0.0", "Be short.")
     door, killed = Door(operator), set()
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while stable_version(operator) != "2.0.0":
             if (phase := operator.phase()) not in killed:
                 killed.add(phase)
