@@ -117,7 +117,8 @@ class World:
     async def reaper(self) -> None:
         """Another operator begins where one died."""
         while True:
-            await until(lambda: self.mortal.dead, 120)
+            while not self.mortal.dead:  # for ever, where nobody dies
+                await asyncio.sleep(0.02)
             await self.operator.kill()
             self.mortal.born()
             await self.operator.start()
@@ -132,7 +133,7 @@ class World:
             return settled and last is not None and (last.version, last.outcome) == (version, outcome)
 
         try:
-            await until(there, 120)
+            await until(there, 300)
         except TimeoutError:
             status = self.status()
             told = status.wire() if status else None
