@@ -30,7 +30,8 @@ def release(version: str, model: Object, **rollout: object) -> Object:
     made["metadata"]["name"] = "together"
     made["spec"] |= {"version": version, "serviceRef": {"name": "joint", "revision": revision(model)}}
     made["spec"]["messages"][0]["content"] = acts.BETTER
-    steps, online = [{"weight": 40, "minUnits": 40}], [{"signal": "Errors"}]
+    steps = [{"weight": 40, "minUnits": 40, "minDuration": "3s"}]  # long enough to be seen, however fast users are
+    online = [{"signal": "Errors"}]
     made["spec"]["rollout"] |= {"offline": [], "online": online, "steps": steps, "bake": "15s", **rollout}
     return made
 
@@ -103,7 +104,7 @@ async def test_a_prompt_that_is_rejected_takes_its_model_with_it(show: acts.Show
     gates = {"offline": [{"evalJobRef": {"name": "support-quality"}, "metric": "exact_match", "maxDrop": "0.02"}]}
     async with Crowd(show.door, show.key, "together", shop.questions()) as users:
         apply(BAD, release("3.0.0", BAD, **gates))
-        await reaches("Rejected", "3.0.0", 180)
+        await reaches("Rejected", "3.0.0", 400)
         gone = lambda: kubectl(  # noqa: E731
             "get", "pods", "-n", NAMESPACE, "-l", f"llmops.dev/part=engine-{revision(BAD)[-10:]}", "-o", "name"
         ).strip() == ""  # fmt: skip

@@ -31,7 +31,7 @@ def show(cluster: object) -> Iterator[acts.Show]:
     install.install(("--set", f"operator.env.LLMOPS_PROMETHEUS_URL={address}"))
     yield shown
     uninstalled()
-    kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
 
 
 def uninstalled() -> None:
@@ -62,7 +62,7 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
         noted = get("deployment", "tide-llm")["metadata"]["annotations"]
         assert (noted[SENT], noted[SCALER]) == ("none", "KEDA")
         apply(service("tide", autoscaling=AWAKE, limits={"timeout": "120s"}))
-        await within("nothing of KEDA's", lambda: not listed("scaledobject") and "tide" not in listed("hpa"), 30)
+        await within("nothing of KEDA's", lambda: not listed("scaledobject") and "tide" not in listed("hpa"))
         assert replicas("tide") == 3
         noted = get("deployment", "tide-llm")["metadata"]["annotations"]
         assert (noted[SENT], SCALER in noted) == ("3", False)
@@ -91,7 +91,7 @@ def test_prometheus_understands_what_the_dashboard_asks(show: acts.Show, panel: 
 async def test_a_query_of_the_users_own_decides_how_many(show: acts.Show) -> None:
     mine = {"type": "Prometheus", "query": "count(up{job='llmops'}) * 0 + 9", "target": 2}
     apply(service("tide", autoscaling={"max": 8, "metric": mine}))
-    await within("five pods", lambda: "9 by spec.autoscaling.metric.query, 2 a pod" in told(), 60)
+    await within("five pods", lambda: "9 by spec.autoscaling.metric.query, 2 a pod" in told())
     assert replicas("tide") == 5
 
 
@@ -112,7 +112,7 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
             await within("two pods", lambda: handed("flow-llm"), 120)
         assert scaled() == ["flow-llm"]
         apply(service("flow", model=GOOD, rollout=rollout, autoscaling=two))
-        await reaches("flow", "Canary", 180)
+        await within("some meet it", lambda: status("flow").get("candidate", {}).get("weight"), 180)
         own = f"flow-llm-{status('flow')['candidate']['digest'][:10]}"
         assert scaled() == ["flow-llm"]
         home = get("deployment", own)
@@ -130,7 +130,7 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
     assert (noted[SENT], noted[SCALER]) == ("2", "KEDA")
 
     apply(service("flow", model=GOOD, rollout=rollout, replicas=2))
-    await within("nothing of KEDA's", lambda: not scaled() and f"keda-hpa-{own}" not in listed("hpa"), 30)
+    await within("nothing of KEDA's", lambda: not scaled() and f"keda-hpa-{own}" not in listed("hpa"))
     assert deployed(own) == 2
 
 
