@@ -18,6 +18,10 @@ Object = dict[str, Any]
 OBJECTS = Path(__file__).parent / "objects"
 NAMESPACE = "shop"
 WIDTH = 108
+SILENT = ("Unable to connect to the server", "The connection to the server", "server (Timeout)", "etcdserver:")
+"""How kubectl says that the API server did not answer."""
+SILENCE = 60.0
+"""Seconds of it that are waited for: a machine that stalls goes on."""
 
 
 class StageError(Exception):
@@ -25,12 +29,15 @@ class StageError(Exception):
 
 
 def kubectl(*args: str, stdin: str | None = None) -> str:
-    done = subprocess.run(
-        [os.environ.get("KUBECTL", "kubectl"), *args], input=stdin, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise StageError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout
+    """What it prints; an API server that does not answer is asked again for a while."""
+    command, end = [os.environ.get("KUBECTL", "kubectl"), *args], time.monotonic() + SILENCE
+    while True:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        if time.monotonic() > end or not any(words in done.stderr for words in SILENT):
+            raise StageError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
+        time.sleep(1)
 
 
 def apply(*objects: Object) -> None:
