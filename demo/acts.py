@@ -47,7 +47,7 @@ class Show:
 def services(_: Show) -> None:
     apply(*shop.config_maps(), *load("services.yaml"))
     for name in ("support", "minilm"):
-        until_true("llmservice", name, timeout=240)
+        until_true("llmservice", name, timeout=300)
     support = get("llmservice", "support")["status"]
     tell("applied", "LLMService support (2 replicas) and minilm (embeddings); ConfigMaps with questions and documents")
     tell("happened", f"{support['readyReplicas']} of {support['replicas']} replicas answer as model {support['model']}")
@@ -83,7 +83,7 @@ def index(show: Show) -> None:
     )
     tell("evidence", f"measured before anyone was served: {measured}")
     apply(*load("grounded.yaml"))
-    until_true("promptrelease", "grounded-answer", timeout=60)
+    until_true("promptrelease", "grounded-answer", timeout=180)
     prompt = {"id": "grounded-answer", "variables": {"question": "Is the lamp waterproof?"}, "echo": True}
     reply: Any = show.client().chat.completions.create(model="-", messages=[], extra_body={"prompt": prompt})
     cited = reply.model_extra["citations"]
@@ -107,13 +107,13 @@ def worse_index(_: Show) -> None:
         seen = get("vectorindex", "faq")
         return seen if condition(seen, "GatesPassed")["status"] == "False" else None
 
-    seen: Object = until("the worse index stopped", stopped, 120, lambda: str(get("vectorindex", "faq")["status"]))
+    seen: Object = until("the worse index stopped", stopped, 300, lambda: str(get("vectorindex", "faq")["status"]))
     tell("applied", "the same index with 2 links a vector instead of 16, to save memory")
     tell("evidence", condition(seen, "GatesPassed")["message"].split("; ")[0])
     if (still := seen["status"]["generation"]["active"]) != served:
         raise StageError(f"generation {still} is served, and {served} should still be")
     apply(before)
-    until_true("vectorindex", "faq", timeout=60)
+    until_true("vectorindex", "faq", timeout=180)
     if (after := get("vectorindex", "faq")["status"]["generation"]["active"]) != served:
         raise StageError(f"taken back, generation {after} is served, and not {served}")
     tell(
@@ -124,8 +124,8 @@ def worse_index(_: Show) -> None:
 
 def first_release(_: Show) -> None:
     apply(*load("evaluation.yaml"), *load("release.yaml"))
-    release = _until_phase({"Released"}, "1.0.0", timeout=180)
-    until_true("promptrelease", RELEASE, timeout=60)  # the gateways know it too
+    release = _until_phase({"Released"}, "1.0.0", timeout=400)
+    until_true("promptrelease", RELEASE, timeout=180)  # the gateways know it too
     tell("applied", f"EvalJob support-quality ({len(shop.evaluation_rows())} rows) and PromptRelease {RELEASE} 1.0.0")
     tell("happened", "there is nothing to compare with yet: the absolute minimum decided, then it was released")
     tell("evidence", release["status"]["history"][0]["message"])
@@ -135,7 +135,7 @@ async def better(show: Show) -> None:
     """A better prompt: evaluated against the stable one, taken to a few users, promoted."""
     async with crowd_of(show) as crowd:
         change(version="2.0.0", system=BETTER)
-        told, said = await _watch({"Released"}, "2.0.0", timeout=240)
+        told, said = await _watch({"Released"}, "2.0.0", timeout=500)
     show.left(crowd)
     tell("applied", f"version 2.0.0: system message “{BETTER}”")
     tell("happened", told)
@@ -148,7 +148,7 @@ async def worse(show: Show) -> None:
     """A worse prompt: its evaluation stops it before any user sees it."""
     async with crowd_of(show) as crowd:
         change(version="3.0.0", system=WORSE)
-        told, said = await _watch({"Rejected"}, "3.0.0", timeout=180)
+        told, said = await _watch({"Rejected"}, "3.0.0", timeout=400)
     show.left(crowd)
     tell("applied", f"version 3.0.0: system message “{WORSE}”")
     tell("happened", told)
@@ -163,7 +163,7 @@ async def harmful(show: Show) -> None:
     """A release that passes its evaluation and fails its users: rolled back from the evidence."""
     async with crowd_of(show) as crowd:
         change(version="4.0.0", system=BETTER, max_tokens=18)
-        told, said = await _watch({"Rejected"}, "4.0.0", timeout=240)
+        told, said = await _watch({"Rejected"}, "4.0.0", timeout=500)
     show.left(crowd)
     tell("applied", "version 4.0.0: the same prompt, answers cut at 18 tokens to save money")
     tell("happened", told)

@@ -26,7 +26,7 @@ def operator(fresh: bool = True) -> Show:
         os.environ["KUBECTL"] = str(BIN / "kubectl")
     tell("cluster", _nodes())
     if fresh:
-        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=180s")
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=300s")
     install()
     tell("applied", "charts/llmops-operator: two operators (one leads), two gateways; a namespace shop")
     key = _namespace_and_key()
@@ -44,7 +44,7 @@ def install(extra: tuple[str, ...] = ()) -> None:
         # the tag stays the same when the image is built anew
         kubectl("rollout", "restart", f"deployment/{name}", "-n", SYSTEM)
     for name in ("llmops-operator", "llmops-gateway"):
-        kubectl("rollout", "status", f"deployment/{name}", "-n", SYSTEM, "--timeout=180s")
+        kubectl("rollout", "status", f"deployment/{name}", "-n", SYSTEM, "--timeout=300s")
 
 
 def render(*options: str) -> str:

@@ -73,7 +73,7 @@ async def seen(taught: Any, client: Client, namespace: str) -> AsyncIterator[Clu
     for resource in (widgets.WIDGET, CONFIG_MAP, SERVICE):
         cache.follow(resource, namespace)
     try:
-        await cache.synced(10)
+        await cache.synced(60)
         yield Cluster(client, cache, Settings())
     finally:
         await cache.close()

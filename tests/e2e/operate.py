@@ -31,7 +31,7 @@ async def operating(
         cache.follow(resource, namespace if resource.namespaced else None)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(cache.close)
-        await cache.synced(20)
+        await cache.synced(60)
         running = asyncio.create_task(loop.run(2))
         stack.push_async_callback(lambda: asyncio.gather(running, return_exceptions=True))
         stack.callback(running.cancel)

@@ -52,7 +52,7 @@ def said() -> str:
     return f"{phase()}: {condition(get('promptrelease', 'together'), 'Ready').get('message')}"
 
 
-async def reaches(wanted: str, version: str, seconds: float = 120) -> None:
+async def reaches(wanted: str, version: str, seconds: float = 240) -> None:
     def there() -> bool:
         found = get("promptrelease", "together")
         status = found.get("status") or {}
@@ -85,14 +85,14 @@ async def test_a_prompt_and_its_model_reach_users_together_and_the_model_alone_o
         apply(GOOD, release("2.0.0", GOOD))
         await reaches("Canary", "2.0.0")
         sentence = "PromptRelease together moves it together with its prompt"
-        await asyncio.to_thread(until, sentence, lambda: sentence in waits(), 30, waits)
+        await asyncio.to_thread(until, sentence, lambda: sentence in waits(), 60, waits)
         await reaches("Baking", "2.0.0")
         assert stable_model() == revision(BAD)
         assert others.met.keys() == {("stable", 200)}  # the model's own users met only what they had
         await reaches("Released", "2.0.0")
         # now nobody has to wait for it: the model goes on by its own steps
         new = lambda: stable_model() == revision(GOOD)  # noqa: E731
-        await asyncio.to_thread(until, "the model's own rollout", new, 120, waits)
+        await asyncio.to_thread(until, "the model's own rollout", new, 240, waits)
     assert users.tally.errors == 0, users.tally.messages
     assert users.tally.by_version["2.0.0"] > 40
     assert ("candidate", 200) in others.met
@@ -108,7 +108,7 @@ async def test_a_prompt_that_is_rejected_takes_its_model_with_it(show: acts.Show
         gone = lambda: kubectl(  # noqa: E731
             "get", "pods", "-n", NAMESPACE, "-l", f"llmops.dev/part=engine-{revision(BAD)[-10:]}", "-o", "name"
         ).strip() == ""  # fmt: skip
-        await asyncio.to_thread(until, "no pods of what was rejected", gone, 90, waits)
+        await asyncio.to_thread(until, "no pods of what was rejected", gone, 180, waits)
         told = await asyncio.to_thread(waits)
     assert "which moves it together with its prompt, was rejected: change it back" in told
     assert stable_model() == revision(GOOD)
@@ -125,5 +125,5 @@ async def test_a_revision_that_nobody_knows_is_named(show: acts.Show) -> None:
     def there() -> bool:
         return "is no revision of it" in condition(get("promptrelease", "nowhere"), "Ready").get("message", "")
 
-    await asyncio.to_thread(until, "the sentence", there, 30)
+    await asyncio.to_thread(until, "the sentence", there, 60)
     kubectl("delete", "promptrelease", "nowhere", "-n", NAMESPACE)

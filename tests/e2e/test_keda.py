@@ -44,7 +44,7 @@ def listed(kind: str) -> str:
     return kubectl("get", kind, "-n", NAMESPACE, "-o", "name")
 
 
-async def within(what: str, seen: object, seconds: float = 90) -> None:
+async def within(what: str, seen: object, seconds: float = 180) -> None:
     assert callable(seen)
     last = lambda: kubectl("get", "llmservice,deployment,scaledobject,hpa", "-n", NAMESPACE)  # noqa: E731
     await asyncio.to_thread(until, what, seen, seconds, last)
@@ -57,7 +57,7 @@ async def test_keda_scales_a_service_from_zero_to_its_load_and_hands_it_back_as_
 
     assert await ask(show, "tide")  # held at the door until KEDA saw it there
     async with load(show, "tide", 12):
-        await within("three pods", lambda: replicas("tide") == 3, 120)
+        await within("three pods", lambda: replicas("tide") == 3)
         assert "keda-hpa-tide-llm" in listed("hpa")
         noted = get("deployment", "tide-llm")["metadata"]["annotations"]
         assert (noted[SENT], noted[SCALER]) == ("none", "KEDA")
@@ -109,21 +109,21 @@ async def test_keda_goes_on_with_the_pods_of_the_revision_that_becomes_stable(sh
     counts: list[int] = []
     async with Crowd(show, "flow") as crowd:
         async with load(show, "flow", 6):  # the crowd's own answers may be too short to be seen at once
-            await within("two pods", lambda: handed("flow-llm"), 120)
+            await within("two pods", lambda: handed("flow-llm"))
         assert scaled() == ["flow-llm"]
         apply(service("flow", model=GOOD, rollout=rollout, autoscaling=two))
-        await within("some meet it", lambda: status("flow").get("candidate", {}).get("weight"), 180)
+        await within("some meet it", lambda: status("flow").get("candidate", {}).get("weight"))
         own = f"flow-llm-{status('flow')['candidate']['digest'][:10]}"
         assert scaled() == ["flow-llm"]
         home = get("deployment", own)
         assert (SCALER in home["metadata"].get("annotations", {}), home["spec"]["replicas"]) == (False, 2)
-        await reaches("flow", "Released", 180)
+        await reaches("flow", "Released", 240)
 
         def moved() -> bool:
             counts.append(deployed(own))
             return scaled() == [own] and "keda-hpa-flow-llm\n" not in f"{listed('hpa')}\n"
 
-        await within("only the new home's", moved, 90)
+        await within("only the new home's", moved)
     assert set(counts) == {2}
     assert {code for _, code in crowd.met} == {200}
     noted = get("deployment", own)["metadata"]["annotations"]
@@ -151,7 +151,7 @@ async def test_where_keda_is_not_installed_the_condition_says_so(show: acts.Show
     uninstalled()
     apply(service("ebb", autoscaling={"max": 2, "by": "KEDA"}))
     sentence = "KEDA is not installed in this cluster"
-    await asyncio.to_thread(until, sentence, lambda: sentence in said("ebb"), 60, lambda: said("ebb"))
+    await asyncio.to_thread(until, sentence, lambda: sentence in said("ebb"), 120, lambda: said("ebb"))
     apply(service("ebb", autoscaling={"max": 2}))
     await asyncio.to_thread(acts.until_true, "llmservice", "ebb")
 

@@ -101,7 +101,7 @@ class World:
     async def says(self, reason: str, words: str, kind: str = "Ready", name: str = "support") -> None:
         await self.until(lambda: self.said(kind, name)[1] == reason and words in self.said(kind, name)[2], words)
 
-    async def until(self, test: Callable[[], Any], what: str, seconds: float = 120) -> None:
+    async def until(self, test: Callable[[], Any], what: str, seconds: float = 240) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not test():
@@ -130,7 +130,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
     for one in CONTROLLER.refers:
         cache.follow(one.resource, keep=one.keep)
     try:
-        await cache.synced(20)
+        await cache.synced(60)
         running = asyncio.create_task(loop.run(2))
         yield World(client, seen, namespace)
         running.cancel()
@@ -141,7 +141,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[World]:
 
 async def post(url: str, body: Object) -> Object:
     """A refused connection is asked again: Ready may be known before the node's Service rules have the pod."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:
             try:
                 async with session.post(url, json=body) as reply:
@@ -170,7 +170,7 @@ async def test_a_service_answers_heals_and_leaves_nothing_behind(world: World) -
     uid = world.get(DEPLOYMENT, "support-llm")["metadata"]["uid"]
     await world.client.delete(DEPLOYMENT, world.namespace, "support-llm")
     back = lambda: world.get(DEPLOYMENT, "support-llm").get("metadata", {}).get("uid") not in (None, uid)  # noqa: E731
-    await world.until(back, "the Deployment is back", 10)
+    await world.until(back, "the Deployment is back")
 
     two = lambda: world.get(DEPLOYMENT, "support-llm").get("status", {}).get("readyReplicas") == 2  # noqa: E731
     await world.until(lambda: two() and len(world.mine(POD)) == 2, "its pods answer, and those of before are gone")
@@ -179,7 +179,7 @@ async def test_a_service_answers_heals_and_leaves_nothing_behind(world: World) -
     wrong = {"spec": {"selector": {"some": "body"}}}
     edited = version_of(await world.client.patch(SERVICE, world.namespace, "support-llm", wrong))
     right = lambda one: version_of(one) > edited and "some" not in one["spec"]["selector"]  # noqa: E731
-    await world.until(lambda: right(world.get(SERVICE, "support-llm")), "put right", 10)
+    await world.until(lambda: right(world.get(SERVICE, "support-llm")), "put right")
 
     # a pod is killed: the other serves meanwhile, and a new one comes
     pods = {one["metadata"]["name"] for one in world.mine(POD)}

@@ -90,7 +90,7 @@ async def test_what_only_a_person_can_mend_is_told_in_the_conditions_and_taken_b
         assert (stalled["status"], stalled["reason"]) == ("True", "NotOurs")
         assert f"ConfigMap {namespace}/one exists and is not of Widget one: rename" in stalled["message"]
         await seen.client.delete(CONFIG_MAP, namespace, "one")
-        await until(holds(seen, namespace, "one", "ours"), 30)
+        await until(holds(seen, namespace, "one", "ours"))
 
 
 async def test_a_fault_in_one_kinds_code_harms_neither_the_watch_nor_other_objects(

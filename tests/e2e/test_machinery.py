@@ -77,7 +77,7 @@ async def test_what_never_changes_is_created_and_what_is_somebody_elses_stays_so
     content = {"ofKind": "LLMService", "ofName": "one", "digest": "0" * 64, "content": {}}
     kind = {"apiVersion": REVISION.api_version, "kind": REVISION.kind, "spec": content}
     seen.cache.follow(REVISION, namespace)
-    await seen.cache.synced(20)
+    await seen.cache.synced(60)
     writes.clear()
     for state in ("stable", "retired"):
         await seen.apply([{**kind, "metadata": {"name": "r", "labels": {"llmops.dev/state": state}}}], made)
@@ -161,7 +161,7 @@ async def test_a_deletion_that_the_watch_lost_is_told_by_the_list_that_follows(c
     cache, gone = Cache(client), []
     cache.subscribe(lambda _, obj, deleted: gone.append(obj["metadata"]["name"]) if deleted else None)
     cache.follow(CONFIG_MAP, namespace)
-    await cache.synced(10)
+    await cache.synced(60)
     await client.create(CONFIG_MAP, child("vanishes", namespace))
     await until(lambda: cache.get(CONFIG_MAP, namespace, "vanishes"))
     (reflector,) = cache._reflectors[CONFIG_MAP]
@@ -209,7 +209,7 @@ async def test_an_object_that_leaves_one_of_two_streams_stays_until_it_left_both
     cache = Cache(client)
     for labels in ("one=yes", "two=yes"):
         cache.follow(CONFIG_MAP, namespace, labels)
-    await cache.synced(10)
+    await cache.synced(60)
     both = child("both", namespace)
     both["metadata"]["labels"] = {"one": "yes", "two": "yes"}
     await client.create(CONFIG_MAP, both)

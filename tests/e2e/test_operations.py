@@ -103,7 +103,7 @@ async def test_a_service_that_is_deleted_finishes_what_it_answers_and_leaves_not
 async def test_a_full_namespace_is_said_and_goes_on_by_itself_when_there_is_room(world: World) -> None:
     await world.create(QUOTA, "small", spec={"hard": {"pods": "1"}})
     used = lambda one: (one.get("status") or {}).get("hard") == {"pods": "1"}  # noqa: E731
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not used(await world.client.get(QUOTA, world.namespace, "small")):
             await asyncio.sleep(0.05)
     await world.service(replicas=2)

@@ -74,7 +74,7 @@ async def pair(cluster: Any, namespace: str) -> AsyncIterator[list[Replica]]:
 
 
 async def eventually(test: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await test():
             await asyncio.sleep(0.05)
 

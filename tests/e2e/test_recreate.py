@@ -69,8 +69,8 @@ async def test_a_model_is_evaluated_in_a_lent_place_and_replaces_the_one_before_
         apply(service("tight", model=GOOD, rollout=ROLLOUT, replicas=2))
         await reaches("tight", "Evaluating")
         said = lambda: "stable lends it one of 2 replicas" in told("tight")  # noqa: E731
-        await asyncio.to_thread(until, "told so", said, 30, lambda: told("tight"))
-        await reaches("tight", "Released", 240)
+        await asyncio.to_thread(until, "told so", said, 60, lambda: told("tight"))
+        await reaches("tight", "Released", 400)
         await asyncio.to_thread(acts.until_true, "llmservice", "tight")
     assert {code for _, code in crowd.met} == {200}
     assert crowd.met["candidate", 200] == 0
@@ -85,9 +85,9 @@ async def test_a_model_is_evaluated_in_a_lent_place_and_replaces_the_one_before_
 
     # worse than what users have now: its place goes back, and it is remembered
     apply(service("tight", model=BAD, rollout=ROLLOUT, replicas=2))
-    await reaches("tight", "Rejected", 240)
+    await reaches("tight", "Rejected", 400)
     back = lambda: wanted_pods("tight") == {"tight-llm": 2} and ready_pods("tight") == 2  # noqa: E731
-    await asyncio.to_thread(until, "both replicas", back, 60, lambda: str(wanted_pods("tight")))
+    await asyncio.to_thread(until, "both replicas", back, 180, lambda: str(wanted_pods("tight")))
     assert condition(get("llmservice", "tight"), "Evaluated")["reason"] == "EvaluationFailed"
     assert condition(get("llmservice", "tight"), "Available")["status"] == "True"
     assert "retry with llmops.dev/retry: " in told("tight")
@@ -100,8 +100,8 @@ async def test_one_replica_is_not_lent_and_the_condition_says_what_to_write(show
     [before] = pod_uids("single")
     apply(service("single", model=GOOD, rollout=ROLLOUT))
     said = lambda: "users would have none left: write replicas: 2" in told("single")  # noqa: E731
-    await asyncio.to_thread(until, "told why", said, 60, lambda: f"{phase('single')}: {told('single')}")
+    await asyncio.to_thread(until, "told why", said, 120, lambda: f"{phase('single')}: {told('single')}")
     assert condition(get("llmservice", "single"), "Available")["status"] == "True"
     assert pod_uids("single").keys() == {before}
     apply(service("single", model=GOOD, rollout=ROLLOUT, replicas=2))
-    await reaches("single", "Released", 240)
+    await reaches("single", "Released", 400)

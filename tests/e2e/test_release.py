@@ -51,7 +51,7 @@ class Operator:
         for resource in {CONTROLLER.resource, *CONTROLLER.owns, *(one.resource for one in CONTROLLER.refers)}:
             self.cache.follow(resource, self.namespace)
         try:
-            await self.cache.synced(20)
+            await self.cache.synced(60)
         except BaseException:
             await self.cache.close()
             raise
@@ -128,7 +128,7 @@ class Door:
         self.report()
         return test()
 
-    async def traffic(self, *phases: str, users: int = 100, bad: float = 0.0, seconds: float = 90) -> str:
+    async def traffic(self, *phases: str, users: int = 100, bad: float = 0.0, seconds: float = 180) -> str:
         """Users come and the gateway reports, five times a second, until the release reaches a phase."""
         async with asyncio.timeout(seconds):
             while self.operator.phase() not in phases:

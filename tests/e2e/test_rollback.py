@@ -108,7 +108,7 @@ def for_all(version: str) -> Object | None:
     return told if (moving.get("version"), moving.get("weight")) == (version, 100) else None
 
 
-async def comes_true(what: str, test: object, seconds: float = 90) -> Object:
+async def comes_true(what: str, test: object, seconds: float = 180) -> Object:
     """What the test gave."""
     said = lambda: f"{status().get('phase')}: {condition(get('promptrelease', 'desk'), 'Ready').get('message')}"  # noqa: E731
     found: Object = await asyncio.to_thread(until, what, test, seconds, said)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ async def test_what_git_keeps_is_written_and_warned_of_and_git_has_the_last_word
     patch = tmp_path / "patch.yaml"  # the very same, committed
     patch.write_text(said.out)
     kubectl("patch", "promptrelease", "desk", "-n", NAMESPACE, "--type", "merge", "--patch-file", str(patch))
-    await comes_true("2.0.0 for all again", lambda: for_all("2.0.0"), 10)
+    await comes_true("2.0.0 for all again", lambda: for_all("2.0.0"))
     apply(OLD)
     await goes("1.0.0")
     kubectl("annotate", "promptrelease", "desk", "-n", NAMESPACE, "argocd.argoproj.io/tracking-id-")

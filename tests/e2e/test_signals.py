@@ -147,7 +147,7 @@ def candidate() -> Object:
     return found
 
 
-async def reaches(wanted: str, seconds: float = 120) -> None:
+async def reaches(wanted: str, seconds: float = 240) -> None:
     said = lambda: f"{status().get('phase')}: {condition(get('promptrelease', 'open'), 'Ready').get('message')}"  # noqa: E731
     await asyncio.to_thread(until, f"open {wanted}", lambda: status().get("phase") == wanted, seconds, said)
 
@@ -156,7 +156,7 @@ async def refused(version: str) -> Object:
     """The rejection of this version."""
     last = lambda: (status().get("rejected") or [{}])[0]  # noqa: E731
     there = lambda: last().get("version") == version  # noqa: E731
-    await asyncio.to_thread(until, f"{version} rejected", there, 120, lambda: str(last()))
+    await asyncio.to_thread(until, f"{version} rejected", there, 240, lambda: str(last()))
     found: Object = last()
     return found
 
@@ -175,7 +175,7 @@ async def test_a_release_that_breaks_its_promise_is_taken_back_by_its_users(show
         rejected = await refused("2.0.0")
         crowd.met = Counter()
         enough = lambda: crowd.met.total() > 20  # noqa: E731
-        await asyncio.to_thread(until, "twenty more answers", enough, 30)
+        await asyncio.to_thread(until, "twenty more answers", enough, 60)
         after = set(crowd.met)
     assert after == {("stable", 200, "")}
     assert rejected["reason"] == "CandidateWorse"
@@ -205,7 +205,7 @@ async def test_a_sound_one_is_compared_and_goes_on_whoever_leads(show: acts.Show
         leader = get("lease", "llmops-operator", install.SYSTEM)["spec"]["holderIdentity"].split("_")[0]
         kubectl("delete", "pod", leader, "-n", install.SYSTEM, "--grace-period=0", "--force", "--wait=false")
         compared = lambda: (one := candidate()).get("weight") and one["pairs"]  # noqa: E731
-        assert await asyncio.to_thread(until, "users meet it", compared, 120) >= 150
+        assert await asyncio.to_thread(until, "users meet it", compared, 240) >= 150
         await goes("4.0.0")
         seen = set(crowd.met)
     assert {(code, why) for _, code, why in seen} == {(200, "")}
@@ -257,7 +257,7 @@ async def test_what_users_asked_is_marked_as_it_was_answered_and_asked_again(sho
     for name in ("told", "again"):
         found = lambda name=name: get("evaljob", name).get("status") or {}  # noqa: E731
         ended = lambda found=found: found().get("phase") in ("Succeeded", "Failed")  # noqa: E731
-        await asyncio.to_thread(until, f"{name} has ended", ended, 240, lambda found=found: str(found()))  # type: ignore[misc]
+        await asyncio.to_thread(until, f"{name} has ended", ended, 480, lambda found=found: str(found()))  # type: ignore[misc]
         assert found()["verdict"] == "Pass", found()
         assert found()["dataset"]["rows"] == 12
         assert {one["name"]: one["n"] for one in found()["metrics"]} == {"form": 12, "refusal": 12}
@@ -281,10 +281,10 @@ async def test_a_new_leader_writes_nothing_that_was_so_already(show: acts.Show) 
     leader = lambda: str(get("lease", "llmops-operator", install.SYSTEM)["spec"].get("holderIdentity", ""))  # noqa: E731
     before, first = versions(), leader()
     kubectl("delete", "pod", first.split("_")[0], "-n", install.SYSTEM, "--wait=false")
-    await asyncio.to_thread(until, "another leader", lambda: leader() not in ("", first), 60)
+    await asyncio.to_thread(until, "another leader", lambda: leader() not in ("", first), 120)
     metrics = f"/api/v1/namespaces/{install.SYSTEM}/pods/{leader().split('_')[0]}:8080/proxy/metrics"
     looked = lambda: 'llmops_reconciles_total{kind="PromptRelease"' in kubectl("get", "--raw", metrics)  # noqa: E731
-    await asyncio.to_thread(until, "everything was looked at", looked, 60)
+    await asyncio.to_thread(until, "everything was looked at", looked, 120)
     await asyncio.sleep(8)  # as long as it might take it to write what it should not
     assert versions() == before
 

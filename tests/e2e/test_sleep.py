@@ -80,12 +80,12 @@ async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_a
         service("sleepy", autoscaling={"min": 0, "max": 2, "idleAfter": "5s", "metric": {"type": "Concurrency"}}),
     )
     await asyncio.to_thread(acts.until_true, "llmservice", "sleepy")
-    await asyncio.to_thread(until, "asleep", lambda: reason("sleepy") == "Asleep", 60, lambda: reason("sleepy"))
+    await asyncio.to_thread(until, "asleep", lambda: reason("sleepy") == "Asleep", 120, lambda: reason("sleepy"))
     assert replicas("sleepy") == 0
     assert condition(get("llmservice", "sleepy"), "Available")["status"] == "True"
 
     # the pod that leaves would still answer, and nobody would have to be woken
-    await asyncio.to_thread(until, "no pod", lambda: not pods("sleepy"), 90, lambda: pods("sleepy"))
+    await asyncio.to_thread(until, "no pod", lambda: not pods("sleepy"), 180, lambda: pods("sleepy"))
 
     answers = await asyncio.gather(*(ask(show, "sleepy", key) for key in [show.key] * 10 + [other] * 2))
     assert len(answers) == 12
@@ -97,9 +97,9 @@ async def test_a_service_that_nobody_asks_sleeps_and_everybody_who_wakes_it_is_a
         return found if len(found["starts"]) >= 2 else {}
 
     last = lambda: json.dumps(get("llmservice", "sleepy")["status"])  # noqa: E731
-    scaling = await asyncio.to_thread(until, "two measured starts", measured, 30, last)
+    scaling = await asyncio.to_thread(until, "two measured starts", measured, 60, last)
     assert int(scaling["coldStart"].removesuffix("s")) == max(scaling["starts"])
-    await asyncio.to_thread(until, "asleep again", lambda: reason("sleepy") == "Asleep", 90, lambda: reason("sleepy"))
+    await asyncio.to_thread(until, "asleep again", lambda: reason("sleepy") == "Asleep", 180, lambda: reason("sleepy"))
 
 
 async def test_a_queue_grows_the_service_and_an_autoscaler_takes_the_count_over_as_it_is(show: acts.Show) -> None:
@@ -107,13 +107,13 @@ async def test_a_queue_grows_the_service_and_an_autoscaler_takes_the_count_over_
     apply(service("busy", autoscaling=scaling, limits={"timeout": "120s"}))
     await asyncio.to_thread(acts.until_true, "llmservice", "busy")
     async with load(show, "busy", 24):
-        await asyncio.to_thread(until, "three pods", lambda: replicas("busy") == 3, 90, lambda: str(replicas("busy")))
+        await asyncio.to_thread(until, "three pods", lambda: replicas("busy") == 3, 180, lambda: str(replicas("busy")))
     assert "requests run" in get("llmservice", "busy")["status"]["scaling"]["explanation"]
 
     apply(service("busy", autoscaling={**scaling, "by": "HPA"}, limits={"timeout": "120s"}))
-    await asyncio.to_thread(until, "an autoscaler", lambda: "busy-llm" in kubectl("get", "hpa", "-n", NAMESPACE), 30)
+    await asyncio.to_thread(until, "an autoscaler", lambda: "busy-llm" in kubectl("get", "hpa", "-n", NAMESPACE), 60)
     assert replicas("busy") == 3
     apply(service("busy", autoscaling=scaling, limits={"timeout": "120s"}))
-    await asyncio.to_thread(until, "none", lambda: "busy-llm" not in kubectl("get", "hpa", "-n", NAMESPACE), 30)
+    await asyncio.to_thread(until, "none", lambda: "busy-llm" not in kubectl("get", "hpa", "-n", NAMESPACE), 60)
     assert replicas("busy") == 3
     assert get("deployment", "busy-llm")["metadata"]["annotations"][SENT] == "3"

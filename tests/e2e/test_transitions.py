@@ -113,7 +113,7 @@ def where() -> tuple[str, str, str]:
     return str(told.get("phase")), (told.get("candidate") or {}).get("version", ""), f"{ready} {progressing}"
 
 
-async def holds(what: str, test: Callable[[], object], seconds: float = 120) -> None:
+async def holds(what: str, test: Callable[[], object], seconds: float = 240) -> None:
     await asyncio.to_thread(until, what, test, seconds, lambda: str(where()))
 
 

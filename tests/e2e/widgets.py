@@ -63,7 +63,7 @@ async def reconcile(key: Key, cluster: Cluster, _: Any) -> LookAgain:
 CONTROLLER = Controller(WIDGET, reconcile, owns=(CONFIG_MAP,))
 
 
-async def until(test: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(test: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Waits until `test` is true, looking fifty times a second; what it gave."""
     async with asyncio.timeout(seconds):
         while not (found := test()):
