@@ -77,6 +77,7 @@ async def test_a_prompt_and_its_model_reach_users_together_and_the_model_alone_o
     await asyncio.to_thread(acts.until_true, "llmservice", "joint")
     apply(release("1.0.0", BAD))
     await reaches("Released", "1.0.0")
+    await asyncio.to_thread(acts.until_true, "promptrelease", "together")  # the gateways know it too
 
     async with (
         Crowd(show.door, show.key, "together", shop.questions()) as users,
