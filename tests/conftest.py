@@ -40,7 +40,7 @@ def _stand_down(access: Access) -> None:
     """An operator that a demo left would reconcile what tests drive themselves; test_main_job installs it anew."""
     access.kubectl(
         "delete", "deployment", "llmops-operator", "--namespace=llmops-system", "--ignore-not-found",
-        "--cascade=foreground", "--timeout=120s",
+        "--cascade=foreground", "--timeout=300s",
     )  # fmt: skip
 
 
@@ -51,6 +51,6 @@ def namespace(cluster: Access, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"{words[:40].strip('-')}-{uuid.uuid4().hex[:6]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "llmops.dev/test": "true"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=30s")
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=120s")
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")

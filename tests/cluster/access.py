@@ -49,7 +49,7 @@ class Access:
         """This checkout's CustomResourceDefinitions, applied and served."""
         files = str(CHECKOUT / "crds")
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", files)
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", files)
+        self.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", files)
 
     def export(self) -> None:
         """Make this the cluster of every client in this process and its children."""

@@ -34,14 +34,14 @@ def install() -> str:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests())
     kubectl("apply", "--server-side", "-f", str(HERE / "manifests" / "prometheus.yaml"))
     for name in ("keda-operator", "keda-metrics-apiserver", "prometheus"):
-        kubectl("rollout", "status", f"deployment/{name}", "--namespace=keda", "--timeout=180s")
-    kubectl("wait", "apiservice/v1beta1.external.metrics.k8s.io", "--for=condition=Available", "--timeout=60s")
+        kubectl("rollout", "status", f"deployment/{name}", "--namespace=keda", "--timeout=300s")
+    kubectl("wait", "apiservice/v1beta1.external.metrics.k8s.io", "--for=condition=Available", "--timeout=180s")
     return PROMETHEUS
 
 
 def uninstall() -> None:
     """All of it: an API that nobody serves any more would keep every namespace from going."""
-    kubectl("delete", "scaledobjects", "--all", "--all-namespaces", "--timeout=60s")
+    kubectl("delete", "scaledobjects", "--all", "--all-namespaces", "--timeout=180s")
     kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=manifests())
 
 

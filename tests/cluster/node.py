@@ -117,7 +117,7 @@ def build_fake_nodes(count: int = 2) -> dict[str, object]:
 
 def wait_until_ready(progress: Progress) -> None:
     """The node takes pods, names resolve, and the account that every pod needs exists."""
-    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=300s")
     progress("the nodes are Ready; waiting for DNS")
-    kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
-    kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+    kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=120s")
+    kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=300s")

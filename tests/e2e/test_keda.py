@@ -36,7 +36,7 @@ def show(cluster: object) -> Iterator[acts.Show]:
 
 def uninstalled() -> None:
     """Services first: what is wanted comes again, and what has KEDA's finalizer stays for ever without KEDA."""
-    kubectl("delete", "llmservice", "--all", "-n", NAMESPACE, "--timeout=60s")
+    kubectl("delete", "llmservice", "--all", "-n", NAMESPACE, "--timeout=180s")
     keda.uninstall()
 
 

@@ -38,10 +38,10 @@ class Database:
 
     def begin(self) -> None:
         self.process = self.start()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while not self.ready():
             assert self.process.poll() is None, "it ended"
-            assert time.monotonic() < end, "not ready within 60 s"
+            assert time.monotonic() < end, "not ready within 180 s"
             time.sleep(0.1)
 
     def end(self, how: signal.Signals | None = None) -> None:
