@@ -63,7 +63,7 @@ async def client(cluster: Any, writes: list[str]) -> AsyncIterator[Client]:
         if verb not in ("get", "list"):
             writes.append(f"{verb} {plural}")
 
-    async with await Client.connect(count=count) as client:
+    async with await Client.connect(timeout=60, count=count) as client:
         yield client
 
 

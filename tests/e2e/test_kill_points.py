@@ -144,7 +144,7 @@ class World:
 async def living(client: Client, namespace: str, kill: bool) -> AsyncIterator[World]:
     await available_service(client, namespace)
     await client.create(EVAL_JOB, template(namespace))
-    async with await Mortal.connect() as mortal:
+    async with await Mortal.connect(timeout=60) as mortal:
         assert isinstance(mortal, Mortal)
         mortal.immortal, mortal.points = not kill, Counter()
         operator = await Operator(mortal, namespace).start()

@@ -99,7 +99,7 @@ class Contest:
 @pytest.fixture
 async def contest(cluster: Any, namespace: str) -> AsyncIterator[Contest]:
     contest = Contest(namespace)
-    async with await Client.connect() as client:
+    async with await Client.connect(timeout=60) as client:
         journal = {
             "apiVersion": "v1",
             "kind": "ConfigMap",

@@ -113,7 +113,7 @@ class World:
 
 @pytest.fixture
 async def client(cluster: Access) -> AsyncIterator[Client]:
-    async with await Client.connect() as client:
+    async with await Client.connect(timeout=60) as client:
         yield client
 
 

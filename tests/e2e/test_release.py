@@ -154,7 +154,7 @@ async def until(test: Callable[[], Any], seconds: float = 60) -> Any:
 
 @pytest.fixture
 async def client(cluster: Any) -> AsyncIterator[Client]:
-    async with await Client.connect() as client:
+    async with await Client.connect(timeout=60) as client:
         yield client
 
 

@@ -47,7 +47,7 @@ QUESTION = "How do I change my email address?"
 
 @pytest.fixture
 async def client(cluster: Any) -> AsyncIterator[Client]:
-    async with await Client.connect() as client:
+    async with await Client.connect(timeout=60) as client:
         yield client
 
 
