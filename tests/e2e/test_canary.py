@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 from demo import acts, install, shop
-from demo.stage import NAMESPACE, apply, condition, get, kubectl, load, until
+from demo.stage import NAMESPACE, StageError, apply, condition, get, kubectl, load, until
 from tests.e2e.test_sleep import Object, service
 
 ROLLOUT: Object = {
@@ -93,9 +93,13 @@ def pod_uids(name: str) -> dict[str, str]:
     }
 
 
-async def reaches(name: str, wanted: str, seconds: float = 120) -> None:
-    last = lambda: f"{phase(name)}: {condition(get('llmservice', name), 'Ready').get('message')}"  # noqa: E731
-    await asyncio.to_thread(until, f"{name} {wanted}", lambda: phase(name) == wanted, seconds, last)
+async def reaches(name: str, wanted: str, seconds: int = 300) -> None:
+    """Watched: where users fail at once a canary is over before a second look at it."""
+    wait = ("wait", f"llmservice/{name}", "-n", NAMESPACE, f"--for=jsonpath={{.status.phase}}={wanted}")
+    try:
+        await asyncio.to_thread(kubectl, *wait, f"--timeout={seconds}s")
+    except StageError as late:
+        raise StageError(f"{name} {wanted}: {late}; last seen: {phase(name)}: {told(name)}") from late
 
 
 def told(name: str) -> str:
@@ -116,7 +120,7 @@ async def test_a_better_model_is_evaluated_meets_users_by_steps_and_stays_in_its
         [new] = pod_uids("talker").keys() - {before}
         await reaches("talker", "Released")
         gone = lambda: pod_uids("talker").keys() == {new}  # noqa: E731
-        await asyncio.to_thread(until, "only the new pod", gone, 60, lambda: str(pod_uids("talker")))
+        await asyncio.to_thread(until, "only the new pod", gone, 120, lambda: str(pod_uids("talker")))
         await asyncio.sleep(1)  # and it goes on
     assert {code for _, code in crowd.met} == {200}
     assert crowd.met["candidate", 200] > 60
@@ -129,7 +133,7 @@ async def test_a_better_model_is_evaluated_meets_users_by_steps_and_stays_in_its
     await reaches("talker", "Rejected")
     assert condition(get("llmservice", "talker"), "Evaluated")["reason"] == "EvaluationFailed"
     assert condition(get("llmservice", "talker"), "Available")["status"] == "True"
-    await asyncio.to_thread(until, "only the good pod", gone, 60, lambda: str(pod_uids("talker")))
+    await asyncio.to_thread(until, "only the good pod", gone, 120, lambda: str(pod_uids("talker")))
     assert "retry with llmops.dev/retry: " in told("talker")
     apply(service("talker", model=GOOD, rollout=ROLLOUT))
     await reaches("talker", "Released")
@@ -148,18 +152,19 @@ async def test_a_model_that_disappoints_its_users_is_taken_back_and_remembered(s
         await reaches("talkative", "Rejected")
         rejected, asked = time.time(), sum(crowd.met.values())
         many = lambda: sum(crowd.met.values()) > asked + 50  # noqa: E731
-        await asyncio.to_thread(until, "fifty more answers", many, 30)
+        await asyncio.to_thread(until, "fifty more answers", many, 120)
     assert 0 < crowd.last <= rejected
     assert {code for _, code in crowd.met} == {200}
     healthy = condition(get("llmservice", "talkative"), "Healthy")
     assert (healthy["status"], healthy["reason"]) == ("False", "CandidateWorse")
     assert "users failed with the candidate" in told("talkative")
     gone = lambda: pod_uids("talkative").keys() == {before}  # noqa: E731
-    await asyncio.to_thread(until, "only the pod of before", gone, 60, lambda: str(pod_uids("talkative")))
+    await asyncio.to_thread(until, "only the pod of before", gone, 120, lambda: str(pod_uids("talkative")))
 
 
 def kill(*names: str, namespace: str = NAMESPACE) -> None:
-    kubectl("delete", "pod", *names, "-n", namespace, "--grace-period=0", "--force", "--wait=false")
+    force = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found")  # whoever else ends it may be first
+    kubectl("delete", "pod", *names, "-n", namespace, *force)
 
 
 def pods_of(part: str) -> list[str]:
