@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 from demo import acts, shop
-from demo.stage import apply, condition, get
+from demo.stage import apply, condition, get, until
 from tests.e2e.test_canary import BAD, ROLLOUT, Crowd, phase, pod_uids, reaches, show, status, told
 from tests.e2e.test_sleep import Object, service
 
@@ -69,13 +69,16 @@ async def test_an_adapter_is_evaluated_and_meets_users_by_steps_as_a_model_does(
     async with Crowd(show, "class") as crowd:
         apply(service("class", model=TAUGHT, rollout=rollout))
         await reaches("class", "Canary")
+        [new] = pod_uids("class").keys() - {before}
         # its evaluation asked the adapter: the model itself would have had 57 of 100
         assert float(status("class")["candidate"]["score"].split()[-1]) > 0.9
         assert await texts(show, "class:taught") == NO_SUCH  # users of stable have no such adapter yet
         await reaches("class", "Released")
     assert {code for _, code in crowd.met} == {200}
     assert status("class")["stable"]["adapters"] == ["taught"]
-    assert before not in pod_uids("class") or len(pod_uids("class")) == 2  # the new pod stays, the old one goes
+    assert new in pod_uids("class")  # the new pod stays, the old one goes
+    gone = lambda: pod_uids("class").keys() == {new}  # noqa: E731
+    await asyncio.to_thread(until, "only the new pod", gone, 120, lambda: str(pod_uids("class")))
     assert right(await texts(show, "class:taught")) >= 45
 
     # an adapter that is worse than what users have is refused, and the one they have goes on
