@@ -99,11 +99,12 @@ async def test_a_schedule_runs_the_same_rows_again_and_shows_the_trend(
     await client.create(EVAL_JOB, job)
     found = await until(lambda: (s := status(world, namespace)).get("verdict") and s)
     assert found["nextRun"].endswith(":00Z")
+    turned = "lastScheduleTime" in found  # a minute that ended before the first run was told of began another
     keys = {found["runKey"]}
     for times in (1, 2):
-        found = await until(lambda: len((s := status(world, namespace)).get("trend") or []) == times and s, 150)  # noqa: B023
+        found = await until(lambda: len((s := status(world, namespace)).get("trend") or []) == times and s, 300)  # noqa: B023
         keys.add(found["runKey"])
-    assert len(keys) == 3
+    assert len(keys) == (2 if turned else 3)
     assert [point["verdict"] for point in found["trend"]] == ["Pass", "Pass"]
     assert found["trend"][0]["metrics"] == [{"name": "exact_match", "value": "1.0000"}]
     assert found["trend"][0]["finishedAt"] < found["trend"][1]["finishedAt"]
@@ -111,4 +112,4 @@ async def test_a_schedule_runs_the_same_rows_again_and_shows_the_trend(
     assert found["verdict"] == "Pass"
 
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"suspend": True}})
-    await until(lambda: "nextRun" not in status(world, namespace), 10)
+    await until(lambda: "nextRun" not in status(world, namespace), 60)
