@@ -64,9 +64,9 @@ def copy_cpuset(root: Path) -> None:
 
 def containers() -> Iterator[int]:
     for group in cgroups():
-        for file in group.rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(group):  # which goes on where one is removed meanwhile
             with contextlib.suppress(OSError):
-                yield from (int(line) for line in file.read_text().split())
+                yield from (int(line) for line in Path(folder, "cgroup.procs").read_text().split())
 
 
 def shims() -> Iterator[int]:

@@ -34,14 +34,14 @@ class Elsewhere:
     """A network and a mount namespace held open by a sleeping process, to run commands in."""
 
     def __init__(self) -> None:
-        self._holder = subprocess.Popen(("unshare", "--net", "--mount", "sleep", "600"))
+        self._holder = subprocess.Popen(("unshare", "--net", "--mount", "sleep", "3600"))
         while os.readlink(f"/proc/{self._holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             time.sleep(0.01)
         self("ip", "link", "set", "lo", "up")
         for shared in ("/var/lib/kubelet", "/var/lib/cni", "/var/log/containers"):  # fixed places, one per machine
             self("mount", "-t", "tmpfs", "none", shared)
 
-    def __call__(self, *command: str, timeout: float = 200) -> str:
+    def __call__(self, *command: str, timeout: float = 600) -> str:
         inside = ("nsenter", f"--target={self._holder.pid}", "--net", "--mount", *command)
         environment = {**os.environ, "LLMOPS_CLUSTER_SUFFIX": SUFFIX, "PYTHONPATH": str(CHECKOUT)}
         done = subprocess.run(inside, cwd=CHECKOUT, env=environment, text=True, capture_output=True, timeout=timeout)
@@ -81,7 +81,8 @@ def left_over(elsewhere: Elsewhere) -> list[str]:
     mounts = elsewhere("cat", "/proc/mounts").splitlines()
     rules = elsewhere("iptables-save").splitlines()
     links = elsewhere("ip", "-brief", "link").splitlines()
-    files = [RUN, CACHE / f"cluster{SUFFIX}", *Path("/sys/fs/cgroup").glob(f"**/*{SUFFIX}")]
+    groups = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))  # others come and go meanwhile
+    files = [RUN, CACHE / f"cluster{SUFFIX}", *(one for one in groups if one.name.endswith(SUFFIX))]
     return [
         *(line for line in command_lines() if SUFFIX in line),
         *(line for line in mounts if SUFFIX in line),
