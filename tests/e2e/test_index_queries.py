@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, milvus_lite: Path) -> Itera
     with engine(milvus_lite, folder / "data", one.engine_port), embedder(one.embedder_port):
         one.build()
         with one.serving():
-            until(lambda: one.found("How do I change my email address?") is not None, 20)
+            until(lambda: one.found("How do I change my email address?") is not None, 60)
             yield one
 
 
@@ -119,11 +119,13 @@ def test_what_users_asked_in_vain_is_listed_and_what_people_try_is_not(served: I
 
 @pytest.fixture(scope="module")
 def writer() -> Iterator[str]:
-    """A model that generates, at its own address; what it writes is of no use to anybody."""
+    """A model that generates, at its own address; what it writes is of no use to anybody. It writes one after the
+    other: what is computed together may end in other words now and then."""
     port = free_port()
     with process(sys.executable, str(ROOT / "images/llamacpp/serve.py"), "--model",
                  str(ROOT / "build/models/support-good.gguf"), "--alias", "shop/support", "--host", "127.0.0.1",
-                 "--port", str(port), "--context-length", "512", "--drain-seconds", "0"):  # fmt: skip
+                 "--port", str(port), "--context-length", "512", "--parallel", "1",
+                 "--drain-seconds", "0"):  # fmt: skip
         until(answers(port))
         until(lambda: _healthy(port))
         yield f"http://127.0.0.1:{port}/v1"
@@ -323,7 +325,7 @@ def test_people_find_as_members_of_groups_what_those_may_see_and_as_nobody_what_
     with engine(milvus_lite, tmp_path / "data", one.engine_port), embedder(one.embedder_port):
         assert one.build(sources=sources, seen_by="groups", gates=()).rows == len(ROWS)
         with one.serving():
-            until(lambda: one.search("anything")[0] == 200, 20)
+            until(lambda: one.search("anything")[0] == 200, 60)
 
             def found(*words: str) -> tuple[list[str], set[str]]:
                 _, out, _ = typed(one, "search", "faq", open_["question"], "--top", "100", "--json", *words)
