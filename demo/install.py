@@ -83,7 +83,7 @@ def _namespace_and_key() -> str:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
     until("the namespace's default service account", lambda: "default" in kubectl(
-        "get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"), timeout=30)  # fmt: skip
+        "get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"), timeout=60)  # fmt: skip
     key = keys.new_key(NAMESPACE, "team-shop")
     apply(keys.manifest(key, "team-shop", NAMESPACE, ["*", "prompt:*"]))
     return key

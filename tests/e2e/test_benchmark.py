@@ -155,7 +155,7 @@ async def test_a_benchmark_runs_from_a_volume_and_its_thresholds_are_judged(
         namespace, target={"url": good, "model": "support"}, baseline={"url": bad, "model": "support"}, benchmark=asked,
         thresholds=[{"metric": "larch_said_exact_match", "min": "0.70"},
                     {"metric": "larch_said_exact_match", "maxDrop": "0.05", "against": "Baseline"}]))  # fmt: skip
-    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s, 180)
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") and s, 300)
     assert found["verdict"] == "Pass", said(world, namespace, "ThresholdsMet")
     metrics = {one["name"]: one for one in found["metrics"]}
     assert set(metrics) == {"larch_said_exact_match", "larch_letters_acc"}
@@ -172,14 +172,14 @@ async def test_a_benchmark_runs_from_a_volume_and_its_thresholds_are_judged(
     change: dict[str, Any] = {**echo_, "benchmark": {"tasks": ["larch_colours"], "chat": None}, "thresholds": []}
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": change})
     named = lambda: (s := status(world, namespace))["metrics"] and s["metrics"][0]["name"] == "larch_colours_acc" and s  # noqa: E731
-    found = await until(named, 120)
+    found = await until(named, 300)
     assert (found["metrics"][0]["value"], found["metrics"][0]["n"]) == ("1.0000", 2)
     assert "note" not in found["metrics"][0]
 
     # MMLU by its name, from a copy of the hub's repository: this model's tokens have no letters behind a space
     change = {"benchmark": {"tasks": [f"mmlu_{SUBJECT}"]}, "target": {"url": good, "model": "support"}}
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": change})
-    found = await until(lambda: (s := status(world, namespace)).get("verdict") == "Error" and s, 120)
+    found = await until(lambda: (s := status(world, namespace)).get("verdict") == "Error" and s, 300)
     assert "8 of 8 requests to the target failed" in said(world, namespace, "ThresholdsMet")[1]
     # whichever of the four is asked first
     assert re.search(r"' [A-D]' is none of its likely next tokens", said(world, namespace, "ThresholdsMet")[1])
@@ -187,5 +187,5 @@ async def test_a_benchmark_runs_from_a_volume_and_its_thresholds_are_judged(
     # what is not there is said with where to put it
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"benchmark": {"tasks": ["gsm8k"]}}})
     await until(
-        lambda: "put a copy of its repository into datasets/openai/gsm8k" in said(world, namespace, "Ready")[1], 120
+        lambda: "put a copy of its repository into datasets/openai/gsm8k" in said(world, namespace, "Ready")[1], 300
     )

@@ -180,7 +180,7 @@ async def test_the_leader_killed_in_a_models_canary_changes_neither_its_end_nor_
         await reaches("steady", "Canary")
         leader = get("lease", "llmops-operator", install.SYSTEM)["spec"]["holderIdentity"].split("_")[0]
         await asyncio.to_thread(kill, leader, namespace=install.SYSTEM)
-        await reaches("steady", "Released", 240)
+        await reaches("steady", "Released")
     assert {code for _, code in crowd.met} == {200}
     assert status("steady")["stable"]["version"] == "support-good.gguf"
     assert status("steady")["history"][0]["attempt"] == 1

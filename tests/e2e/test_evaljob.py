@@ -35,7 +35,7 @@ async def world(client: Client, namespace: str) -> AsyncIterator[Cluster]:
         yield seen
 
 
-async def until(test: Callable[[], Any], seconds: float = 120) -> Any:
+async def until(test: Callable[[], Any], seconds: float = 300) -> Any:
     """Waits until `test` is true, looking twenty times a second; what it gave."""
     async with asyncio.timeout(seconds):
         while not (found := test()):
@@ -157,9 +157,9 @@ async def test_a_better_model_passes_a_threshold_moves_free_and_a_new_row_runs_a
 
     # a broken row stops it with its number, and going back to rows that were measured costs no run
     await client.apply(CONFIG_MAP, dataset(namespace, ROWS, more="{oops\n"))
-    await until(lambda: "row 101: not JSON" in said(world, namespace, "DatasetValid")[1], 10)
+    await until(lambda: "row 101: not JSON" in said(world, namespace, "DatasetValid")[1], 60)
     await client.apply(CONFIG_MAP, dataset(namespace, ROWS))
-    await until(lambda: (s := status(world, namespace)).get("runKey") == key and s.get("verdict"), 10)
+    await until(lambda: (s := status(world, namespace)).get("runKey") == key and s.get("verdict"), 60)
     assert names_of(world, JOB, namespace) <= jobs
 
 
@@ -168,13 +168,13 @@ async def test_a_template_runs_nothing_and_a_missing_service_is_waited_for_by_na
 ) -> None:
     await client.create(CONFIG_MAP, dataset(namespace, ROWS))
     await client.create(EVAL_JOB, evaljob(namespace))
-    await until(lambda: said(world, namespace, "Ready")[0] == "True", 10)
+    await until(lambda: said(world, namespace, "Ready")[0] == "True", 60)
     assert "template" in said(world, namespace, "Ready")[1]
     assert names_of(world, JOB, namespace) == set()
 
     await client.patch(EVAL_JOB, namespace, "quality", {"spec": {"target": {"serviceRef": {"name": "nobody"}}}})
     await until(
-        lambda: f"LLMService {namespace}/nobody does not exist" in said(world, namespace, "TargetReachable")[1], 10
+        lambda: f"LLMService {namespace}/nobody does not exist" in said(world, namespace, "TargetReachable")[1], 60
     )
     assert status(world, namespace)["phase"] == "Pending"
 

@@ -62,18 +62,18 @@ def test_a_team_uses_what_the_admin_offers_and_nobody_sees_the_credential(show: 
     apply(*[one for one in load("services.yaml") if one["metadata"]["name"] == "support"], service())
     until_true("llmservice", "support", timeout=240)
     kubectl("delete", "llmprov", PROVIDER, "-n", install.SYSTEM, "--ignore-not-found")  # of a run that was cut off
-    until("no Provider yet", lambda: ready("llmservice", "far", NAMESPACE) == ("False", "ReferenceMissing"), 30)
+    until("no Provider yet", lambda: ready("llmservice", "far", NAMESPACE) == ("False", "ReferenceMissing"), 120)
     apply(provider())
-    until("offered", lambda: ready("llmprov", PROVIDER, install.SYSTEM) == ("True", "AsWanted"), 30)
+    until("offered", lambda: ready("llmprov", PROVIDER, install.SYSTEM) == ("True", "AsWanted"), 120)
     refused = ("False", "ReferenceNotAllowed")
-    until("this namespace is not admitted", lambda: ready("llmservice", "far", NAMESPACE) == refused, 30)
+    until("this namespace is not admitted", lambda: ready("llmservice", "far", NAMESPACE) == refused, 120)
     with pytest.raises(openai.InternalServerError, match="does not admit namespace"):
         ask(show)
 
     apply(
         provider(access={"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}})
     )
-    until_true("llmservice", "far", timeout=30)
+    until_true("llmservice", "far", timeout=120)
     whole = ask(show).choices[0].message.content
     pieces = [one.choices[0].delta.content or "" for one in ask(show, stream=True) if one.choices]
     assert whole
@@ -106,8 +106,8 @@ def test_a_service_goes_from_its_own_pods_to_somebody_else_and_its_pods_go(show:
     until_true("llmservice", "far", timeout=120)
     assert "far-llm" in kubectl("get", "deployment", "-n", NAMESPACE)
     apply(service())
-    until("the pods' objects are gone", lambda: "far-llm" not in kubectl("get", "deployment", "-n", NAMESPACE), 60)
-    until_true("llmservice", "far", timeout=30)
+    until("the pods' objects are gone", lambda: "far-llm" not in kubectl("get", "deployment", "-n", NAMESPACE), 120)
+    until_true("llmservice", "far", timeout=120)
     assert ask(show).choices[0].message.content
 
 
@@ -153,18 +153,18 @@ def test_an_index_embeds_through_somebody_s_api_and_the_credential_stays_at_the_
     index["spec"]["embedding"]["serviceRef"]["name"] = "vectors"
     index["spec"]["rollout"]["gates"] = [{"type": "AnnRecall", "atK": 10, "min": "0.95"}]
     apply(*somebody(), offered, vectors, index, *shop.config_maps())
-    until_true("vectorindex", "faq", timeout=180)
+    until_true("vectorindex", "faq", timeout=300)
     assert get("vectorindex", "faq")["status"]["embedding"]["dimensions"] == embedding_api.WIDTH
 
     found = searched("Is the lamp waterproof?")["passages"]
     assert "lamp" in found[0]["text"].lower()
     apply(*[one for one in load("services.yaml") if one["metadata"]["name"] == "support"], *load("grounded.yaml"))
-    until_true("promptrelease", "grounded-answer", timeout=60)
+    until_true("promptrelease", "grounded-answer", timeout=120)
     prompt = {"id": "grounded-answer", "variables": {"question": "Is the lamp waterproof?"}}
     reply: Any = show.client().chat.completions.create(model="-", messages=[], extra_body={"prompt": prompt})
     assert reply.model_extra["citations"][0]["id"] == found[0]["id"]
 
-    until("the tokens are counted", lambda: get("llmprov", WORDS, install.SYSTEM)["status"].get("tokens"), 30)
+    until("the tokens are counted", lambda: get("llmprov", WORDS, install.SYSTEM)["status"].get("tokens"), 120)
     ip = kubectl("get", "service", WORDS, "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}")
     with urllib.request.urlopen(f"http://{ip}:8080/told", timeout=20) as told:
         asked = json.load(told)["asked"]

@@ -80,13 +80,13 @@ async def test_gateways_replaced_under_load_cost_no_user_an_error(show: acts.Sho
 async def test_the_leader_killed_in_a_canary_changes_neither_its_end_nor_an_answer(show: acts.Show) -> None:
     async with acts.crowd_of(show) as crowd:
         acts.change(version="2.0.0", system=acts.BETTER)
-        await asyncio.to_thread(until, "the canary", lambda: _phase() == "Canary", 180, lambda: _phase())
+        await asyncio.to_thread(until, "the canary", lambda: _phase() == "Canary", 300, lambda: _phase())
         lease = get("lease", "llmops-operator", install.SYSTEM)["spec"]["holderIdentity"]
         leader = lease.split("_")[0]
         await asyncio.to_thread(
             kubectl, "delete", "pod", leader, "-n", install.SYSTEM, "--grace-period=0", "--force", "--wait=false"
         )
-        await asyncio.to_thread(until, "the release", lambda: _phase() == "Released", 240, lambda: _phase())
+        await asyncio.to_thread(until, "the release", lambda: _phase() == "Released", 300, lambda: _phase())
     assert crowd.tally.messages == []
     assert get("promptrelease", RELEASE)["status"]["stable"]["version"] == "2.0.0"
 
@@ -108,7 +108,7 @@ async def test_a_gateway_killed_in_every_state_changes_no_end(
     crowd = Patient(show)
     async with crowd:
         acts.change(version=version, system=acts.BETTER, max_tokens=tokens)
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(600):
             while (state := await asyncio.to_thread(_state, version)) != end:
                 if state not in killed:
                     killed[state] = await asyncio.to_thread(_kill_a_gateway)

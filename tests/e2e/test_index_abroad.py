@@ -40,7 +40,7 @@ class Far:
             told = str(answer)
             return told if code == status and all(word in told for word in words) else None
 
-        return await until(asked, 20)
+        return await until(asked, 60)
 
 
 async def until(test: Callable[[], Any], seconds: float) -> Any:

@@ -106,10 +106,10 @@ async def test_a_cluster_is_asked_for_believed_late_built_in_shared_kept_and_del
     spec = {"engine": {**engine(namespace, storage=STORAGE)["spec"]["engine"], "storage": None}}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": spec})
     waits = lambda: said(world, namespace, "EngineReady")[1]  # noqa: E731
-    await until(lambda: "install its chart milvus-operator" in waits(), 20)
+    await until(lambda: "install its chart milvus-operator" in waits(), 60)
 
     kind.kubectl("apply", "-f", str(KIND))
-    await until(lambda: played.milvus, 30)
+    await until(lambda: played.milvus, 60)
     assert played.milvus is not None
     asked = played.milvus["spec"]  # nothing of it was dropped by the kind's schema
     assert (asked["mode"], asked["config"]["minio"]["bucketName"]) == ("cluster", "vectors")
@@ -118,32 +118,32 @@ async def test_a_cluster_is_asked_for_believed_late_built_in_shared_kept_and_del
         "etcd": {"external": False, "inCluster": {"deletionPolicy": "Retain", "pvcDeletion": False}},
         "storage": {"external": True, "type": "S3", "endpoint": "s3.example.org:443", "secretRef": "bucket"},
     }
-    await until(lambda: world.get(NETWORK_POLICY, namespace, NAME), 20)
+    await until(lambda: world.get(NETWORK_POLICY, namespace, NAME), 60)
 
     # how far it is, step by step; what it said of an earlier spec counts for nothing
-    await until(lambda: "has not seen its spec yet" in waits(), 20)
+    await until(lambda: "has not seen its spec yet" in waits(), 60)
     await played.says({**READY, "status": "False", "message": "[proxy] not ready"})
-    await until(lambda: "MilvusReady is False ([proxy] not ready)" in waits(), 20)
+    await until(lambda: "MilvusReady is False ([proxy] not ready)" in waits(), 60)
     await played.says(READY, {**UPDATED, "status": "False"})
-    await until(lambda: "MilvusUpdated is False" in waits(), 20)
+    await until(lambda: "MilvusUpdated is False" in waits(), 60)
     await client.patch(MILVUS, namespace, NAME, {"spec": {"components": {"image": "milvusdb/milvus:v2.6.11"}}})
     await played.says(READY, UPDATED, behind=1)
-    await until(lambda: "has not seen its spec yet" in waits(), 20)
+    await until(lambda: "has not seen its spec yet" in waits(), 60)
     await played.says(READY, UPDATED, currentImage="milvusdb/milvus:v2.6.10")
-    await until(lambda: "it still runs milvusdb/milvus:v2.6.10" in waits(), 20)
+    await until(lambda: "it still runs milvusdb/milvus:v2.6.10" in waits(), 60)
     await played.says(READY, UPDATED, currentImage="milvusdb/milvus:v2.6.11")
-    await until(lambda: f"no pod behind its Service {NAME}-milvus is ready" in waits(), 20)
+    await until(lambda: f"no pod behind its Service {NAME}-milvus is ready" in waits(), 60)
     assert "building" not in status(world, namespace)["generation"]
 
     # a pod is there: it is built in, and what was there before goes
     await played.serves()
     await until(lambda: ready(world, namespace))
     await until_found(world, namespace, QUESTION, "faq/q001#0")
-    await until(lambda: world.get(DEPLOYMENT, namespace, "faq-index-engine") is None, 20)
+    await until(lambda: world.get(DEPLOYMENT, namespace, "faq-index-engine") is None, 60)
 
     # upgraded, it goes on answering
     await played.says(READY, {**UPDATED, "status": "False"})
-    await until(lambda: "MilvusUpdated is False" in waits(), 20)
+    await until(lambda: "MilvusUpdated is False" in waits(), 60)
     assert {said(world, namespace, one)[0] for one in ("Ready", "Available")} == {"True"}
     assert (await search(world, namespace, QUESTION))["passages"]
     await played.says(READY, UPDATED)
@@ -174,9 +174,9 @@ async def test_a_cluster_is_asked_for_believed_late_built_in_shared_kept_and_del
     lite = {"mode": "Lite", "cluster": None, "storage": {"size": "1Gi"}}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"engine": lite}})
     await until(lambda: ready(world, namespace))
-    await until(lambda: played.milvus is None and world.get(NETWORK_POLICY, namespace, NAME) is None, 20)
+    await until(lambda: played.milvus is None and world.get(NETWORK_POLICY, namespace, NAME) is None, 60)
     back = {**again["spec"]["engine"], "storage": None}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"engine": back}})
-    await until(lambda: played.milvus, 20)
+    await until(lambda: played.milvus, 60)
     await client.delete(VECTOR_INDEX, namespace, "faq")
     await until(lambda: played.milvus is None, 60)

@@ -30,12 +30,12 @@ def test_an_index_is_built_searched_and_rebuilt_in_somebodys_database(
             assert index.search("How do I change my email address?")[0] == 503  # nothing is served yet, and it says so
             first = index.build()
             assert (first.served, first.rows, first.embedded) == (True, 100, 100)
-            until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 10)
+            until(lambda: index.found("How do I change my email address?") == "faq/q001#0", 60)
 
             index.documents([*ROWS, {"id": "new", "answer": "Snow shoes are rented out for nine euros a day."}])
             second = index.build(copy_vectors=True)
             assert (second.served, second.embedded, second.kept) == (True, 1, (1, 2))
-            until(lambda: index.found("Can I rent snow shoes?") == "faq/new#0", 10)
+            until(lambda: index.found("Can I rent snow shoes?") == "faq/new#0", 60)
             status, answer = index.search("snow", filter="source == 'faq' and not document like 'faq/n%'")
             assert (status, answer["passages"][0]["source"] != "faq/new") == (200, True)
             status, answer = index.search("snow", filter="source ==")
@@ -44,7 +44,7 @@ def test_an_index_is_built_searched_and_rebuilt_in_somebodys_database(
             database.end()
             assert index.search("anything")[0] == 503
             database.begin()
-            until(lambda: index.found("Can I rent snow shoes?") == "faq/new#0", 20)
+            until(lambda: index.found("Can I rent snow shoes?") == "faq/new#0", 60)
 
             for variable in CREDENTIALS.values():
                 monkeypatch.setenv(variable, "guess")

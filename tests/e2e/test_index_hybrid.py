@@ -79,7 +79,7 @@ def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is
     with index.serving():
         first = index.build(gates=({**gate, "min": "0.2"},))  # the gate measures what would be served
         assert first.measured["retrievalRecallAt4"] == "0.333"
-        until(lambda: index.found("Utrecht") is not None, 10)
+        until(lambda: index.found("Utrecht") is not None, 60)
         status, answer = index.search("Utrecht", mode="Hybrid")
         assert (status, "write spec.query.mode Hybrid, or ask with mode Dense" in str(answer)) == (400, True)
         assert index.search("Utrecht", mode="Sparse")[0] == 400
@@ -87,7 +87,7 @@ def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is
 
         hybrid = index.build(mode="Hybrid", copy_vectors=True, gates=(gate,))
         assert (hybrid.served, hybrid.embedded, hybrid.generation) == (True, 0, first.generation + 1)
-        until(lambda: index.search("Utrecht")[1].get("generation") == hybrid.generation, 10)
+        until(lambda: index.search("Utrecht")[1].get("generation") == hybrid.generation, 60)
         sets = {"exact": EXACT, "meant": MEANT}
         figures = {(mode, name): recall(index, mode, sets[name]) for mode in ("Dense", "Hybrid") for name in sets}
         assert figures["Dense", "exact"] == float(first.measured["retrievalRecallAt4"])
@@ -114,7 +114,7 @@ def test_hybrid_finds_the_exact_terms_that_vectors_miss_and_hardly_loses_what_is
             hybrid.collection,
             "1.000",
         )
-        until(lambda: ranked(index, "Utrecht") == {"keyword"}, 10)
+        until(lambda: ranked(index, "Utrecht") == {"keyword"}, 60)
 
 
 FAILED = 'llmops_retrieval_reranks_total{result="failed"}'
@@ -138,13 +138,13 @@ def test_a_model_orders_the_passages_and_without_it_they_are_answered_as_before(
     gate = {"type": "Retrieval", "evalJobRef": {"name": "q"}, "atK": 4, "min": "0"}
     with index.serving():
         first = index.build(mode="Hybrid", gates=())
-        until(lambda: index.search(question)[0] == 200, 10)
+        until(lambda: index.search(question)[0] == 200, 60)
         before = index.search(question, topK=12)[1]
         assert "reranked" not in before
         with reranker(port):
             second = index.build(rerank=work, gates=(gate,))  # measured, not built
             assert (second.served, second.collection, second.embedded) == (True, first.collection, 0)
-            until(lambda: index.search(question)[1].get("reranked"), 10)
+            until(lambda: index.search(question)[1].get("reranked"), 60)
             passages = index.search(question, topK=4)[1]["passages"]
             texts = [one["text"] for one in before["passages"]]
             status, told = post(f"{work.url}/rerank", {"query": question, "documents": texts, "top_n": 12})

@@ -56,7 +56,7 @@ async def test_a_served_index_learns_words_and_is_reranked_without_embedding_any
     query = {"mode": "Hybrid", "rerank": {"serviceRef": {"name": "reranker"}, "candidates": 8}}
     await client.patch(VECTOR_INDEX, namespace, "faq", {"spec": {"query": query}})
     missing = f"LLMService {namespace}/reranker does not exist: create it, with spec.model.task Rerank"
-    await until(lambda: missing in said(world, namespace, "Ready")[1], 20)
+    await until(lambda: missing in said(world, namespace, "Ready")[1], 60)
     assert (await search(world, namespace, "PostNL"))["generation"] == first  # and it goes on
 
     await client.create(LLM_SERVICE, service(namespace, "reranker", "Rerank"))

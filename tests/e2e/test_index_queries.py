@@ -248,7 +248,7 @@ async def test_two_query_servers_that_are_replaced_in_turn_lose_no_question(serv
 
         async def begin(one: Index) -> None:
             await asyncio.to_thread(ends[one.port].enter_context, one.serving())
-            await asyncio.to_thread(until, lambda: one.found(question) is not None, 20)
+            await asyncio.to_thread(until, lambda: one.found(question) is not None, 60)
             service.ports.append(one.port)
 
         async def leaves(one: Index) -> bool:

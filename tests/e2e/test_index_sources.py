@@ -65,15 +65,15 @@ async def test_documents_come_from_a_volume_the_web_a_bucket_and_git_by_the_cloc
 
     # a turn that finds nothing new builds nothing
     turn = status(world, namespace).get("lastScheduleTime", "")
-    await until(lambda: status(world, namespace).get("lastScheduleTime", "") > turn, 90)
-    await until(lambda: ready(world, namespace), 60)
+    await until(lambda: status(world, namespace).get("lastScheduleTime", "") > turn, 180)
+    await until(lambda: ready(world, namespace), 120)
     assert status(world, namespace)["generation"]["active"] == first
 
     # a new file, and the broken one gone: the next turn finds both, and embeds no more than the one
     write = "echo 'Snow shovels fold to forty centimetres.' > /claim/en/shovels.md; rm /claim/en/broken.pdf"
     kubectl("exec", "-n", namespace, "places", "-c", CONTAINER, "--", "sh", "-c", write)
     await until_found("How small does a snow shovel fold?", "manuals/shovels.md#0")
-    await until(lambda: ready(world, namespace), 60)
+    await until(lambda: ready(world, namespace), 120)
     assert "1 of 5 passages were embedded" in said(world, namespace, "Built")[1]
     left_out = "spec.cleaning.languages leaves out 1 in fr (such as manuals/raquettes.md)"
     assert said(world, namespace, "SourcesRead") == ("True", f"5 passages of 4 sources; {left_out}")

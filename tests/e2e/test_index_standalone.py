@@ -38,7 +38,7 @@ async def test_the_real_server_is_built_on_searched_lost_and_searched_again(
     # its pod is lost: what it comes back with is what it had
     (pod,) = [one for one in world.list(POD, namespace) if one["metadata"]["labels"].get("llmops.dev/part") == "milvus"]
     await client.delete(POD, namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"])
-    await until(lambda: said(world, namespace, "EngineReady")[0] != "True", 60)
+    await until(lambda: said(world, namespace, "EngineReady")[0] != "True", 120)
     await until(lambda: ready(world, namespace), 180)
     await until_found(world, namespace, QUESTION, "faq/q001#0")
     assert status(world, namespace)["generation"]["active"] == first["generation"]["active"]
