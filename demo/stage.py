@@ -66,13 +66,18 @@ def until(what: str, test: Callable[[], Any], timeout: float, last: Callable[[],
     """Waits until `test` gives something true and returns it; shows the seconds (off a terminal a line every 15 s)."""
     start, shown = time.monotonic(), 0.0
     while True:
-        result = test()
+        problem: StageError | None = None
+        result = None
+        try:
+            result = test()
+        except StageError as told:  # an API server with too much to do refuses now and then
+            problem = told
         spent = time.monotonic() - start
         if result:
             _wipe()
             return result
         if spent > timeout:
-            raise StageError(f"{what}: not within {timeout:.0f} s; last seen: {last()}")
+            raise StageError(f"{what}: not within {timeout:.0f} s; last seen: {problem or last()}")
         if sys.stdout.isatty():
             print(f"\r  … {what} ({spent:.0f} s)", end="", flush=True)
         elif spent - shown >= 15:
@@ -81,7 +86,7 @@ def until(what: str, test: Callable[[], Any], timeout: float, last: Callable[[],
         time.sleep(0.25)
 
 
-def until_true(kind: str, name: str, condition_type: str = "Ready", timeout: float = 180) -> Object:
+def until_true(kind: str, name: str, condition_type: str = "Ready", timeout: float = 300) -> Object:
     def seen() -> Object:
         return condition(get(kind, name), condition_type)
 
