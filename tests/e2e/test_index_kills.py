@@ -27,6 +27,7 @@ from llmops.retrieval.work import SourceWork
 
 __all__ = ["milvus_lite"]  # a fixture
 KILLS = 50
+PACED = 25  # kills in which a build comes to its end: fast machines are given less time between two, slow ones more
 
 
 def real_texts(many: int) -> list[dict[str, str]]:
@@ -94,17 +95,20 @@ def test_a_build_that_is_killed_at_fifty_moments_has_every_row_once_and_embeds_l
     index.documents(rows)
     index.work = replace(index.work, chunking={"strategy": "Document", "maxTokens": 200, "overlap": 0})
     chance, out = random.Random(11), index.folder / "out/outcome.json"
-    kills = 0
+    progress = index.folder / "out/progress.json"
+    kills, seconds = 0, 1.0
     while kills < KILLS and not out.exists():
-        progress = index.folder / "out/progress.json"
         progress.unlink(missing_ok=True)
         with killed(started(index)) as job:
             if kills % 2:  # between its first and its last row; every other one anywhere
-                until(lambda: progress.exists() or job.poll() is not None)  # noqa: B023
-            moment = time.monotonic() + chance.random() * 2.0
+                until(lambda: progress.exists() or job.poll() is not None)
+            moment = time.monotonic() + chance.random() * seconds
             while job.poll() is None and time.monotonic() < moment:
                 time.sleep(0.02)
             kills += job.poll() is None
+        if progress.exists():
+            behind = json.loads(progress.read_text())["done"] / len(rows) < kills / PACED
+            seconds = min(seconds * 2, 4.0) if behind else max(seconds / 2, 0.1)
     if not out.exists():
         ends(index)
     outcome = loads(out.read_text())
