@@ -65,8 +65,10 @@ def test_a_config_map_that_changed_since_the_plan_is_not_indexed(tmp_path: Path)
     (tmp_path / "a.md").write_text("new")
     (tmp_path / "..data").mkdir()
     old = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": b"old"}))
+    planned = mounted.config_map(old, tmp_path, NOWHERE, patience=0)
+    assert planned.version == old.sha256  # where its generation is there, nobody reads it
     with pytest.raises(Wrong, match="it changed meanwhile"):
-        mounted.config_map(old, tmp_path, NOWHERE, patience=0)
+        planned.files()
     now = SourceWork("faq", "Auto", "id", "text", content_sha256({"a.md": b"new"}))
     assert read(mounted.config_map(now, tmp_path, NOWHERE, patience=0)) == {"a.md": b"new"}
 

@@ -15,13 +15,19 @@ PATIENCE = 90.0  # seconds: a kubelet brings a changed ConfigMap to a mounted vo
 
 
 def config_map(source: SourceWork, mount: Path, _: Path, patience: float | None = None) -> Listing:
-    """Exactly what the work was planned from; what is older is waited for."""
-    end = time.monotonic() + (PATIENCE if patience is None else patience)
+    """Of what the work was planned from. That may be a content of before, whose generation is only measured again
+    (refresh.onSourceChange false): so nobody waits for it who does not read it."""
+    return Listing(source.sha256, lambda: _planned(source, mount, PATIENCE if patience is None else patience))
+
+
+def _planned(source: SourceWork, mount: Path, patience: float) -> list[File]:
+    """Exactly that; what is older is waited for."""
+    end = time.monotonic() + patience
     while content_sha256(data := _keys(source, mount)) != source.sha256:
         if time.monotonic() >= end:
             raise Wrong(f"source {source.name} is not what this build was planned from: it changed meanwhile")
         time.sleep(1.0)
-    return Listing(source.sha256, lambda: [File(key, partial(data.__getitem__, key)) for key in sorted(data)])
+    return [File(key, partial(data.__getitem__, key)) for key in sorted(data)]
 
 
 def _keys(source: SourceWork, mount: Path) -> dict[str, bytes]:
