@@ -174,6 +174,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(web: Any) -> None:
         ("iso-8859-1", "5 € – „gut“".encode("cp1252"), "5 € – „gut“".encode()),  # and of Windows' letters
         ("iso-8859-1", "Gr\u00f6\u00dfe \u009d".encode("latin-1"), "Gr\u00f6\u00dfe \u009d".encode()),
         ("no-such-thing", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
+        ("utf\0", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
         ("undefined", b"Gr\xf6\xdfe", b"Gr\xf6\xdfe"),
     ],
 )

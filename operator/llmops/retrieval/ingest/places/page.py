@@ -42,7 +42,7 @@ def _as_utf8(reply: Reply) -> bytes:
     kind, charset = reply.headers.get_content_type(), reply.headers.get_content_charset() or ""
     tries = ("cp1252", "latin-1") if charset in LATIN else (charset,)
     for one in ("utf-8", *tries) if TEXTS.match(kind) and charset else ():
-        with suppress(LookupError, UnicodeError):
+        with suppress(LookupError, ValueError):  # whatever it calls an encoding
             return reply.body.decode(one).encode()
     return reply.body
 
