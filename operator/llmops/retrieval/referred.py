@@ -13,6 +13,7 @@ from llmops.api.dataset import Dataset
 from llmops.api.tenants import FORM, is_tenant
 from llmops.kube.cluster import Cluster
 from llmops.kube.resources import CONFIG_MAP, EVAL_JOB
+from llmops.retrieval.passage import storable
 from llmops.retrieval.work import Question, Questions
 
 
@@ -83,7 +84,7 @@ async def _rows(dataset: Dataset, namespace: str, cluster: Cluster) -> tuple[lis
 def _parsed(row: Any) -> Mapping[str, Any]:
     try:
         parsed = json.loads(row) if isinstance(row, str) else row
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, Mapping):
         raise ValueError('it is no JSON object: write one a line, such as {"input": "…", "relevant": ["faq/boots"]}')
@@ -93,7 +94,8 @@ def _parsed(row: Any) -> Mapping[str, Any]:
 def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = False) -> Question:
     """`apart`: whether it is asked within a tenant."""
     relevant = row.get("relevant", row.get(target))
-    documents = [str(one) for one in (relevant if isinstance(relevant, list) else [relevant]) if one is not None]
+    listed = relevant if isinstance(relevant, list) else [relevant]
+    documents = [storable(str(one)) for one in listed if one is not None]
     if not documents:
         raise ValueError(f"it names no document that answers it: write relevant, or the field {target!r}")
     if not isinstance(row.get(input_), str) or not row[input_].strip():
@@ -101,4 +103,4 @@ def _question(row: Mapping[str, Any], input_: str, target: str, apart: bool = Fa
     tenant = row.get("tenant") if apart else ""
     if apart and not is_tenant(tenant):
         raise ValueError(f"it says as its tenant {tenant!r}, whose documents it is asked of: write {FORM}")
-    return Question(str(row[input_]), documents, str(tenant))
+    return Question(storable(row[input_]), documents, str(tenant))

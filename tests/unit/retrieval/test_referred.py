@@ -43,6 +43,7 @@ def index(change: dict[str, Any]) -> VectorIndex:
         ('{"input": "Why?", "relevant": ["faq/1"]', "it is no JSON object: write one a line"),
         ("question,answer", "it is no JSON object: write one a line"),
         ('["Why?"]', "it is no JSON object: write one a line"),
+        ("[" * 100_000, "it is no JSON object: write one a line"),
         ('{"input": "Why?"}', "it names no document that answers it: write relevant, or the field 'target'"),
         (
             '{"question": "Why?", "relevant": ["faq/1"]}',
@@ -59,6 +60,14 @@ async def test_a_labelled_question_that_cannot_be_read_is_told_by_its_number(row
     assert f"EvalJob shop/q, question 2: {says}" in found.sentence
     one, _ = await questions_of(index(GATE), Holding({**dataset, "limit": 1}, {"q.jsonl": rows}))  # type: ignore[arg-type]
     assert one == [Question("Why?", ["faq/1"])]
+
+
+async def test_half_a_letter_in_a_question_is_asked_as_one_that_nobody_knows() -> None:
+    row = r'{"input": "How warm? \ud83e", "relevant": ["faq/\udd76"]}'
+    dataset = {"configMapRef": {"name": "questions", "key": "q.jsonl"}}
+    found, _ = await questions_of(index(GATE), Holding(dataset, {"q.jsonl": row}))  # type: ignore[arg-type]
+    assert found == [Question("How warm? \ufffd", ["faq/\ufffd"])]
+    assert seen(GATE, questions=found).work is not None  # else no turn of the index came to its end
 
 
 @pytest.mark.parametrize(
