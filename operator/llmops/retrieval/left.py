@@ -31,8 +31,9 @@ def _later(one: Run, served: Run, outcome: Outcome) -> bool:
     """Than what is served, as no Job begins beside another. What that has replaced is deleted in several steps, and any
     part of it may still be seen."""
     if one.outcome is not None:
-        begun = bool(served.begun) and one.begun > served.begun  # by one clock, which what Jobs tell is not
-        return one.outcome.served and (begun or one.outcome.at > outcome.at)
+        by_one_clock = one.begun and served.begun  # which what Jobs tell is not: each goes by its node's
+        later = one.begun > served.begun if by_one_clock else one.outcome.at > outcome.at
+        return one.outcome.served and later
     return one.goes_on or (one.waiting is None and (one.job is None or one.begun > served.begun))
 
 

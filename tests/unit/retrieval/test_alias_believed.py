@@ -101,6 +101,13 @@ def test_of_two_that_served_the_later_one_is_believed_whatever_the_status_rememb
     assert plan(seen(status=told, runs=(ahead, slow))).state is State.BUILDING
 
 
+def test_a_job_is_believed_though_the_clock_of_its_node_is_behind_that_of_the_one_before(served: Seen) -> None:
+    first, second = on(1, served.runs[0]), on(2, finished(other(served), True, 2))
+    ahead = Run(first.key, first.job, on(3, served.runs[0]).results)
+    fresh = replace(other(served), runs=(ahead, second))
+    assert plan(fresh).state is State.SERVED
+
+
 def test_a_third_spec_forgets_what_may_not_serve_any_more(served: Seen) -> None:
     third = seen({"chunking": {"maxTokens": 50}}, served.raw["status"])
     wanted = plan(replace(third, runs=(*served.runs, finished(other(served), True, 2))))
