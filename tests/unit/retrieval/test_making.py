@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.retrieval.conftest import seen, work_of
+from tests.unit.retrieval.conftest import outcome_of, seen, work_of
 from tests.unit.retrieval.memory import Counting, Memory, making
 
+from llmops.kube.errors import Unreachable
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.ingest import main
 from llmops.retrieval.ingest.making import Making
@@ -183,3 +184,36 @@ async def test_an_error_that_nobody_thought_of_is_told_too(tmp_path: Path, monke
         await main._run(tmp_path, tmp_path, tmp_path, Folder(tmp_path / "out"))
     told = (tmp_path / "out" / FAILURE).read_text()
     assert told == "an error of our own, which the Job's log tells in full: KeyError('rows')"
+
+
+class Unreached(Folder):
+    """An API server that is not there for a moment, or ever."""
+
+    away = 1
+
+    async def write(self, name: str, text: str) -> None:
+        self.away -= 1
+        if self.away >= 0:
+            raise Unreachable("PATCH /api/v1/namespaces/shop/configmaps/faq: no route to host")
+        await super().write(name, text)
+
+
+@pytest.mark.parametrize("away", [1, 9])
+@pytest.mark.parametrize("problem", [None, Wrong("no text")])
+async def test_a_job_that_cannot_report_says_what_to_look_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, problem: Exception | None, away: int
+) -> None:
+    async def build(*_: Any) -> Any:
+        if problem:
+            raise problem
+        return outcome_of(seen(), True)
+
+    monkeypatch.setattr(main, "build", build)
+    (tmp_path / "work.json").write_text(work_of(seen()).dumps())
+    report = Unreached(tmp_path / "out")
+    report.away = away
+    assert await main._run(tmp_path, tmp_path, tmp_path, report) == 1  # it is tried again
+    printed = capsys.readouterr().err
+    assert "no route to host; a NetworkPolicy has to let its pod reach the API server" in printed
+    written = tmp_path / "out" / FAILURE
+    assert (written.read_text() in printed) if away == 1 else not written.exists()

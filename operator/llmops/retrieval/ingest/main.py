@@ -11,9 +11,12 @@ import argparse
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from llmops.kube.connection import NoCluster
+from llmops.kube.errors import ApiError
 from llmops.retrieval import work
 from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.ingest.build import build
@@ -22,6 +25,9 @@ from llmops.retrieval.ingest.report import Folder, InConfigMap, Report
 from llmops.retrieval.stores.base import NotAllowed, StoreError, Unfit
 from llmops.retrieval.work import CONFIG_ERROR, FAILURE, OUTCOME, WAITING, Question, Questions
 from llmops.web import Passing, Wrong
+
+UNREPORTED = (ApiError, NoCluster)
+"""What only a report can end with: nothing else of a Job asks the API server."""
 
 
 def main(argv: list[str]) -> int:
@@ -38,6 +44,20 @@ def main(argv: list[str]) -> int:
 
 
 async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> int:
+    try:
+        return await _reported(folder, mounted, scratch, report)
+    except UNREPORTED as problem:
+        told = (
+            f"the Job could not report: {problem}; a NetworkPolicy has to let its pod reach the API server, and its "
+            "Role and RoleBinding have to be there as the operator makes them"
+        )
+        print(told, file=sys.stderr)
+        with suppress(*UNREPORTED):  # told if it was only for a moment
+            await report.write(FAILURE, told)
+        return 1
+
+
+async def _reported(folder: Path, mounted: Path, scratch: Path, report: Report) -> int:
     try:
         wanted = work.loads((folder / work.WORK_FILE).read_text())
         questions: Questions = [
@@ -57,8 +77,11 @@ async def _run(folder: Path, mounted: Path, scratch: Path, report: Report) -> in
         print(problem, file=sys.stderr)
         await report.write(FAILURE, str(problem))  # told if this was the last try
         return 1
+    except UNREPORTED:
+        raise
     except Exception as problem:
-        await report.write(FAILURE, f"an error of our own, which the Job's log tells in full: {problem!r}"[:1000])
+        with suppress(*UNREPORTED):  # the log has it anyway
+            await report.write(FAILURE, f"an error of our own, which the Job's log tells in full: {problem!r}"[:1000])
         raise
     return 0
 
