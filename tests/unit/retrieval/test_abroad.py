@@ -431,6 +431,9 @@ class Aliased:
     async def load(self, collection: str) -> None:
         """They are."""
 
+    async def collections(self, prefix: str) -> list[str]:
+        return [*self.generations]
+
 
 async def test_a_generation_that_cannot_be_flipped_to_is_not_asked_about_each_second(
     place: Place, session: aiohttp.ClientSession

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -17,6 +19,7 @@ from tests.unit.retrieval.test_index_plan import condition, message
 
 from llmops.retrieval import replicas
 from llmops.retrieval.children import asked_labels
+from llmops.retrieval.embedder import NotEmbedded
 from llmops.retrieval.observe import Seen
 from llmops.retrieval.plan import plan
 from llmops.retrieval.server.app import App
@@ -27,7 +30,7 @@ from llmops.retrieval.server.poor import Poor
 from llmops.retrieval.server.served import Served
 from llmops.retrieval.space import Space
 from llmops.retrieval.status import status
-from llmops.retrieval.stores.base import Asked, Away, Found, NoAlias, StoreError
+from llmops.retrieval.stores.base import Asked, Away, Found, NoAlias, NotAllowed, StoreError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Object = dict[str, Any]
@@ -190,6 +193,9 @@ class Unembedded(Reader):
     async def points_to(self, alias: str) -> str:
         return "faq__g1_x"
 
+    async def collections(self, prefix: str) -> list[str]:
+        return ["faq__g1_x"]
+
     async def told(self, collection: str) -> Object:
         url = f"http://127.0.0.1:{free_port()}/v1"
         embedding = {"url": url, "model": "shop/tiny", "document_prefix": "", "query_prefix": ""}
@@ -304,12 +310,14 @@ async def test_what_was_active_is_let_go_of_a_while_later_unless_it_is_still_ask
             assert live.problem is None
             return reader.released
 
+        there, reader.there = reader.there, ["faq__g1_x"]
         assert await later(0, 1) == await later(IDLE + 1, 1) == []
+        reader.there = there
         assert await later(1, 2) == await later(IDLE - 1, 2) == []  # others may search it, or come back to it
-        reader.away, now = True, now + 2
-        await live.look()
+        reader.away = True
+        assert await later(2, 2) == []
         reader.away = False
-        assert await later(0, 2) == ["faq__g1_x"]  # at the next look
+        assert await later(1, 2) == ["faq__g1_x"]
         assert await later(IDLE + 1, 2) == ["faq__g1_x"]
         await later(1, 3)
         await later(1, 2)
@@ -324,6 +332,91 @@ async def test_what_was_active_is_let_go_of_a_while_later_unless_it_is_still_ask
         await later(1, 1)
         reader.there.remove("faq__g3_x")
         assert await later(IDLE + 1, 1) == ["faq__g2_x"]  # a Job dropped it
+
+
+@dataclass
+class Letting:
+    """What a query server keeps in the memory of its engine, at times of our own."""
+
+    reader: Flipped
+    live: Live
+    now: float = 0.0
+    embeds: bool = True
+
+    async def look(self, seconds: float, points: int = 1) -> list[str]:
+        self.now += seconds
+        self.reader.points = points
+        await self.live.look()
+        assert self.live.problem is None
+        return self.reader.released
+
+
+@pytest.fixture
+async def letting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Letting]:
+    reader = Flipped()
+    async with aiohttp.ClientSession() as session:
+        made = Letting(reader, Live(reader, session, "shop_faq"))  # type: ignore[arg-type]
+        made.live._pinned._clock = lambda: made.now
+
+        async def space(self: object, prefix: str, patience: float = 0.0) -> Space:
+            if not made.embeds:
+                raise NotEmbedded("away")
+            return Space(((1.0, 0.0),))
+
+        monkeypatch.setattr("llmops.retrieval.embedder.Embedder.space", space)
+        yield made
+
+
+async def test_what_an_engine_does_not_let_go_of_is_tried_ever_more_seldom_and_holds_nothing_else_up(
+    letting: Letting,
+) -> None:
+    reader, tries = letting.reader, list[float]()
+    release = reader.release
+
+    async def refused(collection: str) -> None:
+        if collection == "faq__g2_x":
+            tries.append(letting.now)
+            raise NotAllowed("not yours")
+        await release(collection)
+
+    reader.release = refused  # type: ignore[method-assign]
+    await letting.look(0)
+    await letting.look(IDLE)
+    for _ in range(3600):
+        await letting.look(1)
+    assert reader.released == ["faq__g3_x"]
+    assert [later - one for one, later in pairwise(tries)][:4] == [1, 2, 4, 8]
+    assert len(tries) < 20
+
+
+async def test_what_a_process_of_before_left_in_memory_is_let_go_of_but_nothing_that_a_job_may_be_measuring(
+    letting: Letting,
+) -> None:
+    told = letting.reader.told
+
+    async def unserved(collection: str) -> Object:
+        return {**await told(collection), "served": 1.0 if collection != "faq__g3_x" else None}
+
+    letting.reader.told = unserved  # type: ignore[method-assign]
+    assert await letting.look(0) == await letting.look(IDLE - 1) == []
+    assert await letting.look(1) == ["faq__g2_x"]
+
+
+async def test_a_generation_that_was_asked_is_let_go_of_also_where_a_search_failed_or_nobody_embeds(
+    letting: Letting,
+) -> None:
+    letting.reader.there = ["faq__g1_x"]
+    await letting.look(0)
+    assert letting.live.served is not None
+    letting.reader.there = ["faq__g1_x", "faq__g2_x", "faq__g3_x"]
+    assert isinstance(await letting.live.pinned(2, letting.live.served), Served)
+    letting.live.look_now()  # the engine was only slow, and has it still
+    letting.embeds = False
+    with pytest.raises(NotEmbedded):
+        await letting.live.pinned(3, letting.live.served)
+    letting.embeds = True
+    assert await letting.look(IDLE - 1) == []
+    assert await letting.look(1) == ["faq__g2_x", "faq__g3_x"]
 
 
 async def test_from_its_end_on_it_answers_for_a_while_and_every_answer_closes_its_connection() -> None:
