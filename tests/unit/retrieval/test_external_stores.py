@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -168,3 +170,26 @@ async def test_an_address_that_cannot_be_read_is_told_what_to_write(type_: str, 
         await reader.points_to("a")
     assert sentence in str(told.value)
     await reader.close()
+
+
+def test_a_qdrant_that_was_restarted_while_it_indexed_is_told_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, writes, now = QdrantStore.__new__(QdrantStore), list[Any](), 0.0
+    pending = {"error": "optimizations pending, awaiting update operation"}
+
+    def ask(request: Any) -> Any:
+        method, _, body = request
+        if method == "PATCH":
+            writes.append(body)
+        goes_on = len(writes) > 1  # the first was lost with another restart
+        told = {"indexed_vectors_count": 9, "segments_count": 1}
+        return {**told, "status": "green" if goes_on else "grey", "optimizer_status": "ok" if goes_on else pending}
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(store, "_ask", ask)
+    monkeypatch.setattr(qdrant, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now))
+    store.settle("faq__g1_x")
+    assert writes == [{"optimizers_config": {}}] * 2
+    assert 10 <= now < 12

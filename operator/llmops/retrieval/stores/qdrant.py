@@ -4,6 +4,7 @@ here anyway take 35. A passage is a point; what is told of a generation stands i
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import uuid
@@ -55,6 +56,7 @@ FIELDS = ["id", "text", "document", "metadata"]
 OF_ROWS = ["id", "text", "document", "hash", "metadata"]
 BODY = 8 << 20  # bytes of one request; a server takes 32 MiB unless told otherwise
 STILL = 3  # looks at an index that has not changed
+AGAIN = 10.0  # seconds between two pushes of an optimizer that waits
 
 Request = tuple[str, str, Any]  # method, path, body
 
@@ -244,10 +246,16 @@ class QdrantStore:
     def settle(self, collection: str) -> None:
         """Segments are indexed in the background; until then they are searched one by one, and every recall measured is
         a false 1.0. Right after a write it may not have begun yet: so it has to stay as it is for a few looks."""
-        before, still = None, 0
+        before, still, pushed = None, 0, -math.inf
         while still < STILL:
             info = self._ask(_info(collection))
-            if info["optimizer_status"] != "ok":
+            if info["status"] == "grey":
+                # it was restarted while it indexed, and waits until the collection is written to
+                # (qdrant.tech/documentation/concepts/collections, grey collection status)
+                if time.monotonic() - pushed >= AGAIN:
+                    self._ask(("PATCH", _of(collection), {"optimizers_config": {}}))
+                    pushed = time.monotonic()
+            elif info["optimizer_status"] != "ok":
                 raise Away(f"Qdrant's optimizer failed: {info['optimizer_status']}")
             now = (
                 info["indexed_vectors_count"],
