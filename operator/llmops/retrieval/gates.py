@@ -48,6 +48,7 @@ class Figures:
     everything: bool = False  # no search of this index looks at more
     tried: Sequence[Tried] = ()  # with autoTuneSearch
     index: str = ""  # its type and parameters, in words
+    flat: bool = True  # whether its engine has the index that compares every passage
     drift: Drift | None = None
 
     def percentile(self, percent: int, at_a_time: int = 1) -> float | None:
@@ -96,8 +97,9 @@ def _better(figures: Figures) -> str:
         raised = f"raise spec.index.search.{next(iter(figures.search))}, or " if written else ""
         return f": {raised}write spec.rollout.autoTuneSearch: true"
     most = "which looks at every passage" if figures.everything else "the most that is tried"
-    finer = "raise M and efConstruction in spec.index.parameters, or " if figures.index.startswith("HNSW") else ""
-    return f": {figures.looks()}, {most}, is not enough for {figures.index}: {finer}write spec.index.type: FLAT"
+    finer = ["raise M and efConstruction in spec.index.parameters"] if figures.index.startswith("HNSW") else []
+    ways = ", or ".join([*finer, *(["write spec.index.type: FLAT"] if figures.flat else [])])
+    return f": {figures.looks()}, {most}, is not enough for {figures.index}: {ways}"
 
 
 def _retrieval(gate: Mapping[str, Any], figures: Figures) -> GateResult:

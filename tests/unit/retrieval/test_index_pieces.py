@@ -77,6 +77,7 @@ IVF = replace(M4, search={"nprobe": 128}, index="IVF_SQ8 with nlist 128")
         ),
         (replace(IVF, tried=()), "0.95: raise spec.index.search.nprobe, or write spec.rollout.autoTuneSearch: true"),
         (replace(M4, tried=(), index="AUTOINDEX"), "0.95: write spec.rollout.autoTuneSearch: true"),
+        (replace(M4, flat=False), "for HNSW with M 4: raise M and efConstruction in spec.index.parameters"),
         (replace(M4, index="AUTOINDEX"), "is not enough for AUTOINDEX: write spec.index.type: FLAT"),
         (replace(IVF, tried=(), index="SCANN"), "0.95: write spec.rollout.autoTuneSearch: true"),
     ],
@@ -84,6 +85,7 @@ IVF = replace(M4, search={"nprobe": 128}, index="IVF_SQ8 with nlist 128")
 def test_an_index_that_finds_too_little_says_what_would_find_more(figures: Figures, said: str) -> None:
     (result,) = judge([{"type": "AnnRecall", "min": "0.95"}], figures)
     assert said in result.sentence
+    assert ("FLAT" in result.sentence) is (figures.flat and bool(figures.tried))
 
 
 def vectors(seed: int, noise: float = 0.0, width: int = 64) -> Space:

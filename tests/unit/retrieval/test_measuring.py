@@ -134,6 +134,9 @@ async def test_where_there_is_no_passage_no_latency_is_measured() -> None:
     asked = Labelled([], [], cast("Reader", Stored()), Way("Keyword"))
     found = (await figures(rows.store, served(None), None, wanted, asked)).figures
     assert not judge(wanted.gates, found)[0].passed
+    assert found.flat
+    of_qdrant = replace(wanted, engine_type="Qdrant")
+    assert not (await figures(rows.store, served(None), None, of_qdrant, asked)).figures.flat
 
 
 class OfTenants:

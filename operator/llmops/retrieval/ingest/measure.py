@@ -17,7 +17,7 @@ from llmops.retrieval.ingest.exact import Exact, exact, of
 from llmops.retrieval.ingest.latency import latencies
 from llmops.retrieval.ingest.scores import Scores, best, drift
 from llmops.retrieval.rank import Way
-from llmops.retrieval.stores.base import MOST, PAGE, TAKES
+from llmops.retrieval.stores.base import HNSW_ONLY, MOST, PAGE, TAKES
 from llmops.retrieval.stores.tenants import Tenant, mark
 from llmops.retrieval.work import Question, Questions, Work
 
@@ -63,7 +63,7 @@ async def figures(store: Store, built: Generation, served: Generation | None, wa
     timed = any(gate["type"] == "Latency" for gate in gates)
     often = questions or ([await _worded(asking, one) for one in _stored(truth, wanted.tenants)] if timed else [])
     found = replace(
-        found, questions=len(questions), index=_index(wanted),
+        found, questions=len(questions), index=_index(wanted), flat=wanted.engine_type not in HNSW_ONLY,
         retrieval_recall=await _answered(asking, [*zip(questions, asked.questions, strict=True)], gates),
         latencies={**found.latencies, **await latencies(asking.ask, often, gates)},
     )  # fmt: skip

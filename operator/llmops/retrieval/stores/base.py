@@ -195,6 +195,8 @@ MOST = {"ef": 4096, "nprobe": 1024}
 """How far a search is widened by ourselves."""
 TAKES = {"PgVector": {"ef": 1000}}
 """What an engine takes, where that is less."""
+HNSW_ONLY = frozenset({"Qdrant"})
+"""Engines that know no other index."""
 
 
 class Store(Protocol):
