@@ -98,17 +98,28 @@ async def _make(index: Index, model: Model, count: int, seed: int, check: bool) 
 
 async def _look(index: Index, made: Made) -> None:
     for few in _few(len(made.drafts)):
-        made.drafts[few] = await asyncio.gather(*(_ranked(index, one) for one in made.drafts[few]))
+        before = made.drafts[few]
+        found = await asyncio.gather(*(_ranked(index, one) for one in before), return_exceptions=True)
+        made.drafts[few] = [new if isinstance(new, Drafted) else one for one, new in zip(before, found, strict=True)]
+        _raise_first(found)
 
 
 async def _ask(index: Index, model: Model, count: int, seed: int, made: Made) -> None:
     async for passages in _drawn(index, count, seed):
-        answers = await asyncio.gather(*(_asked(model, one) for one in passages))
+        answers = await asyncio.gather(*(_asked(model, one) for one in passages), return_exceptions=True)
         for passage, answer in zip(passages, answers, strict=True):
-            if len(made.drafts) < count:
+            if isinstance(answer, str | Refused) and len(made.drafts) < count:
                 made.take(passage, answer)
         if len(made.drafts) >= count:
             return
+        _raise_first(answers)
+
+
+def _raise_first(answers: Sequence[object]) -> None:
+    """Only now: what the others were answered meanwhile was paid for."""
+    for one in answers:
+        if isinstance(one, BaseException) and not isinstance(one, Refused):
+            raise one
 
 
 def _few(number: int) -> Iterator[slice]:

@@ -225,7 +225,9 @@ def test_what_was_made_before_a_limit_was_met_is_written(capsys: pytest.CaptureF
         return questions(cast("Index", Passages()), cast("Model", Ends(answers)), 10, 0, False, str(out))
 
     assert ask(6, tmp_path / "some") == 0
-    assert len((tmp_path / "some").read_text().splitlines()) == 4
+    assert len((tmp_path / "some").read_text().splitlines()) == 6
+    assert ask(3, tmp_path / "few") == 0  # fewer than are asked at once
+    assert len((tmp_path / "few").read_text().splitlines()) == 3
     assert "stopped early: GatewayKey shop/app has limits.requestsPerMinute 4: wait" in capsys.readouterr().err
     with pytest.raises(Unknown):
         ask(0, tmp_path / "none")
@@ -243,11 +245,11 @@ def test_what_the_model_wrote_is_written_though_the_index_ends_in_the_midst_of_t
     out = tmp_path / "some"
     assert questions(cast("Index", Passages(5, away)), cast("Model", Ends(8)), 8, 0, True, str(out)) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row.get("rank", "not told") for row in rows] == [None] * 4 + ["not told"] * 4
+    assert [row.get("rank", "not told") for row in rows] == [None] * 5 + ["not told"] * 3
     said = capsys.readouterr().err
     assert "stopped early: VectorIndex shop/faq is away" in said
-    assert "4 do not find their own passage among the first 20: they come first" in said
-    assert "4 were not looked for, and come last without a rank" in said
+    assert "5 do not find their own passage among the first 20: they come first" in said
+    assert "3 were not looked for, and come last without a rank" in said
 
 
 def test_the_check_asks_as_who_may_find_the_passage_and_not_at_all_where_nobody_may(
