@@ -6,8 +6,11 @@ before a missing embedder (sources are the user's to mend), and whatever is wron
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from llmops.api import Reason, names
 from llmops.api.quantities import quantity
@@ -290,15 +293,9 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
         return seen.trouble
     if run.job is not None and run.job["metadata"]["name"] in seen.out_of_memory:
         return f"it needed more memory than {run.memory} and is tried again: raise spec.build.memory"
-    told = run.progress
-    match told.get("stage"):
-        case "Embedding":
-            new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
-            return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}{new}"
-        case "Indexing":  # minutes, for a hundred thousand passages
-            return f"the vector database indexes the {told['total']} passages of generation {told['generation']}"
-        case "Measuring":
-            return f"measuring generation {told['generation']}"
+    with suppress(KeyError, TypeError):  # of another version, which tells other things
+        if progress := _progress(seen, run.progress):
+            return progress
     if seen.standing.went_back:
         return "the vector database went back to what it was: looking at what is missing"
     if seen.index.spec.suspend:
@@ -311,6 +308,18 @@ def _told(seen: Seen, action: Action, run: Run) -> str:
         how = "copying the vectors of unchanged passages" if action.copy_vectors else "embedding every passage"
         return f"building a new generation, {how}"
     return "measuring what is built"
+
+
+def _progress(seen: Seen, told: Mapping[str, Any]) -> str | None:
+    match told.get("stage"):
+        case "Embedding":
+            new = f"; {_estimated(seen, Estimate(**told['estimate']))}" if told.get("estimate") else ""
+            return f"embedding passages for generation {told['generation']}: {told['done']} of {told['total']}{new}"
+        case "Indexing":  # minutes, for a hundred thousand passages
+            return f"the vector database indexes the {told['total']} passages of generation {told['generation']}"
+        case "Measuring":
+            return f"measuring generation {told['generation']}"
+    return None
 
 
 def _standing(seen: Seen) -> list[Object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,10 @@ class Run:
     def waiting(self) -> Estimate | None:
         """What it would have had to embed, and did not, as nobody had approved it."""
         text = self._data.get(WAITING)
-        return Estimate(**json.loads(text)) if text and self.outcome is None else None
+        try:
+            return Estimate(**json.loads(text)) if text and self.outcome is None else None
+        except (TypeError, ValueError):
+            return None  # of another version: it is asked again
 
     @property
     def memory(self) -> str | None:
@@ -65,8 +69,11 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = json.loads(self._data.get(PROGRESS) or "{}")
-        return found
+        """How far it is; empty where that cannot be read."""
+        with suppress(ValueError):
+            found = json.loads(self._data.get(PROGRESS) or "{}")
+            return found if isinstance(found, dict) else {}
+        return {}
 
     @property
     def ended(self) -> Mapping[str, Any] | None:

@@ -294,6 +294,21 @@ def test_a_build_says_how_far_it_is(progress: dict[str, Any], said: str) -> None
     assert plan(replace(index, runs=(run,))).sentence == said
 
 
+@pytest.mark.parametrize("told", ['{"stage": "Embedding", "at": 5}', '{"stage": "Indexing"}', "[5]", "5", "null", "{"])
+def test_how_far_it_is_is_left_out_where_another_version_tells_it(told: str) -> None:
+    index = seen()
+    run = Run(work_of(index).parts.key, job(index), {"kind": "ConfigMap", "data": {PROGRESS: told}})
+    assert plan(replace(index, runs=(run,))).sentence == "building a new generation, embedding every passage"
+
+
+@pytest.mark.parametrize("told", ['{"passages": 5, "words": 9}', "[5]", "5", "{"])
+def test_what_another_version_would_have_embedded_is_counted_again(told: str) -> None:
+    index = seen(ASKING, pricing=PRICES)
+    run = Run(work_of(index).parts.key, job(index, "Complete"), {"kind": "ConfigMap", "data": {WAITING: told}})
+    wanted = plan(replace(index, runs=(run,)))
+    assert (wanted.state, wanted.sentence) == (State.BUILDING, "beginning again: the outcome is gone")
+
+
 def test_a_failed_job_says_why_in_its_own_words() -> None:
     index = seen()
     results = {"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {FAILURE: "source faq, a.jsonl row 3: not JSON"}}
