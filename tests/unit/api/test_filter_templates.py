@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.api import filters
+from llmops.api import grammar
 from llmops.api.filters import Test, Together, Tree
 from llmops.api.templates import Filter, Refused, check_filter
 
@@ -122,7 +122,7 @@ def test_no_value_changes_what_is_asked(product: Any, sources: list[str], year: 
     variables: Object = {"product": product, "sources": sources, "year": year}
     given_ = json.loads(json.dumps(variables))
     whole = f"({PRODUCT}) and {LISTED} and not (metadata['year'] > {{{{ year }}}} or hash == {{{{ sources | join }}}})"
-    tree = filters.parse(Filter(whole).render(given_))
+    tree = grammar.parse(Filter(whole).render(given_))
     assert flat(tree) == [
         Test(("metadata", "product"), "==", product),
         Test(("source",), "in", tuple(sources)),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.api.filters import FilterWrong, Test, Together, Tree, parse
+from llmops.api.filters import FilterWrong, Test, Together, Tree
+from llmops.api.grammar import parse
 from llmops.retrieval.stores.base import Asked
 from llmops.retrieval.stores.conditions import conditions
 from llmops.retrieval.stores.expressions import expression

@@ -18,7 +18,8 @@ from tests.ports import free_port
 from tests.unit.retrieval import databases, meaning
 from tests.unit.retrieval.databases import Database
 
-from llmops.api.filters import FilterWrong, parse
+from llmops.api.filters import FilterWrong
+from llmops.api.grammar import parse
 from llmops.desk.draft import windows
 from llmops.retrieval import widen
 from llmops.retrieval.ingest.exact import of

@@ -3,6 +3,7 @@
     problems = check(spec.messages, spec.variables, extra={"context"})     before anything is released
     prompt = compile(spec.messages)                                        once, when the configuration changes
     prompt.render({"question": "..."})                                     for each request
+    Filter(spec.index_ref.filter).render({"product": "..."})               a search's filter, of literals (narrow.py)
 
 subset.py refuses, with a sentence, what a prompt does not need and an attacker would like: macros, includes, calls,
 multiplication, attributes that begin with _. What is left is rewritten so that every loop step, every text that is

@@ -65,6 +65,8 @@ def check_filter(text: str, schema: Mapping[str, Any] | None) -> list[str]:
         template = Filter(text)
     except Refused as refused:
         return [str(refused)]
+    from llmops.api import grammar  # so that the door does without it
+
     properties = (schema or {}).get("properties") or {}
     try:
         filled = template.render({name: _sample(one) for name, one in properties.items()})
@@ -72,7 +74,7 @@ def check_filter(text: str, schema: Mapping[str, Any] | None) -> list[str]:
         return []  # it looks into its variables, which samples cannot stand for
     try:
         if filled:
-            filters.parse(filled)
+            grammar.parse(filled)
     except filters.FilterWrong as problem:
         return [f"makes {filled} of values as spec.variables declares them, and {problem}"]
     return []

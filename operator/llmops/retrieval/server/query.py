@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from llmops.api import filters
+from llmops.api import filters, grammar
 from llmops.retrieval.rank import MODES
 from llmops.retrieval.server import permissions, tenants
 from llmops.retrieval.server.tenants import Named
@@ -86,7 +86,7 @@ def _readable(filter_: str) -> None:
     """Looked at before the question costs anything; what its engine cannot say of it is told later."""
     try:
         if filter_:
-            filters.parse(filter_)
+            grammar.parse(filter_)
     except filters.FilterWrong as problem:
         raise Refused(400, f"filter: {problem}", FILTER_REFUSED) from None
 

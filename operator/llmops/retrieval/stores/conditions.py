@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from llmops.api.filters import POSITIVE, FilterWrong, Test, Tree, parse
+from llmops.api.filters import POSITIVE, FilterWrong, Test, Tree
+from llmops.api.grammar import parse
 from llmops.retrieval.stores.base import Restriction
 from llmops.retrieval.stores.tenants import TENANT, Tenant
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from llmops.api.filters import parse
+from llmops.api.grammar import parse
 from llmops.retrieval.stores.base import SEEN_BY, Asked, Restriction
 from llmops.retrieval.stores.expressions import expression
 from llmops.retrieval.stores.tenants import TENANT, Tenant

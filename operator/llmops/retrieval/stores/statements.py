@@ -11,7 +11,8 @@ import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from llmops.api.filters import POSITIVE, Test, Tree, parse
+from llmops.api.filters import POSITIVE, Test, Tree
+from llmops.api.grammar import parse
 from llmops.retrieval.passage import Passage, kept_text
 from llmops.retrieval.stores.base import PAGE, TAKES, Asked, Restriction, Unfit
 from llmops.retrieval.stores.tenants import Tenant, marked
