@@ -192,6 +192,9 @@ def test_scores_that_only_chance_moves_do_not_drift_and_those_of_another_model_d
     assert other.apart > 0.5
     assert (round(other.then, 1), round(other.now, 1)) == (0.6, 0.8)
     assert drift(served(drawn(1, 0.6)), drawn(1, 0.6)).apart == 0.0
+    copies = Scores("questions", (1.0,) * 200)
+    assert drift(served(copies), replace(copies, values=(0.9996,) * 200)).apart == 0.0
+    assert drift(served(copies), replace(copies, values=(0.98,) * 200)).apart > 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ from llmops.retrieval.stores.base import nearness
 if TYPE_CHECKING:
     from llmops.retrieval.stores.base import Generation
 
+TOLD = 3
+"""Decimals that a score has to say anything: another CPU, engine or number format moves the next one, and where many
+passages have the nearest there can be (1, of copies), so little is no drift."""
 PASSAGES, OWN = "passages", "passages of each tenant"
 
 
@@ -62,7 +65,7 @@ def drift(served: Generation | None, now: Scores) -> Drift:
     if min(len(then.values), len(now.values)) < LEAST:
         least = min(len(then.values), len(now.values))
         return Drift(of, least, why=f"{least} {of} are too few to tell drift from chance, {LEAST} are needed")
-    before, after = np.array(then.values), np.array(now.values)
+    before, after = (np.round(one.values, TOLD) for one in (then, now))
     edges = tenths(before)
     apart = beyond_chance(counted(edges, before), counted(edges, after))
     return Drift(of, len(now.values), apart, float(np.median(before)), float(np.median(after)))
