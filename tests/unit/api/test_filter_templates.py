@@ -111,6 +111,21 @@ def test_what_looks_into_its_variables_is_not_judged_by_made_up_ones(text: str) 
 def test_a_schema_without_properties_declares_nothing() -> None:
     assert check_filter("source == 'a'", None) == []
     assert check_filter(PRODUCT, {}) != []
+    assert check_filter(PRODUCT, {"properties": ["product"]}) != []
+
+
+@pytest.mark.parametrize(
+    "told", [True, {}, {"type": []}, {"enum": []}, {"const": "a"}, {"type": "string", "enum": ["b"]}]
+)
+def test_a_variable_of_which_little_is_said_counts_as_a_text(told: Any) -> None:
+    assert check_filter("source == {{ product }}", {"properties": {"product": told}}) == []
+
+
+def test_lists_within_lists_are_no_endless_sample() -> None:
+    deep: Object = {"type": "array"}
+    for _ in range(5000):
+        deep = {"type": "array", "items": deep}
+    assert check_filter(LISTED, {"properties": {"sources": deep}}) == []
 
 
 TEXTS = st.text() | st.sampled_from(['"', "\\", '\\"', '" or id like "%', "'", "]", "\n", "{{ product }}", "\x00"])

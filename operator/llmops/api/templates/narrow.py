@@ -17,7 +17,7 @@ from jinja2 import Undefined, nodes
 
 from llmops.api import filters
 from llmops.api.templates.budget import Budget, Refused, weigh
-from llmops.api.templates.prompt import RUNTIME, Template, check_text, parsed
+from llmops.api.templates.prompt import RUNTIME, Template, check_text, declared, parsed
 
 SAMPLES = {"integer": 1, "number": 1, "boolean": True}
 _CLOSED = re.compile(filters.QUOTED, re.DOTALL)
@@ -67,9 +67,8 @@ def check_filter(text: str, schema: Mapping[str, Any] | None) -> list[str]:
         return [str(refused)]
     from llmops.api import grammar  # so that the door does without it
 
-    properties = (schema or {}).get("properties") or {}
     try:
-        filled = template.render({name: _sample(one) for name, one in properties.items()})
+        filled = template.render({name: _sample(one) for name, one in declared(schema).items()})
     except Refused:
         return []  # it looks into its variables, which samples cannot stand for
     try:
@@ -89,4 +88,7 @@ def _sample(schema: Any) -> Any:
         return told["const"]
     types = told.get("type")
     type_ = types[0] if isinstance(types, list) and types else types
-    return [_sample(told.get("items"))] if type_ == "array" else SAMPLES.get(str(type_), "a")
+    if type_ == "array":
+        items = told.get("items")
+        return [] if isinstance(items, Mapping) and items.get("type") == "array" else [_sample(items)]
+    return SAMPLES.get(str(type_), "a")

@@ -141,7 +141,7 @@ def check_text(text: str, schema: Mapping[str, Any] | None, extra: Set[str] = fr
         template = Template(text)
     except Refused as refused:
         return [str(refused)]
-    known = {*_properties(schema), *extra}
+    known = {*declared(schema), *extra}
     return said + [_undeclared(name, known) for name in sorted(template.reads - known)]
 
 
@@ -219,13 +219,14 @@ def _render(
         raise Refused(f"message {place} cannot be rendered: {error or type(error).__name__}") from None
 
 
-def _properties(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def declared(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The variables of a release, each with its schema."""
     properties = (schema or {}).get("properties", {})
     return properties if isinstance(properties, Mapping) else {}
 
 
 def _longest(schema: Mapping[str, Any] | None) -> dict[str, int]:
-    given = {name: one.get("maxItems") for name, one in _properties(schema).items() if isinstance(one, Mapping)}
+    given = {name: one.get("maxItems") for name, one in declared(schema).items() if isinstance(one, Mapping)}
     return {name: longest for name, longest in given.items() if isinstance(longest, int)}
 
 
