@@ -266,10 +266,12 @@ def _build(seen: Seen, work: Work, run: Run) -> Plan:
     action = cheapest(seen.served, work.parts)
     work = replace(work, copy_vectors=isinstance(action, Rebuild) and action.copy_vectors)
     begun = [*children.build_rights(seen.index, work, seen.pinned)]
+    questions = seen.questions if isinstance(seen.questions, list) else []
+    given = children.build_input(seen.index, work, questions)
     if run.job is None:
-        questions = seen.questions if isinstance(seen.questions, list) else []
-        given = children.build_input(seen.index, work, questions)
         begun += [given, children.build_job(seen.index, work, given["metadata"]["name"], seen.settings)]
+    elif run.input == given["metadata"]["name"]:  # as its Job began, that of an earlier one may just have been deleted
+        begun.append(given)
     return Plan(
         State.BUILDING, Reason.BUILDING, _told(seen, action, run), keep=keep, work=work, run=run,
         children=tuple(begun), look_after=LOOK_AT_RUNNING,

@@ -184,6 +184,18 @@ def begun(wanted: Plan) -> Any:
     return found
 
 
+def test_the_input_of_a_job_that_goes_on_is_put_back() -> None:
+    """The end of an earlier one's, of the same name, may be told of only after the Job was begun anew."""
+    index = seen()
+    first = plan(index)
+    (input_,) = [one for one in first.children if one.get("immutable")]
+    going = replace(index, runs=(Run(work_of(index).parts.key, begun(first), None),))
+    assert input_ in plan(going).children
+    assert "Job" not in kinds(plan(going))
+    raised = seen({"refresh": {"maxDeletePercent": 50}}, runs=going.runs)  # told otherwise, it would be another input
+    assert not any(one.get("immutable") for one in plan(raised).children)
+
+
 def given(wanted: Plan) -> Work:
     """The work that is handed to the Job."""
     (found,) = [one for one in wanted.children if one["kind"] == "ConfigMap" and one.get("immutable")]
