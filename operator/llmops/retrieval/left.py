@@ -34,7 +34,7 @@ def _later(one: Run, served: Run, outcome: Outcome) -> bool:
         by_one_clock = one.begun and served.begun  # which what Jobs tell is not: each goes by its node's
         later = one.begun > served.begun if by_one_clock else one.outcome.at > outcome.at
         return one.outcome.served and later
-    return one.goes_on or (one.waiting is None and (one.job is None or one.begun > served.begun))
+    return one.goes_on or (one.waiting is None and (not one.begun or one.begun > served.begun))
 
 
 def of_both(seen: Seen, wanted: str, stopped: Collection[str] = ()) -> tuple[Object, ...]:

@@ -89,8 +89,8 @@ class Run:
 
     @property
     def begun(self) -> str:
-        """When its Job was created; empty where there is none."""
-        return str(((self.job or {}).get("metadata") or {}).get("creationTimestamp", ""))
+        """When its Job was created, or, where that is gone, the ConfigMap that was made for it just before."""
+        return str(((self.job or self.results or {}).get("metadata") or {}).get("creationTimestamp", ""))
 
     @property
     def _pod(self) -> Mapping[str, Any]:

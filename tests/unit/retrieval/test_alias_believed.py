@@ -108,6 +108,20 @@ def test_a_job_is_believed_though_the_clock_of_its_node_is_behind_that_of_the_on
     assert plan(fresh).state is State.SERVED
 
 
+@pytest.mark.parametrize("data", ["outcome", {FAILURE: "the engine was away"}, {}], ids=["served", "failed", "silent"])
+def test_the_results_of_a_job_that_is_deleted_cast_no_doubt_though_a_clock_was_ahead(served: Seen, data: Any) -> None:
+    """The end of the Job itself may be told of before that of its results, which the API server's clock dates too."""
+    before, second = on(1, served.runs[0]), on(2, finished(other(served), True, 2))
+    told = on(3, before).results if data == "outcome" else {**on(1, before).results, "data": data}  # type: ignore[dict-item]
+    assert told is not None
+    left = {**told, "metadata": {**told["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}}
+    wanted = plan(replace(other(served), runs=(Run(before.key, None, left), second)))
+    assert wanted.state is State.SERVED
+    later = {**left, "metadata": {**left["metadata"], "creationTimestamp": "2026-01-03T00:00:00Z"}}
+    wanted = plan(replace(other(served), runs=(Run(before.key, None, later), second)))
+    assert wanted.state is State.BUILDING
+
+
 def test_a_third_spec_forgets_what_may_not_serve_any_more(served: Seen) -> None:
     third = seen({"chunking": {"maxTokens": 50}}, served.raw["status"])
     wanted = plan(replace(third, runs=(*served.runs, finished(other(served), True, 2))))
