@@ -22,8 +22,10 @@ def _may_have_moved(one: Run, seen: Seen, wanted: str) -> bool:
     if run is not None and run.outcome is not None and run.outcome.served:
         return _later(one, run, run.outcome)
     remembered = seen.served is not None and one.key == seen.served.key
+    if one.goes_on:  # though it told its outcome: its pod may have died before it had ended, and another one come
+        return True
     if one.outcome is None:
-        return one.goes_on or (one.waiting is None and not remembered)
+        return one.waiting is None and not remembered
     return one.outcome.served and not remembered
 
 

@@ -122,6 +122,15 @@ def test_the_results_of_a_job_that_is_deleted_cast_no_doubt_though_a_clock_was_a
     assert wanted.state is State.BUILDING
 
 
+def test_no_job_begins_beside_one_that_told_its_outcome_and_goes_on(served: Seen) -> None:
+    """Its pod may have died in its last moment: then another one comes, and does it all once more."""
+    told = Run(served.runs[0].key, job(served), served.runs[0].results)
+    wanted = plan(replace(other(served), runs=(told,)))
+    assert (wanted.state, wanted.keep) == (State.BUILDING, ())
+    assert "Job" not in kinds(wanted)
+    assert plan(replace(served, runs=(told,))).state is State.SERVED  # while it is what is wanted, it is believed
+
+
 def test_a_third_spec_forgets_what_may_not_serve_any_more(served: Seen) -> None:
     third = seen({"chunking": {"maxTokens": 50}}, served.raw["status"])
     wanted = plan(replace(third, runs=(*served.runs, finished(other(served), True, 2))))
