@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -18,6 +20,9 @@ PROCESSES = {
     "index": ("llmops.retrieval.ingest.main", "one generation of an index (runs as a Job)"),
     "fetch": ("llmops.serving.fetch", "a model's weights onto a volume (runs as a Job)"),
 }
+ENDED_AT_ONCE = {"index", "fetch", "score"}
+"""By SIGTERM, which a container's first process does not hear by itself: a build that was stopped would go on for its
+grace of 30 seconds, and might move an alias; an evaluation would wait so long for its scorers."""
 ROOMS = {
     "LLMService": "llmops.serving.reconcile",
     "VectorIndex": "llmops.retrieval.reconcile",
@@ -44,6 +49,8 @@ def operator(argv: list[str]) -> int:
 
 def process(name: str, argv: list[str]) -> int:
     """One of PROCESSES, with its own options."""
+    if name in ENDED_AT_ONCE:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     started: int = importlib.import_module(PROCESSES[name][0]).main(argv)
     return started
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -82,6 +83,15 @@ def started(index: Index) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "llmops.cli", "index", "--work", str(given), "--mounted",
                str(index.folder / "mounted"), "--scratch", str(index.folder), "--report", str(out)]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_build_that_is_stopped_ends_at_once_though_no_signal_ends_a_containers_first_process(index: Index) -> None:
+    index.documents([{"id": f"row-{at}", "answer": f"The {at}th lamp is waterproof."} for at in range(3000)])
+    with killed(started(index)) as job:
+        until(lambda: (index.folder / "out/progress.json").exists())
+        job.terminate()
+        assert job.wait(5) == 128 + signal.SIGTERM  # its own word: unheard, it would be the negative number
+    assert not (index.folder / "out/outcome.json").exists()
 
 
 def ends(index: Index) -> None:
