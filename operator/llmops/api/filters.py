@@ -17,6 +17,7 @@ from typing import Any
 Value = str | bool | int | float
 
 QUOTED = r""""(\\.|[^"\\])*"|'(\\.|[^'\\])*'"""
+"""A text; the grammar's, and by it no template's `{{ }}` stands within one (templates/narrow.py)."""
 NEGATED = {
     "==": "!=", "<": ">=", ">": "<=", "in": "not in", "like": "not like", "exists": "missing", "contains": "lacks",
 }  # fmt: skip

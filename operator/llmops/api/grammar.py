@@ -12,9 +12,9 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 
-from llmops.api.filters import WHOLE, FilterWrong, Test, Together, Tree, Value, negated
+from llmops.api.filters import QUOTED, WHOLE, FilterWrong, Test, Together, Tree, Value, negated
 
-GRAMMAR = r"""
+GRAMMAR = rf"""
 ?start: any
 ?any: all (_OR all)*
 ?all: part (_AND part)*
@@ -36,7 +36,7 @@ _NOT: /not\b|!/i
 _EXISTS: /exists\b/i
 TRUE: /true\b/i
 FALSE: /false\b/i
-TEXT: /"(\\.|[^"\\])*"|'(\\.|[^'\\])*'/s
+TEXT: /{QUOTED}/s
 NUMBER: /-?\d+(\.\d+)?([eE][+-]?\d+)?\b/
 %ignore /\s+/
 """

@@ -77,8 +77,9 @@ def _wrong_templates(release: PromptRelease) -> str | None:
     extra = frozenset({spec.index_ref.variable} if spec.index_ref else set())
     messages = [{"role": one.role, "content": one.content} for one in spec.messages or []]
     said = [f"message {one.place} {one.says}" for one in templates.check(messages, spec.variables, extra)]
-    if spec.index_ref is not None and spec.index_ref.query:
-        said += [f"indexRef.query {one}" for one in templates.check_text(spec.index_ref.query, spec.variables)]
-    if spec.index_ref is not None and spec.index_ref.filter:
-        said += [f"indexRef.filter {one}" for one in templates.check_filter(spec.index_ref.filter, spec.variables)]
+    if (index := spec.index_ref) is not None:
+        for field, text, check in (
+            ("query", index.query, templates.check_text), ("filter", index.filter, templates.check_filter),
+        ):  # fmt: skip
+            said += [f"indexRef.{field} {one}" for one in check(text, spec.variables)] if text else []
     return "; ".join(said[:3]) or None

@@ -106,8 +106,8 @@ class Jobs:
         return status
 
     async def _collect(self, job: Object) -> None:
-        """The pods of a Job that is gone follow it. A process ends at once or is killed half a minute later, and does
-        until then what it does: as the first one of its container no signal ends it that it does not expect."""
+        """The pods of a Job that is gone follow it. A process ends at once, or is killed half a minute later where it
+        does not hear the signal, as on a node that stalls or of a version before, and does until then what it does."""
         await self._pause(0.02, 0.5)
         for pod in self._server.all(POD):
             name = pod["metadata"]["name"]
